@@ -1,0 +1,14 @@
+"""Flax NNX."""
+
+from multiparam.plugin import Capability, Plugin
+
+__all__ = ["plugin"]
+
+plugin = Plugin(
+    name="flax",
+    roots=frozenset({"flax", "jax", "jaxlib"}),
+    adapter="multiparam_flax.adapter:FlaxAdapter",
+    capabilities=frozenset(Capability),
+    distribution="flax",
+    install='"multiparam[flax]"',
+)

@@ -1,0 +1,14 @@
+"""Keras 3, on its TensorFlow, JAX and PyTorch backends."""
+
+from multiparam.plugin import Capability, Plugin
+
+__all__ = ["plugin"]
+
+plugin = Plugin(
+    name="keras",
+    roots=frozenset({"keras", "tensorflow"}),
+    adapter="multiparam_keras.adapter:KerasAdapter",
+    capabilities=frozenset(Capability),
+    distribution="keras",
+    install='"multiparam[keras]"',
+)

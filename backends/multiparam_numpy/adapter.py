@@ -1,0 +1,119 @@
+"""The numpy backend's adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from multiparam.adapter import Adapter, At, Handle, LayerTable, Members, Row, TieSide, collect, entries, replace, resolve
+
+from . import layers, plugin
+from .layers import Buffer, Module, TransposedVariable, Variable
+
+_AFFINE = {"weight": At("weight"), "bias": At("bias")}
+
+
+def _lazy(native: layers.LazyLinear) -> dict[str, tuple[int | None, ...]]:
+    if native.weight is not None:
+        return {}
+    roles: dict[str, tuple[int | None, ...]] = {"weight": (native.out_features, None)}
+    return roles | ({"bias": (native.out_features,)} if native.has_bias else {})
+
+
+def _rows() -> list[Row]:
+    plain = ("Lambda", "ReLU", "GELU", "Tanh", "Sigmoid", "Softmax", "Flatten", "Dropout", "Identity")
+    return [
+        Row("Sequential", layers.Sequential, builds={"Sequential": _sequential}),
+        Row("Linear", layers.Linear, _AFFINE, builds={"Linear": layers.Linear}),
+        Row("Linear", layers.LazyLinear, _AFFINE, lazy=_lazy, builds={"LazyLinear": layers.LazyLinear}),
+        Row("Embedding", layers.Embedding, {"weight": At("weight")}, builds={"Embedding": layers.Embedding}),
+        Row("LayerNorm", layers.LayerNorm, _AFFINE, builds={"LayerNorm": layers.LayerNorm}),
+        *(Row(kind, getattr(layers, kind), builds={kind: getattr(layers, kind)}) for kind in plain),
+    ]
+
+
+def _sequential(children: Mapping[str, Module], named: bool) -> layers.Sequential:
+    return layers.Sequential.of(children)
+
+
+class NumpyAdapter(Adapter):
+    """Modules of `multiparam_numpy`, whose layouts are the canonical ones."""
+
+    plugin = plugin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = LayerTable(_rows())
+
+    def is_model(self, native: Any) -> bool:
+        return isinstance(native, Module)
+
+    def is_tensor(self, native: Any) -> bool:
+        return isinstance(native, (np.ndarray, np.generic, Variable))
+
+    def members(self, native: Any) -> Members:
+        if isinstance(native, layers.Sequential):
+            return Members(children=list(native.layers.items()))
+        if not isinstance(native, Module):
+            return Members(children=collect(entries(native), _is_layer, _is_variable)[1])
+        variables, children = collect(vars(native).items(), _is_layer, _is_variable)
+        return Members(
+            parameters={key: _handle(one) for key, one in variables.items() if not isinstance(one, Buffer)},
+            buffers={key: one for key, one in variables.items() if isinstance(one, Buffer)},
+            children=children,
+        )
+
+    def part(self, native: Any, name: str) -> Any:
+        found = resolve(native, name)
+        return _handle(found) if _is_variable(found) else None
+
+    def read(self, variable: Variable) -> Any:
+        return variable.value
+
+    def write(self, variable: Variable, value: Any) -> None:
+        variable.value[...] = value
+
+    def shape(self, variable: Variable) -> tuple[int, ...]:
+        return tuple(variable.value.shape)
+
+    def dtype(self, variable: Variable) -> np.dtype[Any]:
+        return variable.value.dtype
+
+    def tensor(self, value: Any) -> Any:
+        return np.array(value)
+
+    def array(self, tensor: Any) -> Any:
+        return tensor.value if isinstance(tensor, Variable) else np.asarray(tensor)
+
+    def trainable(self, variable: Variable) -> bool:
+        return variable.trainable
+
+    def set_trainable(self, model: Any, layers: Sequence[Any], variable: Variable, value: bool) -> None:
+        variable.trainable = value
+
+    def run(self, model: Module, inputs: Sequence[Any]) -> Any:
+        return model(*inputs)
+
+    def when_ready(self, layer: layers.LazyLinear, call: Callable[[Any], None]) -> None:
+        layer.when_ready.append(call)
+
+    def tie(self, model: Any, side: TieSide, handle: Handle) -> None:
+        variable = handle.variable if handle.axes is None else TransposedVariable(handle.variable, handle.axes)
+        replace(side.layer, side.part, variable)
+
+    def untie(self, model: Any, side: TieSide, value: Any) -> None:
+        replace(side.layer, side.part, Variable(value, side.handle.variable.trainable))
+
+
+def _handle(found: Any) -> Any:
+    return Handle(found.variable, found.axes) if isinstance(found, TransposedVariable) else found
+
+
+def _is_layer(native: Any) -> bool:
+    return isinstance(native, Module)
+
+
+def _is_variable(native: Any) -> bool:
+    return isinstance(native, (Variable, TransposedVariable))

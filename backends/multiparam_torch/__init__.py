@@ -1,0 +1,14 @@
+"""PyTorch."""
+
+from multiparam.plugin import Capability, Plugin
+
+__all__ = ["plugin"]
+
+plugin = Plugin(
+    name="torch",
+    roots=frozenset({"torch"}),
+    adapter="multiparam_torch.adapter:TorchAdapter",
+    capabilities=frozenset(Capability),
+    distribution="torch",
+    install='"multiparam[torch]"',
+)

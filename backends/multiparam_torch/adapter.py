@@ -1,0 +1,186 @@
+"""The PyTorch backend's adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, see, unsee
+
+from . import plugin
+from .layers import table
+from .tensors import from_numpy, numpy_dtype, to_numpy
+
+_VIEWS = "_multiparam_views"
+
+
+class TorchAdapter(Adapter):
+    """`torch.nn.Module`s, whose names and layouts are the canonical ones."""
+
+    plugin = plugin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = table()
+
+    def is_model(self, native: Any) -> bool:
+        return isinstance(native, nn.Module)
+
+    def is_tensor(self, native: Any) -> bool:
+        return isinstance(native, torch.Tensor)
+
+    def component(self, key: str) -> str:
+        return key  # no PyTorch name holds a dot, and state_dict leaves the rest as it is
+
+    def members(self, native: nn.Module) -> Members:
+        views = native.__dict__.get(_VIEWS, {})
+        return Members(
+            parameters={**{key: one for key, one in native._parameters.items() if one is not None}, **views},
+            buffers={key: one for key, one in native._buffers.items() if one is not None},
+            children=[(key, child) for key, child in native._modules.items() if child is not None],
+            transient=frozenset(native._non_persistent_buffers_set),
+        )
+
+    def part(self, native: nn.Module, name: str) -> Any:
+        for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
+            if name in holder:
+                return holder[name]
+        return None
+
+    # --- variables ---------------------------------------------------------------------------------------------
+
+    def read(self, variable: torch.Tensor) -> Any:
+        return to_numpy(variable)
+
+    def write(self, variable: torch.Tensor, value: Any) -> None:
+        with torch.no_grad():
+            variable.data.copy_(from_numpy(value))
+
+    def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
+        return None if is_lazy(variable) else tuple(variable.shape)
+
+    def dtype(self, variable: torch.Tensor) -> np.dtype[Any]:
+        return numpy_dtype(variable.dtype)
+
+    def device(self, variable: torch.Tensor) -> str:
+        return str(variable.device)
+
+    def initialized(self, variable: torch.Tensor) -> bool:
+        return not is_lazy(variable)
+
+    def tensor(self, value: Any) -> torch.Tensor:
+        return from_numpy(np.array(value))
+
+    def array(self, tensor: torch.Tensor) -> Any:
+        return to_numpy(tensor)
+
+    def trainable(self, variable: torch.Tensor) -> bool:
+        return variable.requires_grad
+
+    def set_trainable(self, model: nn.Module, layers: Sequence[Any], variable: torch.Tensor, value: bool) -> None:
+        variable.requires_grad_(value)
+        if not value:
+            variable.grad = None  # or an optimizer with momentum would go on
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def run(self, model: nn.Module, inputs: Sequence[Any]) -> Any:
+        with _evaluating(model), torch.no_grad():
+            return model(*_tensors(model, inputs))
+
+    def when_ready(self, layer: nn.Module, call: Callable[[Any], None]) -> None:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            # found by itself: a copied model has the hook too, under a key of its own
+            for key, one in list(module._forward_pre_hooks.items()):
+                if one is hook:
+                    del module._forward_pre_hooks[key]
+            call(module)
+
+        layer.register_forward_pre_hook(hook)  # runs after the lazy layer's own, which makes the parameters
+
+    def gradients(
+        self, model: nn.Module, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
+    ) -> list[Any]:
+        with torch.enable_grad():
+            value = loss(model, *_tensors(model, inputs))
+            if not isinstance(value, torch.Tensor) or value.numel() != 1:
+                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+            found: Sequence[torch.Tensor | None] = [None] * len(variables)
+            if value.requires_grad and variables:
+                found = torch.autograd.grad(value.reshape(()), variables, allow_unused=True)
+        for variable, gradient in zip(variables, found):
+            variable.grad = torch.zeros_like(variable) if gradient is None else gradient.detach()
+        return [to_numpy(variable.grad) for variable in variables]
+
+    def gradient(self, layer: nn.Module, part: str) -> Any:
+        found = self.part(layer, part)
+        handle = found if isinstance(found, Handle) else Handle(found)
+        gradient = getattr(handle.variable, "grad", None)
+        if gradient is None:
+            return None
+        array = to_numpy(gradient.to_dense() if gradient.is_sparse else gradient)
+        return array if handle.axes is None else array.transpose(handle.axes)
+
+    def keep_gradient(self, layer: nn.Module, part: str, value: Any) -> None:
+        found = self.part(layer, part)
+        if value is None and isinstance(found, torch.Tensor):
+            found.grad = None
+
+    # --- ties --------------------------------------------------------------------------------------------------
+
+    def tie(self, model: nn.Module, side: TieSide, handle: Handle) -> None:
+        _let_go(side)
+        if handle.axes is None:
+            setattr(side.layer, side.part, handle.variable)
+            return
+        side.layer.__dict__.setdefault(_VIEWS, {})[side.part] = handle
+        see(side.layer, side.part, _view)
+
+    def untie(self, model: nn.Module, side: TieSide, value: Any) -> None:
+        old = side.handle.variable
+        _let_go(side)
+        fresh = from_numpy(np.array(value)).to(old.device)
+        setattr(side.layer, side.part, nn.Parameter(fresh, requires_grad=old.requires_grad))
+
+    def notes_on_change(self, model: nn.Module) -> list[str]:
+        return ["An optimizer built before this holds the old parameters: build it anew."]
+
+
+def _let_go(side: TieSide) -> None:
+    if side.layer.__dict__.get(_VIEWS, {}).pop(side.part, None) is not None:
+        unsee(side.layer, side.part, _view)
+    else:
+        delattr(side.layer, side.part)
+
+
+def _view(layer: nn.Module, part: str) -> torch.Tensor:
+    handle = layer.__dict__[_VIEWS][part]
+    seen: torch.Tensor = handle.variable.permute(handle.axes)
+    return seen
+
+
+def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
+    first = next((one for one in model.parameters()), None)
+    device = torch.device("cpu") if first is None else first.device
+    return [from_numpy(np.array(one)).to(device) for one in inputs]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _described(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__

@@ -1,0 +1,56 @@
+"""PyTorch tensors as numpy arrays and back, with the dtypes that numpy knows through ml_dtypes only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+
+from multiparam.adapter import MultiparamError
+
+# these cross as integers of their width
+_THROUGH = {
+    torch.bfloat16: (torch.int16, ml_dtypes.bfloat16),
+    torch.float8_e4m3fn: (torch.int8, ml_dtypes.float8_e4m3fn),
+    torch.float8_e5m2: (torch.int8, ml_dtypes.float8_e5m2),
+}
+_DTYPES = {
+    dtype: np.dtype(name)
+    for name in (
+        "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64 complex128".split()
+    )
+    if (dtype := getattr(torch, name, None)) is not None
+} | {dtype: np.dtype(numpy) for dtype, (_, numpy) in _THROUGH.items()}
+_BACK = {numpy: dtype for dtype, numpy in _DTYPES.items()}
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """The numpy dtype of the same bits."""
+    if dtype not in _DTYPES:
+        raise MultiparamError(f"tensors of dtype {dtype} have no counterpart in numpy")
+    return _DTYPES[dtype]
+
+
+def to_numpy(tensor: torch.Tensor) -> Any:
+    """The tensor's numbers, a view where it lies on the CPU."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if plain.dtype in _THROUGH:
+        integer, numpy = _THROUGH[plain.dtype]
+        return plain.view(integer).numpy().view(numpy)
+    numpy_dtype(plain.dtype)
+    return plain.numpy()
+
+
+def from_numpy(array: Any) -> torch.Tensor:
+    """A tensor with the array's numbers; shares memory only with an array that is contiguous and writable."""
+    dtype = _BACK.get(array.dtype.newbyteorder("="))
+    if dtype is None:
+        raise MultiparamError(f"arrays of dtype {array.dtype} have no counterpart in PyTorch")
+    # PyTorch takes no read-only memory without a warning
+    plain = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+    if dtype in _THROUGH:
+        width = np.dtype(f"i{plain.dtype.itemsize}")
+        return torch.from_numpy(plain.reshape(-1).view(width).reshape(plain.shape)).view(dtype)
+    return torch.from_numpy(plain)

@@ -1,0 +1,147 @@
+"""Reaching a model's parameters, buffers and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from .errors import ParameterNotFoundError
+from .parameter import Parameter, Parameters
+from .registry import infer_model
+from .tree import Node, Slot, Tree, epoch
+
+__all__ = ["Layer", "buffers", "layers", "parameters", "state"]
+
+
+def parameters(net: Any) -> Parameters:
+    """A model's parameters: a live, ordered mapping from canonical name to `Parameter`, each tied one once.
+
+    Args:
+        net: a native model or layer of any backend, or a `Layer` of `layers`.
+
+    Raises:
+        BackendError: it is no model of a known backend.
+
+    >>> import multiparam as mp
+    >>> list(mp.parameters(mp.nn.Linear(4, 8)))
+    ['weight', 'bias']
+    """
+    return _mapping(net, lambda slot: not slot.is_buffer)
+
+
+def buffers(net: Any) -> Parameters:
+    """A model's buffers (running statistics and other state that no optimizer trains), as `parameters` does.
+
+    Args:
+        net: a native model or layer of any backend.
+    """
+    return _mapping(net, lambda slot: slot.is_buffer)
+
+
+def state(net: Any) -> Parameters:
+    """A model's parameters and buffers in one mapping.
+
+    Args:
+        net: a native model or layer of any backend.
+    """
+    return _mapping(net, lambda slot: True)
+
+
+def layers(net: Any) -> Layer:
+    """A model as a tree of layers, reached by index or name.
+
+    Args:
+        net: a native model or layer of any backend.
+
+    >>> import multiparam as mp
+    >>> net = mp.nn.Sequential(mp.nn.Sequential({"block 0": mp.nn.Linear(4, 8)}), mp.nn.ReLU())
+    >>> mp.layers(net)[0]["block 0"].bias
+    Parameter('0.block 0.bias', shape=(8,), float32, Linear)
+    """
+    adapter = infer_model(net)
+    return Layer(Tree(adapter, net).root, state(net))
+
+
+class Layer:
+    """A layer or container of a model.
+
+    Children are reached by index or name, by a dotted path, or as attributes; so are the layer's own parameters.
+
+    Attributes:
+        name: the canonical path from the model; the model's own is empty.
+        kind: the canonical kind, `"Linear"`; for an unknown one the class's name.
+        native: the framework's own object.
+    """
+
+    def __init__(self, node: Node, mapping: Parameters) -> None:
+        self._node = node
+        self._mapping = mapping
+        self.name = node.name
+        self.kind = node.kind
+        self.native = node.native
+
+    @property
+    def children(self) -> Sequence[Layer]:
+        """The layers directly below, in order."""
+        return [Layer(child, self._mapping) for child in self._node.children]
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The layer's own parameters by role, without those of the layers below."""
+        return {slot.role: self._mapping[slot.name] for slot in self._node.slots if not slot.is_buffer}
+
+    @property
+    def buffers(self) -> Mapping[str, Parameter]:
+        """The layer's own buffers by role."""
+        return {slot.role: self._mapping[slot.name] for slot in self._node.slots if slot.is_buffer}
+
+    def walk(self) -> Iterator[Layer]:
+        """This layer and every layer below it, parents first."""
+        for node in self._node.walk():
+            yield Layer(node, self._mapping)
+
+    def __getitem__(self, key: int | str) -> Layer:
+        if isinstance(key, int):
+            return Layer(self._node.children[key], self._mapping)
+        node = self._node
+        for component in [key] if any(key == child.key for child in node.children) else key.split("."):
+            below = {child.key: child for child in node.children}
+            below.update({child.name.rpartition(".")[2]: child for child in node.children})
+            if component not in below:
+                raise ParameterNotFoundError(f"layer in {node.name or 'the model'!r}", component, below)
+            node = below[component]
+        return Layer(node, self._mapping)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        for slot in self._node.slots:
+            if slot.role == name:
+                return self._mapping[slot.name]
+        for child in self._node.children:
+            if child.key == name:
+                return Layer(child, self._mapping)
+        there = [slot.role for slot in self._node.slots] + [child.key for child in self._node.children]
+        raise AttributeError(f"{self.name or 'the model'!r} ({self.kind}) has no {name!r}; it has {', '.join(there)}")
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.children)
+
+    def __len__(self) -> int:
+        return len(self._node.children)
+
+    def __repr__(self) -> str:
+        own = ", ".join(slot.role for slot in self._node.slots)
+        return f"Layer({self.name!r}, {self.kind}{f', {own}' if own else ''}, {len(self)} children)"
+
+
+def _mapping(net: Any, wanted: Callable[[Slot], bool]) -> Parameters:
+    model = net.native if isinstance(net, Layer) else net
+    adapter = infer_model(model)
+    mapping = Parameters(lambda: Tree(adapter, model), epoch, wanted, _layer_of(model))
+    len(mapping)  # walked now, so that a wrong model is refused here and not at the first use
+    return mapping
+
+
+def _layer_of(model: Any) -> Callable[[Slot], Layer]:
+    return lambda slot: Layer(slot.node, cast(Parameters, state(model)))

@@ -1,0 +1,253 @@
+"""The adapter surface: what a backend implements, and all of the core that it may import.
+
+Data flows one way: native model -> `Adapter.members` walks it -> neutral tree (`multiparam.tree`) -> verb ->
+`Adapter.write`. An adapter knows its framework and its layer table; it knows no verb.
+"""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .containers import collect, entries, replace, resolve
+from .errors import ArgumentError, MultiparamError, UninitializedError, UnsupportedError
+from .kinds import KINDS
+from .layout import Array, At, Handle, Shape, Source, Transposed
+from .names import escape
+from .plugin import Capability, Plugin
+from .table import LayerTable, LazyShape, Row
+from .views import see, unsee
+
+__all__ = [
+    "KINDS",
+    "Adapter",
+    "ArgumentError",
+    "Array",
+    "At",
+    "Capability",
+    "Handle",
+    "LayerTable",
+    "LazyShape",
+    "Members",
+    "MultiparamError",
+    "Plugin",
+    "Row",
+    "Shape",
+    "Source",
+    "TieSide",
+    "Transposed",
+    "UninitializedError",
+    "UnsupportedError",
+    "collect",
+    "entries",
+    "replace",
+    "resolve",
+    "see",
+    "unsee",
+]
+
+
+@dataclass
+class Members:
+    """What one native layer directly holds, in the order of its definition.
+
+    Attributes:
+        parameters: native variables (or a `Handle`, where the layer sees one in another order) by native name; one
+            that lies in a list or dict of the layer's has a path, `"scales.0"`, its components escaped.
+        buffers: the same for state that no optimizer trains.
+        children: layers and containers, as (component of their name, native object).
+        transient: names of buffers that are not part of a saved model.
+        opaque: the layer has parameters that cannot be told before its first batch.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    buffers: Mapping[str, Any] = field(default_factory=dict)
+    children: Sequence[tuple[str, Any]] = ()
+    transient: frozenset[str] = frozenset()
+    opaque: bool = False
+
+
+@dataclass(frozen=True)
+class TieSide:
+    """One end of a tie: a native tensor of a layer.
+
+    Attributes:
+        layer: the native layer.
+        part: the native tensor's name in it.
+        handle: the variable it is now.
+    """
+
+    layer: Any
+    part: str
+    handle: Handle
+
+
+class Adapter(ABC):
+    """One backend. Subclass it and name it in a `Plugin`.
+
+    Reading and writing are the minimum; the methods of a capability need only be there if it is declared.
+
+    Attributes:
+        plugin: the backend's declaration: its name and what it can do.
+        table: the layer table.
+    """
+
+    plugin: ClassVar[Plugin]
+    table: LayerTable
+
+    def __init__(self) -> None:
+        self._gradients: weakref.WeakKeyDictionary[Any, dict[str, Array]] = weakref.WeakKeyDictionary()
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self.plugin.name
+
+    # --- recognising and walking -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def is_model(self, native: Any) -> bool:
+        """Whether the object is one of the framework's layers or models."""
+
+    @abstractmethod
+    def is_tensor(self, native: Any) -> bool:
+        """Whether the object is one of the framework's tensors or variables."""
+
+    @abstractmethod
+    def members(self, native: Any) -> Members:
+        """What a layer or container directly holds."""
+
+    def part(self, native: Any, name: str) -> Any:
+        """One of the variables that `members` lists, found without listing; None where there is none (any more)."""
+        members = self.members(native)
+        return members.parameters.get(name, members.buffers.get(name))
+
+    def kind(self, native: Any) -> str:
+        """The canonical kind of a layer; for an unknown one its class's name."""
+        row = self.table.row(type(native))
+        return row.kind if row is not None else type(native).__name__
+
+    def component(self, key: str) -> str:
+        """A name's component as it stands in canonical names; PyTorch's adapter leaves it as it is."""
+        return escape(key)
+
+    # --- variables ---------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, variable: Any) -> Array:
+        """The variable's numbers, a view where the framework allows one."""
+
+    @abstractmethod
+    def write(self, variable: Any, value: Array) -> None:
+        """Writes an array of the variable's shape and dtype into the framework's own object, keeping no reference."""
+
+    @abstractmethod
+    def shape(self, variable: Any) -> Shape | None:
+        """The variable's shape; None before it has one."""
+
+    @abstractmethod
+    def dtype(self, variable: Any) -> np.dtype[Any]:
+        """The variable's dtype as numpy (with ml_dtypes) has it."""
+
+    def device(self, variable: Any) -> str:
+        """Where the variable lies, in the framework's own words."""
+        return "cpu"
+
+    def initialized(self, variable: Any) -> bool:
+        """Whether the variable has a value."""
+        return True
+
+    @abstractmethod
+    def tensor(self, value: Array) -> Any:
+        """A native tensor with a copy of the array's numbers."""
+
+    @abstractmethod
+    def array(self, tensor: Any) -> Array:
+        """A native tensor's numbers."""
+
+    # --- trainable ---------------------------------------------------------------------------------------------
+
+    def trainable(self, variable: Any) -> bool:
+        """Whether optimizers may change the variable."""
+        return True
+
+    def set_trainable(self, model: Any, layers: Sequence[Any], variable: Any, value: bool) -> None:
+        """Freezes or thaws a variable.
+
+        Args:
+            model: the model it was reached through.
+            layers: the native layers from the model down to the variable's owner, for each place that holds it.
+            variable: the native variable.
+            value: whether optimizers may change it.
+        """
+        raise self.unsupported(Capability.TRAINABLE)
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def run(self, model: Any, inputs: Sequence[Array]) -> Any:
+        """The forward pass in eval mode without gradient, as native tensors; lazy layers get their shapes."""
+        raise self.unsupported(Capability.RUN)
+
+    def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
+        """Calls `call(layer)` once a lazy layer has its parameters, before its first forward pass uses them.
+
+        Several calls for one layer are carried out in their order.
+        """
+        raise self.unsupported(Capability.LAZY)
+
+    def gradients(
+        self, model: Any, loss: Callable[..., Any], inputs: Sequence[Array], variables: Sequence[Any]
+    ) -> list[Array]:
+        """The loss's gradients for the given variables, in their order; zeros for those the loss does not use."""
+        raise self.unsupported(Capability.GRADIENTS)
+
+    def gradient(self, layer: Any, part: str) -> Array | None:
+        """A layer's gradient as the layer sees it, or None; kept here unless the framework keeps its own."""
+        return self._gradients.get(layer, {}).get(part)
+
+    def keep_gradient(self, layer: Any, part: str, value: Array | None) -> None:
+        """Remembers what `gradients` gave, for frameworks in which a variable has no gradient of its own."""
+        self._gradients.setdefault(layer, {})
+        if value is None:
+            self._gradients[layer].pop(part, None)
+        else:
+            self._gradients[layer][part] = value
+
+    # --- ties --------------------------------------------------------------------------------------------------
+
+    def tie(self, model: Any, side: TieSide, handle: Handle) -> None:
+        """Makes a layer's tensor be another variable, seen through the handle's axes; the layer's own is let go.
+
+        Args:
+            model: the model, whose cached functions must be dropped.
+            side: the layer's tensor that changes.
+            handle: what it becomes.
+        """
+        raise self.unsupported(Capability.TIE)
+
+    def untie(self, model: Any, side: TieSide, value: Array) -> None:
+        """Gives a layer's tensor a variable of its own again, with the given numbers as the layer sees them."""
+        raise self.unsupported(Capability.TIE)
+
+    def notes_on_change(self, model: Any) -> list[str]:
+        """What a user must know after a tie, an untie or a freeze: which optimizer has to be rebuilt, say."""
+        return []
+
+    # --- capabilities ------------------------------------------------------------------------------------------
+
+    def require(self, capability: Capability) -> None:
+        """Raises UnsupportedError unless the capability is declared."""
+        if capability not in self.plugin.capabilities:
+            raise self.unsupported(capability)
+
+    def unsupported(self, capability: Capability | str, why: str = "") -> UnsupportedError:
+        """The error for something this backend cannot do."""
+        reason = why
+        if isinstance(capability, Capability):
+            reason = why or self.plugin.reasons.get(capability, "its adapter does not declare it")
+        return UnsupportedError(self.name, str(capability), reason)

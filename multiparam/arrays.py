@@ -1,0 +1,85 @@
+"""Arrays as multiparam hands them out and takes them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .errors import MismatchError, MismatchReport
+from .layout import Array
+
+__all__ = ["ReadOnlyArray", "frozen", "is_float", "checked", "rank_of"]
+
+_SMALL_FLOATS = frozenset(
+    np.dtype(getattr(ml_dtypes, name))
+    for name in dir(ml_dtypes)
+    if name.startswith(("bfloat", "float")) and isinstance(getattr(ml_dtypes, name), type)
+)
+_RANKS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
+
+
+def _out_of_place(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def in_place(self: Array, other: Any) -> Any:
+        return operation(self.view(np.ndarray), other)
+
+    return in_place
+
+
+class ReadOnlyArray(np.ndarray):  # type: ignore[type-arg]  # numpy 1.23 has no runtime generics to subclass
+    """A read-only array whose `+=` and friends make new arrays.
+
+    So `p[:] += 1` reads, adds and writes back, while `p[0][0] = 42`, which would be lost, raises.
+    """
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        plain = np.asarray(array)
+        return plain[()] if return_scalar or plain.ndim == 0 else plain
+
+    __iadd__ = _out_of_place(np.add)  # type: ignore[assignment]
+    __isub__ = _out_of_place(np.subtract)  # type: ignore[assignment]
+    __imul__ = _out_of_place(np.multiply)  # type: ignore[assignment]
+    __itruediv__ = _out_of_place(np.true_divide)  # type: ignore[assignment]
+    __ifloordiv__ = _out_of_place(np.floor_divide)  # type: ignore[assignment]
+    __imod__ = _out_of_place(np.remainder)  # type: ignore[assignment]
+    __ipow__ = _out_of_place(np.power)  # type: ignore[assignment]
+    __iand__ = _out_of_place(np.bitwise_and)  # type: ignore[assignment]
+    __ior__ = _out_of_place(np.bitwise_or)  # type: ignore[assignment]
+    __ixor__ = _out_of_place(np.bitwise_xor)  # type: ignore[assignment]
+    __ilshift__ = _out_of_place(np.left_shift)  # type: ignore[assignment]
+    __irshift__ = _out_of_place(np.right_shift)  # type: ignore[assignment]
+    __imatmul__ = _out_of_place(np.matmul)  # type: ignore[assignment]
+
+
+def frozen(array: Array) -> Array:
+    """The same array, read-only from now on; it must be ours to freeze."""
+    array.flags.writeable = False
+    return array
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether the dtype is real floating point, bfloat16 and float8 included."""
+    return dtype.kind == "f" or dtype in _SMALL_FLOATS
+
+
+def rank_of(dtype: np.dtype[Any]) -> int | None:
+    """Booleans 0, integers 1, real 2, complex 3; None for what is no number."""
+    return 2 if dtype in _SMALL_FLOATS else _RANKS.get(dtype.kind)
+
+
+def checked(name: str, value: Any, dtype: np.dtype[Any], what: str = "cannot write") -> Array:
+    """The value as an array whose kind of dtype fits a parameter's: lower kinds fit into higher ones, never back.
+
+    Raises:
+        MismatchError: the value is no numeric array, or complex for real, or real for integer, and so on.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise MismatchError(f"{what} {name!r}: {error}", MismatchReport()) from error
+    given, wanted = rank_of(array.dtype), rank_of(dtype)
+    if given is None or wanted is None or given > wanted:
+        raise MismatchError(f"{what} {name!r}", MismatchReport(mistyped=[(name, dtype, array.dtype)]))
+    return array

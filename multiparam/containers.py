@@ -1,0 +1,90 @@
+"""Layers and variables in attributes, lists and dicts, for frameworks whose models are plain Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from .errors import ArgumentError
+from .names import escape, unescape
+
+__all__ = ["collect", "entries", "replace", "resolve"]
+
+
+def entries(container: Any) -> Iterator[tuple[str, Any]]:
+    """The (key, value) pairs of a list, tuple or dict; nothing of anything else."""
+    if isinstance(container, Mapping):
+        yield from ((str(key), value) for key, value in container.items())
+    elif isinstance(container, (list, tuple)):
+        yield from ((str(index), value) for index, value in enumerate(container))
+
+
+def collect(
+    attributes: Iterable[tuple[str, Any]],
+    is_layer: Callable[[Any], bool],
+    is_variable: Callable[[Any], bool],
+) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """Sorts a layer's attributes into variables and children.
+
+    Args:
+        attributes: (name, value) pairs in the order of definition.
+        is_layer: tells a layer.
+        is_variable: tells a variable.
+
+    Returns:
+        The variables by path (those in lists and dicts belong to the layer itself), and the children: layers, and
+        containers with layers somewhere in them.
+
+    >>> collect([("a", 1), ("b", [2, "c"]), ("d", "x")], lambda v: isinstance(v, str), lambda v: isinstance(v, int))
+    ({'a': 1, 'b.0': 2}, [('b', [2, 'c']), ('d', 'x')])
+    """
+    variables: dict[str, Any] = {}
+    children: list[tuple[str, Any]] = []
+    for key, value in attributes:
+        if is_variable(value):
+            variables[escape(key)] = value
+        elif is_layer(value):
+            children.append((key, value))
+        elif isinstance(value, (list, tuple, Mapping)) and value:
+            below, layers = collect(entries(value), is_layer, is_variable)
+            variables.update({f"{escape(key)}.{path}": variable for path, variable in below.items()})
+            if layers:
+                children.append((key, value))
+    return variables, children
+
+
+def resolve(owner: Any, path: str) -> Any:
+    """What lies at a path that `collect` gave, or None.
+
+    >>> resolve({"b": [2, 3]}, "b.1")
+    3
+    """
+    for component in path.split("."):
+        key = unescape(component)
+        if isinstance(owner, Mapping):
+            by_name = {str(name): value for name, value in owner.items()}
+            owner = by_name.get(key)
+        elif isinstance(owner, (list, tuple)):
+            owner = owner[int(key)] if key.isdigit() and int(key) < len(owner) else None
+        else:
+            owner = getattr(owner, key, None)
+    return owner
+
+
+def replace(owner: Any, path: str, value: Any) -> None:
+    """Puts something else at a path that `collect` gave.
+
+    Raises:
+        ArgumentError: it lies in a tuple, which cannot change.
+    """
+    head, _, last = path.rpartition(".")
+    holder = resolve(owner, head) if head else owner
+    key = unescape(last)
+    if isinstance(holder, tuple):
+        raise ArgumentError(f"{path!r} lies in a tuple, which cannot be changed: use a list")
+    if isinstance(holder, list):
+        holder[int(key)] = value
+    elif isinstance(holder, MutableMapping):
+        holder[next(name for name in holder if str(name) == key)] = value
+    else:
+        setattr(holder, key, value)

@@ -1,0 +1,156 @@
+"""What multiparam raises: one type and one wording per mistake, on every backend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "AmbiguousMatchError",
+    "ArgumentError",
+    "BackendError",
+    "CheckpointError",
+    "MismatchError",
+    "MismatchReport",
+    "MultiparamError",
+    "ParameterNotFoundError",
+    "UninitializedError",
+    "UnsupportedError",
+]
+
+
+class MultiparamError(Exception):
+    """The base of every error that multiparam raises on purpose."""
+
+
+class ArgumentError(MultiparamError, ValueError):
+    """An argument has a value or a type that the function does not take."""
+
+
+class BackendError(MultiparamError):
+    """A backend is unknown, not installed, broken, or cannot be told from the object."""
+
+
+class UnsupportedError(MultiparamError):
+    """A backend cannot do what was asked.
+
+    Attributes:
+        backend: the backend's name.
+        capability: what it lacks.
+        why: the reason, in a sentence.
+    """
+
+    def __init__(self, backend: str, capability: str, why: str) -> None:
+        super().__init__(f"the {backend} backend does not support {capability}: {why}")
+        self.backend = backend
+        self.capability = capability
+        self.why = why
+
+
+class ParameterNotFoundError(MultiparamError, KeyError):
+    """No parameter, layer or tensor has that name or matches that pattern.
+
+    Attributes:
+        wanted: the name or pattern that was asked for.
+        close: existing names that look like it, best first.
+    """
+
+    def __init__(self, what: str, wanted: str, names: Iterable[str]) -> None:
+        self.wanted = wanted
+        known = list(names)
+        self.close = close_names(wanted, known)
+        super().__init__(f"no {what} {wanted!r}{_hint(self.close, known)}")
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class MismatchReport:
+    """Every difference between what is there and what was given.
+
+    Attributes:
+        missing: names that should have been given and were not.
+        unexpected: names that were given and have no place.
+        misshaped: (name, expected shape, given shape).
+        mistyped: (name, expected dtype, given dtype).
+    """
+
+    missing: Sequence[str] = ()
+    unexpected: Sequence[str] = ()
+    misshaped: Sequence[tuple[str, Any, Any]] = ()
+    mistyped: Sequence[tuple[str, Any, Any]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.misshaped or self.mistyped)
+
+    def __str__(self) -> str:
+        lines = [f"missing: {name}{_near(name, self.unexpected)}" for name in self.missing]
+        lines += [f"unexpected: {name}{_near(name, self.missing)}" for name in self.unexpected]
+        lines += [f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped]
+        lines += [f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped]
+        return "\n".join(lines)
+
+
+class MismatchError(MultiparamError, ValueError):
+    """Values do not fit the parameters they were meant for; nothing was written.
+
+    Attributes:
+        report: a `MismatchReport` with every difference at once.
+    """
+
+    def __init__(self, message: str, report: MismatchReport) -> None:
+        super().__init__(f"{message}\n{report}" if report else message)
+        self.report = report
+
+
+class UninitializedError(MultiparamError):
+    """A lazy parameter has no value yet."""
+
+
+class CheckpointError(MultiparamError):
+    """A file cannot be read or written.
+
+    Attributes:
+        path: the file.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, path: object, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+class AmbiguousMatchError(MultiparamError):
+    """Several things answer to one name.
+
+    Attributes:
+        candidates: what they are.
+    """
+
+    def __init__(self, message: str, candidates: Sequence[str]) -> None:
+        super().__init__(f"{message}: {', '.join(candidates)}")
+        self.candidates = list(candidates)
+
+
+def close_names(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """The existing names that look most like the wanted one, best first."""
+    return difflib.get_close_matches(wanted, list(names), n=count, cutoff=0.5)
+
+
+def _hint(close: Sequence[str], known: Sequence[str]) -> str:
+    if close:
+        return f"; did you mean {', '.join(repr(name) for name in close)}?"
+    if not known:
+        return "; there are none"
+    shown = ", ".join(repr(name) for name in known[:5])
+    return f"; there are {len(known)}: {shown}{', …' if len(known) > 5 else ''}"
+
+
+def _near(name: str, others: Sequence[str]) -> str:
+    # difflib is quadratic: on a file of another model the report would take minutes
+    close = close_names(name, others, 1) if len(others) <= 200 else []
+    return f" (close: {close[0]})" if close else ""

@@ -1,0 +1,104 @@
+"""The kinds of layers and the roles of their tensors, in canonical (PyTorch's) terms.
+
+A role's purpose decides what a rule given for "the weights" does with it: weights get the rule, biases
+become 0 and norm scales 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .errors import ArgumentError
+
+__all__ = ["KINDS", "Fans", "Kind", "Purpose", "fans", "purpose"]
+
+Purpose = Literal["weight", "bias", "scale"]
+
+_AFFINE: Mapping[str, Purpose] = {"weight": "scale", "bias": "bias"}
+_LINEAR: Mapping[str, Purpose] = {"weight": "weight", "bias": "bias"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of layer.
+
+    Attributes:
+        name: PyTorch's class name.
+        roles: purpose of each parameter, by its role.
+    """
+
+    name: str
+    roles: Mapping[str, Purpose] = field(default_factory=dict)
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("Linear", _LINEAR),
+        Kind("Embedding", {"weight": "weight"}),
+        Kind("LayerNorm", _AFFINE),
+        Kind("GroupNorm", _AFFINE),
+        Kind("RMSNorm", _AFFINE),
+        Kind("BatchNorm1d", _AFFINE),
+        Kind("BatchNorm2d", _AFFINE),
+        Kind("BatchNorm3d", _AFFINE),
+        Kind("InstanceNorm1d", _AFFINE),
+        Kind("InstanceNorm2d", _AFFINE),
+        Kind("InstanceNorm3d", _AFFINE),
+        *(
+            Kind(name)
+            for name in (
+                "Sequential",
+                "Lambda",
+                "ReLU",
+                "GELU",
+                "Tanh",
+                "Sigmoid",
+                "Softmax",
+                "Flatten",
+                "Dropout",
+                "Identity",
+            )
+        ),
+    )
+}
+
+
+def purpose(kind: str, role: str) -> Purpose:
+    """What a parameter is for: the kind's row says it; in a layer of no known kind, its own name does.
+
+    >>> purpose("LayerNorm", "weight"), purpose("MyLayer", "in_bias"), purpose("MyLayer", "scale_matrix")
+    ('scale', 'bias', 'weight')
+    """
+    known = KINDS.get(kind)
+    if known is not None and role in known.roles:
+        return known.roles[role]
+    return "bias" if "bias" in role.split("_") else "weight"
+
+
+@dataclass(frozen=True)
+class Fans:
+    """How many inputs feed one output of a weight, and how many outputs one input feeds."""
+
+    fan_in: int
+    fan_out: int
+
+
+def fans(shape: Sequence[int]) -> Fans:
+    """Fan-in and fan-out of a canonical (out, in, *spatial) shape.
+
+    Raises:
+        ArgumentError: the shape has fewer than two axes.
+
+    >>> fans((8, 4))
+    Fans(fan_in=4, fan_out=8)
+    >>> fans((16, 3, 5, 5))
+    Fans(fan_in=75, fan_out=400)
+    """
+    if len(shape) < 2:
+        raise ArgumentError(f"fan-in and fan-out need at least two axes, and the shape is {tuple(shape)}")
+    receptive = math.prod(shape[2:])
+    return Fans(shape[1] * receptive, shape[0] * receptive)

@@ -1,0 +1,203 @@
+"""Builders: PyTorch's layer names and arguments, native objects of the chosen backend.
+
+Nothing is wrapped: `Linear(4, 8)` is a `torch.nn.Linear`, a `keras.layers.Dense` or an `nnx.Linear`. Every builder
+takes `backend=`; None is the active one (see `multiparam.use`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .adapter import Adapter, Capability
+from .errors import ArgumentError
+from .registry import adapter as adapter_of
+from .registry import common
+
+__all__ = [
+    "GELU",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Identity",
+    "Lambda",
+    "LayerNorm",
+    "LazyLinear",
+    "Linear",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+]
+
+
+def Sequential(*layers: Any, backend: str | None = None) -> Any:
+    """Layers applied one after the other.
+
+    Args:
+        *layers: native layers, named "0", "1", … by position; or one dict from name to layer. The same layer twice is
+            one set of parameters under two names.
+        backend: only needed without layers; else theirs.
+
+    Returns:
+        A native sequential model.
+
+    Raises:
+        BackendError: the layers belong to different backends, or one to none.
+
+    >>> import multiparam as mp
+    >>> net = mp.nn.Sequential({"hidden": mp.nn.Linear(4, 8), "act": mp.nn.Tanh(), "out": mp.nn.Linear(8, 1)})
+    >>> list(mp.parameters(net))
+    ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
+    """
+    named = len(layers) == 1 and isinstance(layers[0], Mapping)
+    children = dict(layers[0]) if named else {str(index): layer for index, layer in enumerate(layers)}
+    for key in children:
+        if not isinstance(key, str) or not key:
+            raise ArgumentError(f"the names of layers are non-empty strings, not {key!r}")
+    found = common(children.values())
+    if found is not None and backend is not None and found.name != backend:
+        raise ArgumentError(f"the layers are of the {found.name} backend, and backend={backend!r} was asked for")
+    return _build(found or adapter_of(backend), "Sequential", children=children, named=named)
+
+
+def Linear(in_features: int, out_features: int, bias: bool = True, *, backend: str | None = None) -> Any:
+    """y = x Wᵀ + b, with a weight of shape (out_features, in_features) and a bias of shape (out_features,).
+
+    Args:
+        in_features: size of the input's last axis.
+        out_features: size of the output's last axis.
+        bias: whether there is a bias.
+        backend: whose layer; None is the active backend's.
+    """
+    _sizes(in_features=in_features, out_features=out_features)
+    return _new("Linear", backend, in_features=in_features, out_features=out_features, bias=bool(bias))
+
+
+def LazyLinear(out_features: int, bias: bool = True, *, backend: str | None = None) -> Any:
+    """A `Linear` whose input size is known at the first batch.
+
+    Args:
+        out_features: size of the output's last axis.
+        bias: whether there is a bias.
+        backend: whose layer; None is the active backend's.
+    """
+    _sizes(out_features=out_features)
+    return _new("LazyLinear", backend, out_features=out_features, bias=bool(bias))
+
+
+def Embedding(num_embeddings: int, embedding_dim: int, *, backend: str | None = None) -> Any:
+    """A table of vectors looked up by integers; its weight has the shape (num_embeddings, embedding_dim).
+
+    Args:
+        num_embeddings: number of vectors.
+        embedding_dim: size of each.
+        backend: whose layer; None is the active backend's.
+    """
+    _sizes(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+    return _new("Embedding", backend, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+
+
+def LayerNorm(
+    normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, backend: str | None = None
+) -> Any:
+    """Normalizes the last axis to mean 0 and variance 1, then scales by `weight` and shifts by `bias`.
+
+    Args:
+        normalized_shape: size of the last axis.
+        eps: added to the variance.
+        bias: whether there is a bias.
+        backend: whose layer; None is the active backend's.
+    """
+    _sizes(normalized_shape=normalized_shape)
+    return _new("LayerNorm", backend, normalized_shape=normalized_shape, eps=float(eps), bias=bool(bias))
+
+
+def Lambda(function: Callable[[Any], Any], *, backend: str | None = None) -> Any:
+    """A function of native tensors as a layer without parameters.
+
+    Args:
+        function: from native tensor to native tensor.
+        backend: whose layer; None is the active backend's.
+    """
+    if not callable(function):
+        raise ArgumentError(f"Lambda takes a function, not {type(function).__name__}")
+    return _new("Lambda", backend, function=function)
+
+
+def ReLU(*, backend: str | None = None) -> Any:
+    """max(x, 0)."""
+    return _new("ReLU", backend)
+
+
+def GELU(approximate: str = "none", *, backend: str | None = None) -> Any:
+    """The Gaussian error linear unit.
+
+    Args:
+        approximate: `"none"` for x Φ(x), `"tanh"` for its tanh approximation.
+        backend: whose layer; None is the active backend's.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ArgumentError(f"approximate is 'none' or 'tanh', not {approximate!r}")
+    return _new("GELU", backend, approximate=approximate)
+
+
+def Tanh(*, backend: str | None = None) -> Any:
+    """The hyperbolic tangent."""
+    return _new("Tanh", backend)
+
+
+def Sigmoid(*, backend: str | None = None) -> Any:
+    """1 / (1 + exp(-x))."""
+    return _new("Sigmoid", backend)
+
+
+def Softmax(dim: int = -1, *, backend: str | None = None) -> Any:
+    """exp(x) divided by its sum along an axis.
+
+    Args:
+        dim: the axis.
+        backend: whose layer; None is the active backend's.
+    """
+    return _new("Softmax", backend, dim=dim)
+
+
+def Flatten(*, backend: str | None = None) -> Any:
+    """Everything but the first axis as one, in C, H, W order in every framework."""
+    return _new("Flatten", backend)
+
+
+def Dropout(p: float = 0.5, *, backend: str | None = None) -> Any:
+    """Zeroes elements in training, and scales the others so that the mean stays.
+
+    Args:
+        p: the probability of a zero.
+        backend: whose layer; None is the active backend's.
+    """
+    if not 0 <= p < 1:
+        raise ArgumentError(f"p is a probability in [0, 1), not {p}")
+    return _new("Dropout", backend, p=float(p))
+
+
+def Identity(*, backend: str | None = None) -> Any:
+    """The input as it is."""
+    return _new("Identity", backend)
+
+
+def _new(kind: str, backend: str | None, **arguments: Any) -> Any:
+    return _build(adapter_of(backend), kind, **arguments)
+
+
+def _build(adapter: Adapter, kind: str, **arguments: Any) -> Any:
+    adapter.require(Capability.BUILD)
+    make = adapter.table.builder(kind)
+    if make is None:
+        raise adapter.unsupported(f"building {kind}", "its layer table has no such layer")
+    return make(**arguments)
+
+
+def _sizes(**sizes: Any) -> None:
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+            raise ArgumentError(f"{name} is a positive integer, not {size!r}")

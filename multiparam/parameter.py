@@ -1,0 +1,409 @@
+"""Parameters as users see them: one, a selection, and the mapping of a model's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Union
+
+import numpy as np
+
+from .adapter import Adapter, Capability
+from .arrays import ReadOnlyArray, checked, frozen
+from .errors import (
+    ArgumentError,
+    MismatchError,
+    MismatchReport,
+    ParameterNotFoundError,
+    UninitializedError,
+    UnsupportedError,
+)
+from .layout import Array, Handle
+from .names import Pattern, matcher
+from .table import LazyShape
+from .tree import Slot, Tree
+
+__all__ = ["Parameter", "Parameters", "Selection", "Target"]
+
+
+class Parameter:
+    """One canonical tensor of a model, live: every access goes to the framework's own object.
+
+    Reads give read-only arrays in the canonical (PyTorch's) layout; `p[...] = value` and `assign` write through,
+    unrecorded by autograd, and keep dtype, device and trainability.
+
+    >>> import multiparam as mp
+    >>> p = mp.parameters(mp.nn.Linear(4, 8, backend="numpy"))["weight"]
+    >>> p.shape, str(p.dtype), p.kind, p.role
+    ((8, 4), 'float32', 'Linear', 'weight')
+    >>> p[:] = 1
+    >>> p[0, 0] = 42
+    >>> p[0]
+    ReadOnlyArray([42.,  1.,  1.,  1.], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_group", "_layer", "_model", "_slot")
+
+    def __init__(self, model: Any, group: list[Slot], layer: Callable[[Slot], Any]) -> None:
+        self._model = model
+        self._group = group
+        self._slot = group[0]
+        self._layer = layer
+
+    # --- what it is --------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The canonical name; for a tied parameter the first one in the model's order."""
+        return self._slot.name
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The other names of a tied parameter."""
+        return tuple(slot.name for slot in self._group[1:])
+
+    @property
+    def role(self) -> str:
+        """What the tensor is in its layer: `"weight"`, `"bias"`."""
+        return self._slot.role
+
+    @property
+    def kind(self) -> str:
+        """The kind of its layer: `"Linear"`; for a layer of no known kind its class's name."""
+        return self._adapter.kind(self._slot.node.native)
+
+    @property
+    def layer(self) -> Any:
+        """The layer that owns it, as in `multiparam.layers`."""
+        return self._layer(self._slot)
+
+    @property
+    def native(self) -> Any:
+        """The framework's own object; a tuple where the tensor is made of several; None before it exists."""
+        handles = self._slot.handles()
+        if handles is None:
+            return None
+        return handles[0].variable if len(handles) == 1 else tuple(handle.variable for handle in handles)
+
+    @property
+    def shape(self) -> LazyShape:
+        """The canonical shape; lazy: None for an unknown axis, or None altogether."""
+        return self._slot.shape()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numpy dtype (bfloat16 and float8 through ml_dtypes)."""
+        return self._adapter.dtype(self._handles("has no dtype")[0].variable)
+
+    @property
+    def device(self) -> str:
+        """Where it lies, in the framework's own words."""
+        return self._adapter.device(self._handles("lies on no device")[0].variable)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether it has a value; a lazy one has none before the first batch."""
+        return self._slot.ready() is not None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimizers may change it; settable, where the backend can freeze.
+
+        Raises:
+            MismatchError: it is made of several native tensors, and they differ.
+            UnsupportedError: (set) the backend cannot freeze, or it is a buffer.
+        """
+        if self._slot.is_buffer:
+            return False
+        handles = self._slot.handles()
+        if handles is None:
+            return True
+        states = {self._adapter.trainable(handle.variable) for handle in handles}
+        if len(states) > 1:
+            raise MismatchError(
+                f"{self.name!r} is made of {len(handles)} native tensors, of which some are trainable and some are "
+                f"not; set .trainable to make them agree",
+                MismatchReport(),
+            )
+        return states.pop()
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._adapter.require(Capability.TRAINABLE)
+        if self._slot.is_buffer:
+            raise UnsupportedError(self._adapter.name, "trainable", f"{self.name!r} is a buffer, which nothing trains")
+        for handle in self._handles("cannot be frozen or thawed"):
+            for slot in self._group:
+                self._adapter.set_trainable(
+                    self._model, (*slot.node.above, slot.node.native), handle.variable, bool(value)
+                )
+
+    # --- its numbers -------------------------------------------------------------------------------------------
+
+    @property
+    def value(self) -> Array:
+        """A snapshot of the numbers: a read-only array in canonical layout.
+
+        Raises:
+            UninitializedError: a lazy parameter has no value yet.
+        """
+        return frozen(np.array(self._slot.read(self._handles("has no value"))))
+
+    @property
+    def grad(self) -> Array | None:
+        """The gradient in canonical layout, a read-only snapshot; None before there is one."""
+        adapter, slot = self._adapter, self._slot
+        if slot.ready() is None:
+            return None
+        parts = [adapter.gradient(slot.node.native, part) for part in slot.source.parts]
+        if any(part is None for part in parts):
+            return None
+        return frozen(np.array(slot.source.read([part for part in parts if part is not None])))
+
+    def assign(self, value: Any) -> None:
+        """Sets all numbers at once.
+
+        Args:
+            value: an array of exactly the parameter's shape, of the same or a lower kind of dtype (an integer array
+                fits a float parameter, not the reverse).
+
+        Raises:
+            MismatchError: shape or kind of dtype differ; nothing was written.
+            UninitializedError: a lazy parameter has no shape yet.
+        """
+        handles = self._handles("cannot be set")
+        array = checked(self.name, value, self.dtype)
+        if array.shape != self.shape:
+            raise MismatchError(
+                f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, self.shape, array.shape)])
+            )
+        self._slot.write(handles, array.astype(self.dtype, copy=False))
+
+    def __getitem__(self, index: Any) -> Any:
+        taken = self._slot.read(self._handles("has no value"))[index]
+        return frozen(np.array(taken).view(ReadOnlyArray)) if isinstance(taken, np.ndarray) else taken
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        handles = self._handles("cannot be set")
+        array = checked(self.name, value, self.dtype)
+        whole = np.array(self._slot.read(handles))
+        try:
+            whole[index] = array.astype(whole.dtype)
+        except ValueError as error:
+            target = whole[index].shape
+            raise MismatchError(
+                f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, target, array.shape)])
+            ) from error
+        self._slot.write(handles, whole)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("a parameter's value is always a copy")
+        return np.array(self.value, dtype=dtype)
+
+    def __len__(self) -> int:
+        shape = self.shape
+        if not shape or shape[0] is None:
+            raise TypeError(f"{self.name!r} of shape {shape} has no length")
+        return shape[0]
+
+    def __repr__(self) -> str:
+        ready = self._slot.ready() is not None
+        about = [f"{self.name!r}", f"shape={self.shape}", str(self.dtype) if ready else "uninitialized", self.kind]
+        if not self._slot.is_buffer and not self.trainable:
+            about.append("frozen")
+        if self.aliases:
+            about.append(f"tied to {', '.join(self.aliases)}")
+        return f"Parameter({', '.join(about)})"
+
+    # --- for the verbs -----------------------------------------------------------------------------------------
+
+    @property
+    def slot(self) -> Slot:
+        """Its primary place in the neutral tree."""
+        return self._slot
+
+    @property
+    def slots(self) -> list[Slot]:
+        """All its places, the primary one first."""
+        return self._group
+
+    @property
+    def model(self) -> Any:
+        """The native model that it was reached through."""
+        return self._model
+
+    def matches(self, pattern: Pattern) -> bool:
+        """Whether its name or another name of it is the pattern, or matches it."""
+        names = (self.name, *self.aliases)
+        full = matcher(pattern).fullmatch
+        return pattern in names or any(full(name) for name in names)
+
+    def follow(self, group: list[Slot]) -> bool:
+        """Takes over the slots of a later walk, if the primary one is still the same place."""
+        if group[0].node.native is not self._slot.node.native or group[0].role != self._slot.role:
+            return False
+        self._group = group
+        self._slot = group[0]
+        return True
+
+    @property
+    def _adapter(self) -> Adapter:
+        return self._slot.node.adapter
+
+    def _handles(self, problem: str) -> tuple[Handle, ...]:
+        handles = self._slot.ready()
+        if handles is None:
+            raise UninitializedError(
+                f"{self.name!r} {problem} before its layer has seen a batch: call "
+                f"multiparam.materialize(net, sample) or run the model once"
+            )
+        return handles
+
+
+class Selection(list[Parameter]):
+    """The parameters that a `select` found: a list of them that can also be asked by name."""
+
+    @property
+    def names(self) -> list[str]:
+        """The canonical names, in order."""
+        return [parameter.name for parameter in self]
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            found = super().__getitem__(key)
+            return Selection(found) if isinstance(key, slice) else found
+        for parameter in self:
+            if key == parameter.name or key in parameter.aliases:
+                return parameter
+        raise ParameterNotFoundError("selected parameter", key, self.names)
+
+
+Target = Union[Pattern, Iterable[Parameter]]
+
+
+class Parameters(Mapping[str, Parameter]):
+    """A model's parameters, or buffers, by canonical name: live, ordered, each tied one once.
+
+    Iterating gives primary names; a tied parameter's other names are found too, and give the same object.
+
+    >>> import multiparam as mp
+    >>> net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
+    >>> list(mp.parameters(net))
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    >>> mp.parameters(net).select("*.weight").names
+    ['0.weight', '2.weight']
+    """
+
+    def __init__(
+        self,
+        tree: Callable[[], Tree],
+        epoch: Callable[[], int],
+        wanted: Callable[[Slot], bool],
+        layer: Callable[[Slot], Any],
+    ) -> None:
+        self._tree = tree
+        self._epoch = epoch
+        self._wanted = wanted
+        self._layer = layer
+        self._seen = -1
+        self._lazy = False
+        self._by_name: dict[str, Parameter] = {}
+        self._aliases: dict[str, Parameter] = {}
+
+    def __getitem__(self, name: str) -> Parameter:
+        self._refresh()
+        found = self._by_name.get(name) or self._aliases.get(name)
+        if found is None:
+            if not isinstance(name, str):
+                raise ArgumentError(f"parameters are asked by name, a string, not by {type(name).__name__}")
+            raise ParameterNotFoundError("parameter", name, [*self._by_name, *self._aliases])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        self._refresh()
+        return iter(list(self._by_name))
+
+    def __len__(self) -> int:
+        self._refresh()
+        return len(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        self._refresh()
+        return name in self._by_name or name in self._aliases
+
+    def select(
+        self,
+        pattern: Target | None = None,
+        *,
+        kind: str | None = None,
+        role: str | None = None,
+        trainable: bool | None = None,
+    ) -> Selection:
+        """The parameters that match everything given, in the model's order.
+
+        Args:
+            pattern: a name, a glob (`*` crosses dots, `?` is one character), a compiled regular expression that
+                must match a whole name, or a list of parameters; a tied parameter's other names match too.
+            kind: the kind of their layer.
+            role: what they are in it.
+            trainable: whether optimizers may change them.
+
+        Raises:
+            ArgumentError: the pattern is none of these.
+        """
+        self._refresh()
+        chosen = list(self._by_name.values()) if pattern is None else self.match(pattern)
+        return Selection(
+            parameter
+            for parameter in chosen
+            if (kind is None or parameter.kind == kind)
+            and (role is None or parameter.role == role)
+            and (trainable is None or parameter.trainable == trainable)
+        )
+
+    def match(self, pattern: Target) -> list[Parameter]:
+        """As `select` with a pattern alone."""
+        self._refresh()
+        if isinstance(pattern, str):
+            exact = self._by_name.get(pattern) or self._aliases.get(pattern)
+            if exact is not None:
+                return [exact]
+        elif not hasattr(pattern, "fullmatch"):
+            return self._given(pattern)
+        return [parameter for parameter in self._by_name.values() if parameter.matches(pattern)]
+
+    def aliases(self) -> list[str]:
+        """The other names of tied parameters."""
+        self._refresh()
+        return list(self._aliases)
+
+    def _given(self, parameters: Iterable[Any]) -> list[Parameter]:
+        try:
+            names = {parameter.name for parameter in parameters if isinstance(parameter, Parameter)}
+        except TypeError:
+            names = set()
+        if not names:
+            raise ArgumentError(
+                f"a pattern is a name, a glob, a compiled regex or a list of parameters, not {type(parameters).__name__}"
+            )
+        return [self[name] for name in self if name in names]
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n  {parameter!r}" for parameter in self.values())
+        return f"Parameters({len(self)}){lines}"
+
+    def _refresh(self) -> None:
+        if self._seen == self._epoch() and not self._lazy:
+            return
+        self._seen = self._epoch()
+        tree = self._tree()
+        self._lazy = tree.lazy
+        known, self._by_name, self._aliases = self._by_name, {}, {}
+        for group in tree.groups:
+            if not self._wanted(group[0]):
+                continue
+            parameter = known.get(group[0].name)
+            if parameter is None or not parameter.follow(group):
+                parameter = Parameter(tree.model, group, self._layer)
+            self._by_name[group[0].name] = parameter
+            self._aliases.update({slot.name: parameter for slot in group[1:]})

@@ -1,0 +1,49 @@
+"""What a backend declares about itself before its framework is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+__all__ = ["Capability", "Plugin"]
+
+
+class Capability(str, Enum):
+    """What a backend can do beyond reading and writing parameters."""
+
+    BUILD = "build"
+    RUN = "run"
+    LAZY = "lazy"
+    BUFFERS = "buffers"
+    GRADIENTS = "gradients"
+    TRAINABLE = "trainable"
+    TIE = "tie"
+    TIE_TRANSPOSED = "tie_transposed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A backend's declaration, the object that an entry point in the group `multiparam.backends` names.
+
+    Attributes:
+        name: the backend's name, `"torch"`.
+        roots: root packages of the framework's classes; an object belongs to the backend whose root comes first
+            along the MRO of the object's class.
+        adapter: where the `Adapter` subclass is, `"package.module:Class"`; imported only when needed.
+        capabilities: what the adapter can do beyond reading and writing.
+        reasons: for a capability that is missing, why.
+        distribution: the installed package whose version is shown; empty if the backend needs none.
+        install: what pip is told to get the framework, `'"multiparam[torch]"'`.
+    """
+
+    name: str
+    roots: frozenset[str]
+    adapter: str
+    capabilities: frozenset[Capability]
+    reasons: Mapping[Capability, str] = field(default_factory=dict)
+    distribution: str = ""
+    install: str = ""

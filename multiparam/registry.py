@@ -1,0 +1,212 @@
+"""Which backends there are, which one is meant, and which one an object belongs to."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from .adapter import Adapter
+from .errors import BackendError, close_names
+from .plugin import Plugin
+
+__all__ = ["BackendInfo", "active", "adapter", "backends", "infer", "owner", "plugins", "use"]
+
+GROUP = "multiparam.backends"
+VARIABLE = "MULTIPARAM_BACKEND"
+
+_chosen: ContextVar[str | None] = ContextVar("multiparam_backend", default=None)
+_adapters: dict[str, Adapter] = {}
+_loading = threading.RLock()
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """A line of `backends()`.
+
+    Attributes:
+        name: the backend's name.
+        installed: whether its framework is installed.
+        version: the framework's version, or None.
+        capabilities: what the backend can do beyond reading and writing, sorted.
+        problem: why the plug-in could not be loaded; empty if it could.
+    """
+
+    name: str
+    installed: bool
+    version: str | None
+    capabilities: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def backends() -> list[BackendInfo]:
+    """Lists the backends: name, installed or not, version, capabilities. Imports no framework.
+
+    >>> [line.name for line in backends() if line.name == "numpy"]
+    ['numpy']
+    """
+    found, broken = _discover()
+    lines = [_info(plugin) for plugin in found.values()]
+    lines += [BackendInfo(name, False, None, problem=problem) for name, problem in broken.items()]
+    return sorted(lines, key=lambda line: (line.name != "numpy", line.name))
+
+
+def plugins() -> dict[str, Plugin]:
+    """The declared backends by name, broken plug-ins left out."""
+    return dict(_discover()[0])
+
+
+@contextmanager
+def use(backend: str) -> Iterator[None]:
+    """Makes a backend the active one inside a `with` block, for this thread and task only.
+
+    Args:
+        backend: the backend's name.
+
+    Raises:
+        BackendError: there is no such backend, or its framework is not installed.
+
+    >>> with use("numpy"):
+    ...     active()
+    'numpy'
+    """
+    adapter(backend)
+    token = _chosen.set(backend)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def active() -> str:
+    """The name of the backend that is used where there is nothing to infer one from."""
+    return _chosen.get() or os.environ.get(VARIABLE) or "numpy"
+
+
+def adapter(backend: str | None = None) -> Adapter:
+    """The adapter of a backend; None means the active one.
+
+    Raises:
+        BackendError: there is no such backend, it is broken, or its framework is not installed.
+    """
+    name = active() if backend is None else backend
+    with _loading:
+        if name not in _adapters:
+            _adapters[name] = _load(name)
+        return _adapters[name]
+
+
+def infer(native: Any, what: str = "a model") -> Adapter:
+    """The adapter of the backend that an object belongs to.
+
+    Args:
+        native: a framework's model, layer or tensor.
+        what: what the object should have been, for the error.
+
+    Raises:
+        BackendError: it belongs to none.
+    """
+    backend = owner(type(native))
+    if backend is not None:
+        candidate = adapter(backend)
+        if candidate.is_model(native) or candidate.is_tensor(native):
+            return candidate
+    names = ", ".join(sorted(plugins()))
+    raise BackendError(f"expected {what} of one of the backends {names}; got {_described(native)}")
+
+
+def infer_model(native: Any) -> Adapter:
+    """As `infer`, for models and layers only."""
+    found = infer(native)
+    if not found.is_model(native):
+        raise BackendError(f"expected a model or a layer; got a {found.name} tensor, {_described(native)}")
+    return found
+
+
+def common(natives: Iterable[Any]) -> Adapter | None:
+    """The one backend that all the objects belong to; None if there are none.
+
+    Raises:
+        BackendError: they belong to different ones, or one belongs to none.
+    """
+    found: Adapter | None = None
+    for native in natives:
+        other = infer(native, "a layer")
+        if found is not None and other is not found:
+            raise BackendError(f"layers of different backends: {found.name} and {other.name}")
+        found = other
+    return found
+
+
+@lru_cache(maxsize=4096)
+def owner(native: type) -> str | None:
+    """The name of the backend whose root comes first along the MRO of a class, or None."""
+    roots = {root: plugin.name for plugin in _discover()[0].values() for root in plugin.roots}
+    for base in native.__mro__:
+        root = base.__module__.partition(".")[0]
+        if root in roots:
+            return roots[root]
+    return None
+
+
+@lru_cache(maxsize=1)
+def _discover() -> tuple[dict[str, Plugin], dict[str, str]]:
+    found: dict[str, Plugin] = {}
+    broken: dict[str, str] = {}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        if entry.name in found:
+            continue
+        try:
+            plugin = entry.load()
+            if not isinstance(plugin, Plugin):
+                raise TypeError(f"{entry.value} is no multiparam Plugin")
+        except Exception as error:  # a third party's fault must not take the other backends down
+            broken[entry.name] = f"{type(error).__name__}: {error}"
+            warnings.warn(f"the multiparam backend {entry.name!r} cannot be loaded: {error}", stacklevel=2)
+        else:
+            found[entry.name] = plugin
+    return found, broken
+
+
+def _load(name: str) -> Adapter:
+    found, broken = _discover()
+    if name in broken:
+        raise BackendError(f"the backend {name!r} cannot be loaded: {broken[name]}")
+    if name not in found:
+        close = close_names(name, found)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise BackendError(f"no backend {name!r}; there are {', '.join(sorted(found))}{hint}")
+    plugin = found[name]
+    if not _info(plugin).installed:
+        raise BackendError(f"the backend {name!r} needs {plugin.distribution}: pip install {plugin.install}")
+    module, _, attribute = plugin.adapter.partition(":")
+    try:
+        made: Adapter = getattr(importlib.import_module(module), attribute)()
+    except ImportError as error:
+        raise BackendError(f"the backend {name!r} cannot be imported: {error}") from error
+    return made
+
+
+def _info(plugin: Plugin) -> BackendInfo:
+    capabilities = tuple(sorted(str(capability) for capability in plugin.capabilities))
+    if not plugin.distribution:
+        return BackendInfo(plugin.name, True, None, capabilities)
+    try:
+        version = importlib.metadata.version(plugin.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return BackendInfo(plugin.name, False, None, capabilities)
+    return BackendInfo(plugin.name, True, version, capabilities)
+
+
+def _described(native: Any) -> str:
+    if isinstance(native, type):
+        return f"the class {native.__name__} itself (make an instance first)"
+    return f"{type(native).__module__}.{type(native).__qualname__}"

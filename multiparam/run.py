@@ -1,0 +1,148 @@
+"""Running a native model on numpy batches: forward, gradients, and the first batch of lazy layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .access import parameters
+from .adapter import Adapter, Capability
+from .arrays import frozen, is_float, rank_of
+from .errors import ArgumentError, UninitializedError
+from .layout import Array, seen_through
+from .registry import infer_model
+from .tree import Tree, changed
+
+__all__ = ["gradients", "materialize", "run"]
+
+
+def run(net: Any, x: Any) -> Any:
+    """The model's forward pass on a numpy batch: eval mode, no gradient.
+
+    Args:
+        net: a native model.
+        x: a batch, or a tuple of them for a model with several inputs; real numbers take the dtype of the model's
+            parameters, integers stay integers.
+
+    Returns:
+        The output as numpy, in the structure (tuple, list, dict) in which the model gives it.
+
+    Raises:
+        UnsupportedError: the backend cannot run models.
+
+    >>> import multiparam as mp
+    >>> import numpy as np
+    >>> mp.run(mp.nn.ReLU(backend="numpy"), np.array([-1.0, 2.0]))
+    array([0., 2.], dtype=float32)
+    """
+    adapter = infer_model(net)
+    adapter.require(Capability.RUN)
+    tree = Tree(adapter, net)
+    out = adapter.run(net, _batches(tree, x if isinstance(x, tuple) else (x,)))
+    if tree.lazy:
+        changed()
+    return _as_numpy(adapter, out)
+
+
+def materialize(net: Any, sample: Any) -> None:
+    """Gives lazy layers their shapes by running a sample through the model; an `initialize` before is carried out.
+
+    Args:
+        net: a native model.
+        sample: a batch, or a tuple of them for a model with several inputs; only its shape and kind matter.
+
+    Raises:
+        UninitializedError: a layer still has no parameters, since the forward pass does not reach it.
+        UnsupportedError: the backend cannot run models.
+    """
+    adapter = infer_model(net)
+    if not Tree(adapter, net).lazy:
+        return
+    run(net, sample)
+    tree = Tree(adapter, net)
+    left = [group[0].name for group in tree.groups if group[0].ready() is None] + [node.name for node in tree.opaque()]
+    if left:
+        raise UninitializedError(f"the sample's forward pass does not reach {', '.join(left)}: still without a shape")
+
+
+def gradients(net: Any, loss: Callable[..., Any], *inputs: Any) -> dict[str, Array]:
+    """The gradients of a loss for all trainable parameters, in canonical names and layouts.
+
+    Afterwards each parameter's `.grad` shows the same. Calls overwrite, they do not add up.
+
+    Args:
+        net: a native model.
+        loss: called as `loss(net, *inputs)` with native tensors; returns a native scalar. It must use the net that it
+            is given (Flax passes another object than yours).
+        inputs: numpy batches, targets, anything that converts to numpy.
+
+    Returns:
+        A read-only array for each trainable parameter; zeros for those the loss does not use.
+
+    Raises:
+        ArgumentError: the loss is not a scalar.
+        UninitializedError: a lazy layer has no parameters yet.
+        UnsupportedError: the backend has no gradients.
+    """
+    adapter = infer_model(net)
+    adapter.require(Capability.GRADIENTS)
+    tree = Tree(adapter, net)
+    for group in tree.groups:
+        if group[0].ready() is None:
+            raise UninitializedError(
+                f"{group[0].name!r} has no value yet: call multiparam.materialize(net, sample) before asking for gradients"
+            )
+    mapping = parameters(net)
+    wanted = [parameter for parameter in mapping.values() if parameter.trainable]
+    variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
+    found = adapter.gradients(net, loss, _batches(tree, inputs), list(variables.values()))
+    by_variable = dict(zip(variables, found))
+    for parameter in mapping.values():
+        for slot in parameter.slots:
+            for part, handle in zip(slot.source.parts, slot.handles() or ()):
+                native = by_variable.get(id(handle.variable))
+                seen = None if native is None else seen_through(handle, native)
+                adapter.keep_gradient(slot.node.native, part, seen)
+    result = {}
+    for parameter in wanted:
+        handles = parameter.slot.handles() or ()
+        parts = [seen_through(handle, by_variable[id(handle.variable)]) for handle in handles]
+        result[parameter.name] = frozen(np.array(parameter.slot.source.read(parts)))
+    return result
+
+
+def _batches(tree: Tree, inputs: tuple[Any, ...]) -> list[Array]:
+    dtype = _float_dtype(tree)
+    batches = []
+    for position, one in enumerate(inputs):
+        try:
+            array = np.asarray(tree.adapter.array(one) if tree.adapter.is_tensor(one) else one)
+        except ValueError as error:
+            raise ArgumentError(f"input {position} is no numeric batch: {error}") from error
+        if rank_of(array.dtype) is None:
+            raise ArgumentError(f"input {position} is no numeric batch: {type(one).__name__} of dtype {array.dtype}")
+        batches.append(array.astype(dtype) if is_float(array.dtype) else array)
+    return batches
+
+
+def _float_dtype(tree: Tree) -> np.dtype[Any]:
+    """The dtype of the model's first real parameter."""
+    for group in tree.groups:
+        handles = group[0].handles()
+        if handles is not None and not group[0].is_buffer:
+            dtype = tree.adapter.dtype(handles[0].variable)
+            if is_float(dtype):
+                return dtype
+    return np.dtype(np.float32)
+
+
+def _as_numpy(adapter: Adapter, out: Any) -> Any:
+    if isinstance(out, Mapping):
+        return {key: _as_numpy(adapter, value) for key, value in out.items()}
+    if isinstance(out, tuple) and hasattr(out, "_fields"):
+        return type(out)(*(_as_numpy(adapter, value) for value in out))
+    if isinstance(out, (list, tuple)):
+        return type(out)(_as_numpy(adapter, value) for value in out)
+    return np.array(adapter.array(out)) if adapter.is_tensor(out) else out

@@ -1,0 +1,213 @@
+"""The safetensors format: an eight-byte header length, a JSON header, then the tensors' bytes.
+
+Source: https://github.com/huggingface/safetensors#format. The safetensors library checks what is read; writing is
+done here, one tensor at a time, since the library wants the whole model in memory at once (and release 0.8.0 of its
+numpy writer turns transposed arrays into garbage, its issue 825).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import ml_dtypes
+import numpy as np
+
+from .errors import CheckpointError
+from .layout import Array, Shape
+
+__all__ = ["Entry", "SafetensorsFile", "write"]
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    code: np.dtype(dtype)
+    for code, dtype in {
+        "BOOL": np.bool_,
+        "U8": np.uint8,
+        "I8": np.int8,
+        "U16": np.uint16,
+        "I16": np.int16,
+        "U32": np.uint32,
+        "I32": np.int32,
+        "U64": np.uint64,
+        "I64": np.int64,
+        "F16": np.float16,
+        "BF16": ml_dtypes.bfloat16,
+        "F32": np.float32,
+        "F64": np.float64,
+        "C64": np.complex64,
+        "F8_E4M3": ml_dtypes.float8_e4m3fn,
+        "F8_E5M2": ml_dtypes.float8_e5m2,
+    }.items()
+}
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to be written.
+
+    Attributes:
+        name: its key in the file.
+        dtype: its numpy dtype.
+        shape: its shape.
+        read: gives its array when its turn has come.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    read: Callable[[], Array]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str]) -> None:
+    """Writes a file whole or not at all: a temporary file in the same folder, synced, then renamed.
+
+    Args:
+        path: where to; a file that is there is replaced in one step.
+        entries: the tensors, read one at a time.
+        metadata: the header's `__metadata__`.
+
+    Raises:
+        CheckpointError: the path is a folder or its folder is not there, the disk is full, a dtype has no code, …;
+            what was there before is as it was.
+    """
+    for entry in entries:
+        if entry.dtype not in _CODES:
+            raise CheckpointError(path, f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold")
+    # the widest dtypes first, so that every tensor is aligned to its own width
+    ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
+    with _replacing(path) as file:
+        file.write(_header(ordered, metadata))
+        for entry in ordered:
+            array = np.ascontiguousarray(entry.read())
+            if array.dtype != entry.dtype or array.size * array.itemsize != entry.size:
+                raise CheckpointError(path, f"{entry.name!r} changed while the file was written")
+            file.write(_bytes(array))
+
+
+class SafetensorsFile(Mapping[str, Array]):
+    """A file's tensors as read-only arrays, mapped into memory and not read before they are used.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no valid safetensors file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        header, start = _checked_header(path)
+        self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+        self._header = header
+        self._bytes = np.memmap(path, np.uint8, "r") if path.stat().st_size > start else np.empty(0, np.uint8)
+        self._start = start
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """A tensor's numpy dtype."""
+        code = self._header[name]["dtype"]
+        if code not in DTYPES:
+            raise CheckpointError(self.path, f"{name!r} has dtype {code}, which numpy has no counterpart for")
+        return DTYPES[code]
+
+    def shape(self, name: str) -> Shape:
+        """A tensor's shape."""
+        return tuple(self._header[name]["shape"])
+
+    def __getitem__(self, name: str) -> Array:
+        first, last = self._header[name]["data_offsets"]
+        raw = self._bytes[self._start + first : self._start + last] if last > first else np.empty(0, np.uint8)
+        plain: Array = np.frombuffer(raw, self.dtype(name)).reshape(self.shape(name))
+        plain.flags.writeable = False
+        return plain
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._header)
+
+    def __len__(self) -> int:
+        return len(self._header)
+
+
+def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for entry in entries:
+        header[entry.name] = {
+            "dtype": _CODES[entry.dtype],
+            "shape": list(entry.shape),
+            "data_offsets": [offset, offset + entry.size],
+        }
+        offset += entry.size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(array: Array) -> Any:
+    return memoryview(array.reshape(-1).view(np.uint8)) if array.size else b""
+
+
+def _checked_header(path: Path) -> tuple[dict[str, Any], int]:
+    import safetensors  # here, since most programs import multiparam and load no file
+
+    try:
+        with safetensors.safe_open(path, "np"):  # type: ignore[no-untyped-call]
+            pass
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(length))
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(path, f"no valid safetensors file: {error}") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(path, "is a folder") from error
+    except OSError as error:
+        reason = "is a folder" if path.is_dir() else error.strerror or str(error)
+        raise CheckpointError(path, "no such file" if not path.exists() else reason) from error
+    return header, 8 + length
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the path's place when the block ends well, and leaves no trace when it does not."""
+    folder = path.parent
+    temporary = folder / f".{path.name[:100]}.{secrets.token_hex(8)}.tmp"
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(folder)
+    except OSError as error:
+        why = "its folder does not exist" if not folder.exists() else error.strerror or str(error)
+        raise CheckpointError(path, f"cannot be written: {why}; nothing was changed") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows syncs the entry with the file
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,342 @@
+"""Saving and loading tensors, lists, dicts and models.
+
+A saved model is a PyTorch `state_dict` in safetensors: canonical names and layouts, tied parameters stored once. What
+multiparam adds stands in the header's metadata under `multiparam`: the kind of content and the groups of tied names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+
+from .access import state
+from .adapter import Adapter, Capability
+from .arrays import rank_of
+from .errors import ArgumentError, BackendError, CheckpointError, MismatchError, MismatchReport, UninitializedError
+from .layout import Array
+from .parameter import Parameter, Parameters
+from .registry import adapter as adapter_of
+from .registry import infer, infer_model
+from .safetensors_file import Entry, SafetensorsFile, write
+from .tie import check_pair, tie_slots
+from .tree import Slot, Tree
+
+__all__ = ["LoadReport", "load", "save"]
+
+FilePath = Union[str, "PathLike[str]"]
+
+
+@dataclass
+class LoadReport:
+    """What a load did.
+
+    Attributes:
+        loaded: names that were written.
+        missing: names of the model that the file lacks (with `strict=False`; they stay as they were).
+        unexpected: names of the file that the model lacks (with `strict=False`).
+        converted: (name, the file's dtype, the model's dtype) where they differ.
+        tied: groups of names that the file has tied and the model had not, tied now.
+        notes: what has to be done now, such as rebuilding an optimizer.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    converted: list[tuple[str, Any, Any]] = field(default_factory=list)
+    tied: list[tuple[str, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"loaded {len(self.loaded)} tensors"]
+        lines += [f"missing: {name}" for name in self.missing]
+        lines += [f"unexpected: {name}" for name in self.unexpected]
+        lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
+        lines += [f"tied: {' = '.join(group)}" for group in self.tied]
+        return "\n".join(lines + self.notes)
+
+
+def save(thing: Any, path: FilePath) -> None:
+    """Saves a model, a tensor, or a list or dict of tensors.
+
+    Args:
+        thing: a native model (parameters and buffers, each tied one once), a numpy array or native tensor, a list or
+            tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`.
+        path: where to; a file that is there is replaced in one step, or left as it was if anything fails.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+        UninitializedError: a lazy parameter has no value yet.
+        BackendError: the thing is nothing that can be saved.
+
+    >>> import multiparam as mp, numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "xy.safetensors")
+    >>> mp.save({"x": np.arange(3), "y": np.ones(2)}, path)
+    >>> mp.load(path)
+    {'x': array([0, 1, 2]), 'y': array([1., 1.])}
+    """
+    if isinstance(thing, Parameters):
+        content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
+    elif isinstance(thing, Mapping):
+        content, entries, ties = "dict", [_entry(name, one) for name, one in thing.items()], []
+    elif isinstance(thing, (list, tuple)):
+        content, entries, ties = "list", [_entry(str(index), one) for index, one in enumerate(thing)], []
+    elif (found := infer(thing, "a model, a tensor, or a list or dict of tensors")).is_model(thing):
+        content, (entries, ties) = "model", _of_model(found, thing)
+    else:
+        content, entries, ties = "tensor", [_entry("tensor", thing)], []
+    about: dict[str, Any] = {"version": 1, "content": content}
+    if ties:
+        about["ties"] = ties
+    write(Path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
+
+
+def load(
+    path: FilePath,
+    *,
+    into: Any = None,
+    strict: bool = True,
+    rename: Mapping[str, str] | None = None,
+    backend: str | None = None,
+) -> Any:
+    """Loads a file: into a model, or as the tensor, list or dict that was saved.
+
+    A load into a model first checks every name, shape and dtype, and writes nothing unless all is well. Real numbers
+    of another width are converted. What is tied in the file is tied in the model.
+
+    Args:
+        path: a safetensors file.
+        into: a native model of any backend; None for tensors of the active one.
+        strict: names must be the same; False loads what is in both, and reports the rest.
+        rename: regular expressions and their replacements, applied to the file's names in turn.
+        backend: for tensors, whose they should be; None is the active backend.
+
+    Returns:
+        For a model a `LoadReport`; else the native tensor, the list or the dict.
+
+    Raises:
+        CheckpointError: the file cannot be read or is damaged.
+        MismatchError: every missing, unexpected, misshaped and mistyped name at once; the model is as it was.
+        UninitializedError: a lazy parameter has no shape yet.
+    """
+    file = SafetensorsFile(Path(path))
+    about = _about(file)
+    if into is None:
+        if rename or not strict:
+            raise ArgumentError("strict= and rename= are for loading into a model: pass into=net")
+        return _as_saved(file, about.get("content", "dict"), adapter_of(backend))
+    if backend is not None:
+        raise ArgumentError("backend= is for loading tensors; a model decides by itself")
+    return _into_model(into, file, about.get("ties", []), strict, rename or {})
+
+
+def _entry(name: Any, value: Any) -> Entry:
+    if not isinstance(name, str):
+        raise ArgumentError(f"the keys of a saved dict are strings, not {type(name).__name__}: {name!r}")
+    if isinstance(value, Parameter):
+        return _entry_of(name, value)
+    if isinstance(value, (bool, int, float, complex, np.generic)):
+        value = np.asarray(value)
+    try:
+        found = infer(value, "a tensor")
+        if not found.is_tensor(value):
+            raise BackendError(f"expected a tensor; got the model {type(value).__name__}, which is saved by itself")
+    except BackendError as error:
+        raise BackendError(f"{name!r} cannot be saved: {error}") from None
+    array = found.array(value)
+    return Entry(name, array.dtype, array.shape, lambda: array)
+
+
+def _entry_of(name: str, parameter: Parameter) -> Entry:
+    return _slot_entry(name, parameter.slot)
+
+
+def _slot_entry(name: str, slot: Slot) -> Entry:
+    handles = slot.ready()
+    if handles is None:
+        raise UninitializedError(
+            f"{name!r} has no value yet and cannot be saved: call multiparam.materialize(net, sample) first"
+        )
+    shape = slot.shape()
+    assert shape is not None
+    dtype = slot.node.adapter.dtype(handles[0].variable)
+    return Entry(name, dtype, tuple(int(extent or 0) for extent in shape), lambda: slot.read(handles))
+
+
+def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]]]:
+    tree = Tree(adapter, model)
+    for node in tree.opaque():
+        raise UninitializedError(
+            f"{node.name or 'the model'!r} has no parameters yet: call multiparam.materialize(net, sample) first"
+        )
+    groups = [group for group in tree.groups if not group[0].transient]
+    entries = [_slot_entry(group[0].name, group[0]) for group in groups]
+    return entries, [[slot.name for slot in group] for group in groups if len(group) > 1]
+
+
+def _about(file: SafetensorsFile) -> dict[str, Any]:
+    try:
+        about = json.loads(file.metadata.get("multiparam", "{}"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
+    ties = about.get("ties", []) if isinstance(about, dict) else None
+    sound = isinstance(ties, list) and all(
+        isinstance(group, list) and group and all(isinstance(name, str) for name in group) for group in ties
+    )
+    if not sound:
+        raise CheckpointError(file.path, "its multiparam metadata is damaged")
+    if about.get("version", 1) != 1:
+        raise CheckpointError(file.path, f"format version {about['version']}: a newer multiparam wrote it")
+    return dict(about)
+
+
+def _as_saved(file: SafetensorsFile, content: str, adapter: Adapter) -> Any:
+    tensors = {name: adapter.tensor(file[name]) for name in file}
+    if content == "tensor" and list(tensors) == ["tensor"]:
+        return tensors["tensor"]
+    if content == "list" and set(tensors) == {str(index) for index in range(len(tensors))}:
+        return [tensors[str(index)] for index in range(len(tensors))]
+    return tensors
+
+
+@dataclass
+class _Plan:
+    """What pass one of a load decided, for pass two."""
+
+    writes: list[tuple[Parameter, str]] = field(default_factory=list)
+    ties: list[tuple[str, str]] = field(default_factory=list)
+    report: LoadReport = field(default_factory=LoadReport)
+    problems: dict[str, list[Any]] = field(default_factory=lambda: {"misshaped": [], "mistyped": []})
+
+
+def _into_model(
+    model: Any, file: SafetensorsFile, ties: list[list[str]], strict: bool, rename: Mapping[str, str]
+) -> LoadReport:
+    adapter = infer_model(model)
+    tree = Tree(adapter, model)
+    renamed = _renamer(rename)
+    given = _given_names(file, renamed)
+    groups = [[renamed(name) for name in group] for group in ties]
+    stored = {alias: name for group in groups for name in group if name in given for alias in group}
+    mapping = state(model)
+    plan = _plan(file, given, stored, mapping)
+    _plan_ties(adapter, tree, groups, stored, plan)
+    _refuse(file, plan, strict)
+    for parameter, key in plan.writes:
+        parameter.assign(file[key])
+    if plan.ties:
+        plan.report.notes = tie_slots(adapter, model, tree, plan.ties).notes
+    return plan.report
+
+
+def _renamer(rename: Mapping[str, str]) -> Callable[[str], str]:
+    try:
+        steps = [(re.compile(pattern), replacement) for pattern, replacement in rename.items()]
+    except re.error as error:
+        raise ArgumentError(f"rename= takes regular expressions: {error}") from error
+
+    def renamed(name: str) -> str:
+        for pattern, replacement in steps:
+            name = pattern.sub(replacement, name)
+        return name
+
+    return renamed
+
+
+def _given_names(file: SafetensorsFile, renamed: Callable[[str], str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for key in file:
+        name = renamed(key)
+        if name in given:
+            raise ArgumentError(f"rename= turns both {given[name]!r} and {key!r} into {name!r}")
+        given[name] = key
+    return given
+
+
+def _plan(file: SafetensorsFile, given: dict[str, str], stored: dict[str, str], mapping: Parameters) -> _Plan:
+    plan = _Plan()
+    used: set[str] = set()
+    for parameter in mapping.values():
+        if parameter.slot.transient:
+            continue
+        names = [parameter.name, *parameter.aliases]
+        sources = list(dict.fromkeys(stored.get(name, name) for name in names if stored.get(name, name) in given))
+        used.update(sources)
+        if not sources:
+            plan.report.missing.append(parameter.name)
+            continue
+        key = given[sources[0]]
+        if _fits(parameter, file, key, plan):
+            plan.writes.append((parameter, key))
+            plan.report.loaded.append(parameter.name)
+        for other in sources[1:]:
+            _same(file, key, given[other], parameter)
+    plan.report.unexpected = [name for name in given if name not in used]
+    return plan
+
+
+def _fits(parameter: Parameter, file: SafetensorsFile, key: str, plan: _Plan) -> bool:
+    if not parameter.initialized:
+        raise UninitializedError(
+            f"{parameter.name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; "
+            f"nothing was written"
+        )
+    dtype, shape = file.dtype(key), file.shape(key)
+    if shape != parameter.shape:
+        plan.problems["misshaped"].append((parameter.name, parameter.shape, shape))
+    if rank_of(dtype) != rank_of(parameter.dtype):
+        plan.problems["mistyped"].append((parameter.name, parameter.dtype, dtype))
+    elif dtype != parameter.dtype:
+        plan.report.converted.append((parameter.name, dtype, parameter.dtype))
+    return shape == parameter.shape and rank_of(dtype) == rank_of(parameter.dtype)
+
+
+def _same(file: SafetensorsFile, key: str, other: str, parameter: Parameter) -> None:
+    first, second = file[key], file[other]
+    if first.shape != second.shape or first.tobytes() != second.tobytes():
+        raise MismatchError(
+            f"{key!r} and {other!r} differ in the file, and are one tied parameter, {parameter.name!r}, in the model; "
+            f"nothing was written. Untie them first",
+            MismatchReport(),
+        )
+
+
+def _plan_ties(
+    adapter: Adapter, tree: Tree, groups: list[list[str]], stored: dict[str, str], plan: _Plan
+) -> None:
+    slots = {slot.name: slot for group in tree.groups for slot in group}
+    for group in groups:
+        there = [name for name in group if name in slots and group[0] in stored]
+        apart = [name for name in there[1:] if slots[name].storage() != slots[there[0]].storage()]
+        if not apart:
+            continue
+        adapter.require(Capability.TIE)
+        misfits = {name for name, *_ in _problems(plan)}
+        if misfits.isdisjoint(there):
+            for name in apart:
+                check_pair(adapter, slots[name], slots[there[0]])
+        plan.ties += [(name, there[0]) for name in apart]
+        plan.report.tied.append(tuple(there))
+
+
+def _problems(plan: _Plan) -> Iterable[tuple[Any, ...]]:
+    return [*plan.problems["misshaped"], *plan.problems["mistyped"]]
+
+
+def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:
+    found = MismatchReport(
+        missing=plan.report.missing if strict else (),
+        unexpected=plan.report.unexpected if strict else (),
+        misshaped=plan.problems["misshaped"],
+        mistyped=plan.problems["mistyped"],
+    )
+    if found:
+        raise MismatchError(f"{file.path} does not fit the model; nothing was written", found)
+
+

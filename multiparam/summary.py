@@ -1,0 +1,134 @@
+"""A model as a table: its tree of layers, and each parameter's shape, dtype, size and state."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .access import parameters, state
+from .registry import infer_model
+from .tree import Node, Slot, Tree
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Summary", "summary"]
+
+
+class _Line(NamedTuple):
+    depth: int
+    name: str
+    kind: str
+    shape: str
+    dtype: str
+    count: str
+    remark: str
+
+
+class Summary:
+    """What `summary` shows: rich text in a terminal, HTML in a notebook.
+
+    Attributes:
+        total: number of elements of all parameters with a shape, each tied one once.
+        trainable: how many of them optimizers may change.
+    """
+
+    def __init__(self, net: Any) -> None:
+        adapter = infer_model(net)
+        tree = Tree(adapter, net)
+        mapping = state(net)
+        self._primary = {slot.name: group[0].name for group in tree.groups for slot in group}
+        self._mapping = mapping
+        self._lines = list(self._walk(tree.root, 0))
+        sized = [p for p in parameters(net).values() if p.initialized]
+        self.total = sum(_count(p.shape) for p in sized)
+        self.trainable = sum(_count(p.shape) for p in sized if p.trainable)
+        self._title = f"{tree.root.kind} ({adapter.name})"
+
+    def _walk(self, node: Node, depth: int) -> Iterator[_Line]:
+        yield _Line(depth, node.key or "(model)", node.kind, "", "", "", "at the first batch" if node.opaque else "")
+        for slot in node.slots:
+            yield self._tensor(slot, depth + 1)
+        for child in node.children:
+            yield from self._walk(child, depth + 1)
+
+    def _tensor(self, slot: Slot, depth: int) -> _Line:
+        parameter = self._mapping[slot.name]
+        primary = self._primary[slot.name]
+        remarks = [] if primary == slot.name else [f"= {primary}"]
+        if slot.is_buffer:
+            remarks.append("buffer")
+        elif not parameter.trainable:
+            remarks.append("frozen")
+        if not parameter.initialized:
+            return _Line(depth, slot.role, "", _shape(parameter.shape), "", "", "at the first batch")
+        count = f"{_count(parameter.shape):,}" if primary == slot.name else ""
+        return _Line(depth, slot.role, "", _shape(parameter.shape), str(parameter.dtype), count, ", ".join(remarks))
+
+    def __rich__(self) -> Table:
+        from rich.table import Table  # here, so that importing multiparam stays light
+        from rich.text import Text
+
+        table = Table(title=self._title, caption=self._caption(), box=None, header_style="bold", pad_edge=False)
+        table.add_column("layer", overflow="fold")
+        for column in ("kind", "shape", "dtype"):
+            table.add_column(column)
+        table.add_column("count", justify="right")
+        table.add_column("")
+        for line in self._lines:
+            name = Text("  " * line.depth + line.name, style="bold" if line.kind else "")
+            table.add_row(name, *(Text(cell) for cell in line[2:]))
+        return table
+
+    def _caption(self) -> str:
+        return f"{self.total:,} parameters, {self.trainable:,} trainable"
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        out = io.StringIO()
+        Console(file=out, width=100).print(self)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th scope='col'>{column}</th>" for column in ("layer", "kind", "shape", "dtype", "count", ""))
+        rows = "".join(
+            f"<tr><td style='text-align:left;padding-left:{line.depth}em'>{html.escape(line.name)}</td>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in line[2:])
+            + "</tr>"
+            for line in self._lines
+        )
+        caption = f"{html.escape(self._title)}: {self._caption()}"
+        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def summary(net: Any) -> Summary:
+    """A model's layers and parameters as a table, to be printed, or shown by a notebook.
+
+    Args:
+        net: a native model of any backend.
+
+    >>> import multiparam as mp
+    >>> print(mp.summary(mp.nn.Sequential(mp.nn.Linear(4, 8))))
+              Sequential (numpy)
+    layer       kind        shape   dtype    count
+    (model)     Sequential
+      0         Linear
+        weight              (8, 4)  float32     32
+        bias                (8,)    float32      8
+            40 parameters, 40 trainable
+    """
+    return Summary(net)
+
+
+def _count(shape: Any) -> int:
+    return math.prod(shape)
+
+
+def _shape(shape: Any) -> str:
+    return "?" if shape is None else f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"

@@ -1,0 +1,101 @@
+"""The layer table: one row per native layer class, the one place that knows layouts.
+
+An adapter declares its rows; a user adds rows for layers of their own with `register_layer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from .errors import ArgumentError
+from .layout import Source, as_source
+
+__all__ = ["LayerTable", "LazyShape", "Row"]
+
+LazyShape = Optional[tuple[Optional[int], ...]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a native layer class is, canonically.
+
+    Attributes:
+        kind: the canonical kind, `"Linear"`.
+        native: the native class; its subclasses share the row.
+        sources: how each canonical parameter is made of native ones, by role and in canonical order. Native
+            parameters that no source mentions keep their own names and layouts.
+        buffers: the same for running statistics.
+        lazy: for a native layer without its parameters yet, the roles it will have and what is known of their
+            shapes (None for an unknown axis, or for an unknown shape).
+        builds: what makes native layers from PyTorch's arguments, by keyword and by the builder's name in
+            `multiparam.nn` (`"Linear"` and `"LazyLinear"` may be one native class).
+    """
+
+    kind: str
+    native: type
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    buffers: Mapping[str, Source] = field(default_factory=dict)
+    lazy: Callable[[Any], Mapping[str, LazyShape]] | None = None
+    builds: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+
+class LayerTable:
+    """The rows of one adapter, found by class.
+
+    Args:
+        rows: in no particular order; the nearest class along the MRO wins.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._by_class: dict[type, Row] = {}
+        self._builders: dict[str, Callable[..., Any]] = {}
+        self._found: dict[type, Row | None] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Adds a row; a later row for the same class replaces the earlier one."""
+        self._by_class[row.native] = row
+        self._builders.update(row.builds)
+        self._found.clear()
+
+    def row(self, native: type) -> Row | None:
+        """The row of the nearest known class along the MRO, or None."""
+        try:
+            return self._found[native]
+        except KeyError:
+            row = next((self._by_class[base] for base in native.__mro__ if base in self._by_class), None)
+            self._found[native] = row
+            return row
+
+    def builder(self, kind: str) -> Callable[..., Any] | None:
+        """What makes a native layer of that kind, or None."""
+        return self._builders.get(kind)
+
+
+def user_row(native: type, kind: str | None, roles: Mapping[str, str | Source], inherited: Row | None) -> Row:
+    """The row that `register_layer` adds.
+
+    Raises:
+        ArgumentError: a role's layout is neither a name nor a `Source`, or two roles claim one native tensor.
+    """
+    sources: dict[str, Source] = {}
+    claimed: dict[str, str] = {}
+    for role, given in roles.items():
+        if not isinstance(given, (str, Source)):
+            raise ArgumentError(
+                f"{role}= takes the native tensor's name or its layout, mp.At(...), not {type(given).__name__}"
+            )
+        sources[role] = as_source(given)
+        for part in sources[role].parts:
+            if part in claimed:
+                raise ArgumentError(f"{role}= and {claimed[part]}= both claim the native tensor {part!r}")
+            claimed[part] = role
+    return Row(
+        kind=kind or native.__name__,
+        native=native,
+        sources=sources,
+        buffers=inherited.buffers if inherited else {},
+    )
