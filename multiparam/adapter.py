@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .containers import collect, entries, replace, resolve
+from .containers import collect, entries, is_container, replace, resolve
 from .errors import ArgumentError, MultiparamError, UninitializedError, UnsupportedError
 from .kinds import KINDS
 from .layout import Array, At, Handle, Shape, Source, Transposed
@@ -45,6 +45,7 @@ __all__ = [
     "UnsupportedError",
     "collect",
     "entries",
+    "is_container",
     "replace",
     "resolve",
     "see",

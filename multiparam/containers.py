@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
 from .errors import ArgumentError
 from .names import escape, unescape
 
-__all__ = ["collect", "entries", "replace", "resolve"]
+__all__ = ["collect", "entries", "is_container", "replace", "resolve"]
+
+
+def is_container(value: Any) -> bool:
+    """Whether layers and variables are looked for in it: lists, tuples, dicts, and whatever a framework has for them."""
+    return isinstance(value, (Sequence, Mapping)) and not isinstance(value, (str, bytes, bytearray))
 
 
 def entries(container: Any) -> Iterator[tuple[str, Any]]:
     """The (key, value) pairs of a list, tuple or dict; nothing of anything else."""
     if isinstance(container, Mapping):
         yield from ((str(key), value) for key, value in container.items())
-    elif isinstance(container, (list, tuple)):
+    elif is_container(container):
         yield from ((str(index), value) for index, value in enumerate(container))
 
 
@@ -45,7 +50,7 @@ def collect(
             variables[escape(key)] = value
         elif is_layer(value):
             children.append((key, value))
-        elif isinstance(value, (list, tuple, Mapping)) and value:
+        elif is_container(value) and len(value):
             below, layers = collect(entries(value), is_layer, is_variable)
             variables.update({f"{escape(key)}.{path}": variable for path, variable in below.items()})
             if layers:
@@ -64,7 +69,7 @@ def resolve(owner: Any, path: str) -> Any:
         if isinstance(owner, Mapping):
             by_name = {str(name): value for name, value in owner.items()}
             owner = by_name.get(key)
-        elif isinstance(owner, (list, tuple)):
+        elif is_container(owner):
             owner = owner[int(key)] if key.isdigit() and int(key) < len(owner) else None
         else:
             owner = getattr(owner, key, None)
@@ -82,7 +87,7 @@ def replace(owner: Any, path: str, value: Any) -> None:
     key = unescape(last)
     if isinstance(holder, tuple):
         raise ArgumentError(f"{path!r} lies in a tuple, which cannot be changed: use a list")
-    if isinstance(holder, list):
+    if isinstance(holder, MutableSequence):
         holder[int(key)] = value
     elif isinstance(holder, MutableMapping):
         holder[next(name for name in holder if str(name) == key)] = value

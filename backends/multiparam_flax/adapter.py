@@ -1,0 +1,233 @@
+"""The Flax NNX backend's adapter."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from multiparam.adapter import (
+    Adapter,
+    ArgumentError,
+    Handle,
+    Members,
+    TieSide,
+    collect,
+    entries,
+    is_container,
+    replace,
+    resolve,
+    see,
+    unsee,
+)
+
+from . import plugin
+from .layers import LazyLinear, NamedSequential, table
+
+_VIEW = "_multiparam_view_"
+_ORDER = "_multiparam_order_"
+_SKIPPED = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)  # generators, and what a forward pass leaves behind
+
+
+class FlaxAdapter(Adapter):
+    """`nnx.Module`s."""
+
+    plugin = plugin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = table()
+
+    def is_model(self, native: Any) -> bool:
+        return isinstance(native, nnx.Module)
+
+    def is_tensor(self, native: Any) -> bool:
+        return isinstance(native, (jax.Array, nnx.Variable))
+
+    def kind(self, native: Any) -> str:
+        if isinstance(native, nnx.Module):
+            return super().kind(native)
+        return getattr(native, "__name__", type(native).__name__)
+
+    def members(self, native: Any) -> Members:
+        if isinstance(native, NamedSequential):
+            return Members(children=list(zip(native.names, native.layers)))
+        if is_container(native):
+            return Members(children=collect(entries(native), _is_layer, _is_variable)[1])
+        if not isinstance(native, nnx.Module):
+            return Members()  # a plain function in a Sequential
+        attributes = [(key, value) for key, value in vars(native).items() if not key.startswith("_")]
+        if isinstance(native, nnx.Sequential):
+            attributes = [(key, value) for key, value in attributes if key != "layers"]
+        variables, children = collect(attributes, _is_layer, _is_variable)
+        if isinstance(native, nnx.Sequential):
+            children = [*((str(index), layer) for index, layer in enumerate(native.layers)), *children]
+        views = {key[len(_VIEW) :]: _viewed(native, key[len(_VIEW) :]) for key in vars(native) if key.startswith(_VIEW)}
+        return Members(
+            parameters={**{k: v for k, v in variables.items() if _is_parameter(v)}, **views},
+            buffers={k: v for k, v in variables.items() if not _is_parameter(v)},
+            children=children,
+            transient=frozenset(k for k, v in variables.items() if isinstance(v, nnx.Cache)),
+        )
+
+    def part(self, native: Any, name: str) -> Any:
+        if hasattr(native, _VIEW + name):
+            return _viewed(native, name)
+        found = resolve(native, name)
+        return found if _is_variable(found) else None
+
+    # --- variables ---------------------------------------------------------------------------------------------
+
+    def read(self, variable: nnx.Variable[Any]) -> Any:
+        return np.asarray(variable.get_value())
+
+    def write(self, variable: nnx.Variable[Any], value: Any) -> None:
+        old = variable.get_value()
+        fresh = np.array(value)  # JAX may alias numpy's memory, so it must be nobody else's
+        if isinstance(old, jax.core.Tracer) or not isinstance(old, jax.Array):
+            variable.set_value(jnp.asarray(fresh))
+        else:
+            variable.set_value(jax.device_put(fresh, old.sharding))
+
+    def shape(self, variable: nnx.Variable[Any]) -> tuple[int, ...]:
+        return tuple(np.shape(variable.get_value()))
+
+    def dtype(self, variable: nnx.Variable[Any]) -> np.dtype[Any]:
+        return np.dtype(jnp.result_type(variable.get_value()))
+
+    def device(self, variable: nnx.Variable[Any]) -> str:
+        value = variable.get_value()
+        return ", ".join(sorted(str(device) for device in value.devices())) if isinstance(value, jax.Array) else "cpu"
+
+    def initialized(self, variable: nnx.Variable[Any]) -> bool:
+        return not isinstance(variable.get_value(), jax.ShapeDtypeStruct)
+
+    def tensor(self, value: Any) -> jax.Array:
+        return jnp.array(value)
+
+    def array(self, tensor: Any) -> Any:
+        return np.asarray(tensor.get_value() if isinstance(tensor, nnx.Variable) else tensor)
+
+    def trainable(self, variable: nnx.Variable[Any]) -> bool:
+        return isinstance(variable, nnx.Param)
+
+    def set_trainable(self, model: Any, layers: Sequence[Any], variable: nnx.Variable[Any], value: bool) -> None:
+        if value != self.trainable(variable):
+            thawed = getattr(type(variable), "multiparam_thawed", nnx.Param)
+            # the class and not the object, so that every layer that holds the variable sees it
+            variable.__class__ = thawed if value else _frozen(type(variable))
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def run(self, model: Any, inputs: Sequence[Any]) -> Any:
+        with _evaluating(model):
+            return model(*(jnp.asarray(one) for one in inputs))
+
+    def when_ready(self, layer: LazyLinear, call: Callable[[Any], None]) -> None:
+        layer.when_ready = (*layer.when_ready, call)
+
+    def gradients(
+        self, model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
+    ) -> list[Any]:
+        def scalar(net: Any, *batches: Any) -> Any:
+            value = loss(net, *batches)
+            if not isinstance(value, (jax.Array, float, np.generic)) or np.size(value) != 1:
+                raise ArgumentError(f"the loss must be a scalar array, and is {_described(value)}")
+            return jnp.reshape(value, ())
+
+        wanted = {id(variable) for variable in variables}
+        paths: dict[int, tuple[Any, ...]] = {}
+        for path, node in nnx.iter_graph(model):
+            if id(node) in wanted:
+                paths.setdefault(id(node), path)
+        batches = [jnp.asarray(one) for one in inputs]
+        of = nnx.DiffState(0, lambda path, value: path in chosen)
+        chosen = set(paths.values())
+        found = dict(nnx.to_flat_state(nnx.grad(scalar, argnums=of)(model, *batches)))
+        return [np.asarray(found[paths[id(variable)]].get_value()) for variable in variables]
+
+    # --- ties --------------------------------------------------------------------------------------------------
+
+    def tie(self, model: Any, side: TieSide, handle: Handle) -> None:
+        _let_go(side)
+        if handle.axes is None:
+            replace(side.layer, side.part, handle.variable)
+            return
+        if "." in side.part:
+            raise self.unsupported("a tie across transposed layouts", f"{side.part!r} lies in a list or dict")
+        setattr(side.layer, _VIEW + side.part, handle.variable)
+        setattr(side.layer, _ORDER + side.part, handle.axes)
+        see(side.layer, side.part, _view)
+
+    def untie(self, model: Any, side: TieSide, value: Any) -> None:
+        fresh = side.handle.variable.copy(jnp.array(value))
+        _let_go(side)
+        replace(side.layer, side.part, fresh)
+
+    def notes_on_change(self, model: Any) -> list[str]:
+        return ["An nnx.Optimizer built before this holds the old parameters: build it anew."]
+
+
+@functools.lru_cache(maxsize=None)
+def _frozen(thawed: type) -> type:
+    """The type of a frozen variable: no Param, so that `wrt=nnx.Param` leaves it out."""
+    return type(f"Frozen{thawed.__name__}", (nnx.Variable,), {"multiparam_thawed": thawed, "__module__": __name__})
+
+
+FrozenParam = _frozen(nnx.Param)
+
+
+def _is_layer(native: Any) -> bool:
+    return isinstance(native, nnx.Module) and not is_container(native)
+
+
+def _is_variable(native: Any) -> bool:
+    return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED)
+
+
+def _is_parameter(variable: nnx.Variable[Any]) -> bool:
+    return isinstance(variable, nnx.Param) or hasattr(type(variable), "multiparam_thawed")
+
+
+def _viewed(layer: Any, part: str) -> Handle:
+    return Handle(getattr(layer, _VIEW + part), getattr(layer, _ORDER + part))
+
+
+def _view(layer: Any, part: str) -> nnx.Param[Any]:
+    handle = _viewed(layer, part)
+    return nnx.Param(jnp.transpose(handle.variable[...], handle.axes))
+
+
+def _let_go(side: TieSide) -> None:
+    if hasattr(side.layer, _VIEW + side.part):
+        delattr(side.layer, _VIEW + side.part)
+        delattr(side.layer, _ORDER + side.part)
+        unsee(side.layer, side.part, _view)
+    elif "." not in side.part:
+        delattr(side.layer, side.part)
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """What `nnx.Module.eval` sets, and back."""
+    changed = []
+    for _, module in nnx.iter_modules(model):
+        for name in ("deterministic", "use_running_average"):
+            if name in vars(module):
+                changed.append((module, name, getattr(module, name)))
+                setattr(module, name, True)
+    try:
+        yield
+    finally:
+        for module, name, value in changed:
+            setattr(module, name, value)
+
+
+def _described(value: Any) -> str:
+    return f"of shape {np.shape(value)}" if isinstance(value, jax.Array) else type(value).__name__
