@@ -53,6 +53,8 @@ def _viewing(base: type, parts: tuple[str, ...], view: View) -> type:
         "__qualname__": base.__qualname__,
         "__reduce_ex__": reduce,
     }
+    if hasattr(base, "from_config"):  # a layer made anew from its configuration sees nothing
+        body["from_config"] = classmethod(lambda cls, config: base.from_config(config))
     return type(base)(base.__name__, (base,), body)
 
 

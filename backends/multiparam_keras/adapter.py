@@ -1,0 +1,241 @@
+"""The Keras backend's adapter."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+from keras.src.models import Functional
+
+from multiparam.adapter import (
+    Adapter,
+    ArgumentError,
+    Handle,
+    Members,
+    TieSide,
+    replace,
+    resolve,
+    see,
+    unsee,
+)
+
+from . import plugin
+from .compiled import reset
+from .layers import ACTIVATIONS, table
+from .walk import contents, is_buffer, is_layer, is_opaque, is_variable
+
+_VIEWS = "_multiparam_views"
+
+
+class KerasAdapter(Adapter):
+    """Keras 3 layers and models, on whichever backend Keras itself runs."""
+
+    plugin = plugin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = table()
+        self._engine = importlib.import_module(f".engine_{keras.backend.backend()}", __package__)
+        self._replaced: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def is_model(self, native: Any) -> bool:
+        return is_layer(native)
+
+    def is_tensor(self, native: Any) -> bool:
+        return is_variable(native) or keras.ops.is_tensor(native)
+
+    def kind(self, native: Any) -> str:
+        if isinstance(native, keras.layers.Activation):
+            name = getattr(native.activation, "__name__", "Activation")
+            return ACTIVATIONS.get(name, name)
+        return super().kind(native)
+
+    def members(self, native: Any) -> Members:
+        variables, children = contents(native)
+        buffers = {key: one for key, one in variables.items() if is_buffer(native, one)}
+        views = native.__dict__.get(_VIEWS, {}) if is_layer(native) else {}
+        row = self.table.row(type(native))
+        return Members(
+            parameters={**{key: one for key, one in variables.items() if key not in buffers}, **views},
+            buffers=buffers,
+            children=children,
+            opaque=is_opaque(native) and (row is None or row.lazy is None),
+        )
+
+    def part(self, native: Any, name: str) -> Any:
+        if name in native.__dict__.get(_VIEWS, {}):
+            return native.__dict__[_VIEWS][name]
+        found = resolve(native, name)
+        return found if is_variable(found) else None
+
+    # --- variables ---------------------------------------------------------------------------------------------
+
+    def read(self, variable: Any) -> Any:
+        return np.asarray(keras.ops.convert_to_numpy(variable.value)).astype(self.dtype(variable), copy=False)
+
+    def write(self, variable: Any, value: Any) -> None:
+        fresh = _wide(np.array(value))  # JAX may alias numpy's memory, so it must be nobody else's
+        if variable._value is None:  # made while Keras traces shapes only: it takes its value when the trace ends
+            variable._initializer = lambda shape, dtype: keras.ops.convert_to_tensor(fresh, dtype=dtype)
+            return
+        with self._engine.outside_graphs():
+            variable.assign(fresh)
+
+    def shape(self, variable: Any) -> tuple[int, ...]:
+        return tuple(variable.shape)
+
+    def dtype(self, variable: Any) -> np.dtype[Any]:
+        return _numpy_dtype(variable.dtype)
+
+    def device(self, variable: Any) -> str:
+        found: str = self._engine.device(variable)
+        return found
+
+    def tensor(self, value: Any) -> Any:
+        return keras.ops.convert_to_tensor(_wide(np.array(value)), dtype=str(value.dtype))
+
+    def array(self, tensor: Any) -> Any:
+        if is_variable(tensor):
+            return self.read(tensor)
+        dtype = _numpy_dtype(keras.backend.standardize_dtype(tensor.dtype))
+        return np.asarray(keras.ops.convert_to_numpy(tensor)).astype(dtype, copy=False)
+
+    def trainable(self, variable: Any) -> bool:
+        return bool(variable.trainable)
+
+    def set_trainable(self, model: Any, layers: Sequence[Any], variable: Any, value: bool) -> None:
+        if variable.trainable == value and (not value or all(layer.trainable for layer in layers if is_layer(layer))):
+            return
+        variable.trainable = value
+        for layer in layers:
+            if value and is_layer(layer) and not layer.trainable:
+                layer._trainable = True  # the flag alone: the setter would thaw the layer's other variables too
+        self._changed(model)
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def run(self, model: Any, inputs: Sequence[Any]) -> Any:
+        batches = [keras.ops.convert_to_tensor(one) for one in inputs]
+        # a functional model takes its inputs as one structure, a call method as it says
+        packed = [batches] if isinstance(model, Functional) and len(batches) > 1 else batches
+        with self._engine.without_gradient():
+            return model(*packed, training=False)
+
+    def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
+        original = layer.build
+
+        @functools.wraps(original)
+        def build(*args: Any, **kwargs: Any) -> None:
+            original(*args, **kwargs)
+            layer.build = original
+            call(layer)
+
+        layer.build = build
+
+    def gradients(
+        self, model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
+    ) -> list[Any]:
+        def scalar(net: Any, *batches: Any) -> Any:
+            value = loss(net, *batches)
+            if not keras.ops.is_tensor(value) or keras.ops.size(value) != 1:
+                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+            return value
+
+        batches = [keras.ops.convert_to_tensor(one) for one in inputs]
+        found = self._engine.gradients(model, scalar, batches, variables)
+        return [np.asarray(keras.ops.convert_to_numpy(one)) for one in found]
+
+    def gradient(self, layer: Any, part: str) -> Any:
+        found = self.part(layer, part)
+        handle = found if isinstance(found, Handle) else Handle(found)
+        own = None if handle.variable is None else self._engine.own_gradient(handle.variable)
+        if own is None:
+            return super().gradient(layer, part)
+        array = np.asarray(keras.ops.convert_to_numpy(own))
+        return array if handle.axes is None else array.transpose(handle.axes)
+
+    # --- ties --------------------------------------------------------------------------------------------------
+
+    def tie(self, model: Any, side: TieSide, handle: Handle) -> None:
+        if handle.axes is not None and "." in side.part:
+            raise self.unsupported("a tie across transposed layouts", f"{side.part!r} lies in a list or dict")
+        _let_go(side)
+        if handle.axes is None:
+            self._put(side, handle.variable)
+        else:
+            _track(side.layer, handle.variable)
+            side.layer.__dict__.setdefault(_VIEWS, {})[side.part] = handle
+            see(side.layer, side.part, _view)
+        self._changed(model)
+
+    def untie(self, model: Any, side: TieSide, value: Any) -> None:
+        old = side.handle.variable
+        _let_go(side)
+        fresh = keras.Variable(_wide(value), dtype=old.dtype, trainable=old.trainable, name=old.name)
+        self._put(side, fresh)
+        self._changed(model)
+
+    def notes_on_change(self, model: Any) -> list[str]:
+        notes = ["A model compiled around this one must be compiled anew."]
+        if model in self._replaced:
+            self._replaced.discard(model)
+            notes.append("The compiled optimizer was replaced by a new one: its moments and step count start anew.")
+        return notes
+
+    def _put(self, side: TieSide, variable: Any) -> None:
+        _track(side.layer, variable)
+        replace(side.layer, side.part, variable)
+
+    def _changed(self, model: Any) -> None:
+        layers = [model, *model._flatten_layers(include_self=False, recursive=True)]
+        self._engine.forget(layers)
+        if reset(layers):
+            self._replaced.add(model)
+
+
+def _let_go(side: TieSide) -> None:
+    """Takes a variable out of its layer and out of the layer's lists."""
+    variable = side.handle.variable
+    if side.layer.__dict__.get(_VIEWS, {}).pop(side.part, None) is not None:
+        unsee(side.layer, side.part, _view)
+    elif "." not in side.part:
+        # not delattr, which Keras answers by freeing memory that others may hold
+        side.layer.__dict__.pop(side.part)
+    side.layer._untrack_variable(variable)
+
+
+def _track(layer: Any, variable: Any) -> None:
+    """Enters a variable in a built layer's lists, as a weight even while it is frozen."""
+    if layer._tracker.is_in_store("trainable_variables", variable):
+        return
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        layer._tracker.add_to_store("trainable_variables", variable)
+    finally:
+        if locked:
+            layer._tracker.lock()
+
+
+def _view(layer: Any, part: str) -> Any:
+    handle = layer.__dict__[_VIEWS][part]
+    return keras.ops.transpose(handle.variable, handle.axes)
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    return np.dtype(getattr(ml_dtypes, name, name))
+
+
+def _wide(array: Any) -> Any:
+    """Dtypes that Keras's backends do not take from numpy, as float32, which holds all their values."""
+    return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype.name.startswith("float8") else array
+
+
+def _described(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if keras.ops.is_tensor(value) else type(value).__name__

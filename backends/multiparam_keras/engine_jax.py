@@ -1,0 +1,44 @@
+"""What differs with Keras on JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import keras
+
+
+def outside_graphs() -> AbstractContextManager[None]:
+    """Where assignments are carried out at once."""
+    return nullcontext()
+
+
+def without_gradient() -> AbstractContextManager[None]:
+    """Where a forward pass records nothing; JAX records only what it is asked to differentiate."""
+    return nullcontext()
+
+
+def device(variable: Any) -> str:
+    """Where the variable lies."""
+    return ", ".join(sorted(str(device) for device in variable.value.devices()))
+
+
+def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+    """The gradients, zeros for unused variables."""
+
+    def of_values(values: Sequence[Any]) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return loss(model, *inputs).reshape(())
+
+    return list(jax.grad(of_values)([variable.value for variable in variables]))
+
+
+def own_gradient(variable: Any) -> Any:
+    """The framework's own gradient of a variable; JAX's are values."""
+    return None
+
+
+def forget(layers: Sequence[Any]) -> None:
+    """Drops what the framework keeps beside the layers' own lists of variables."""

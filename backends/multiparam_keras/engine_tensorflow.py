@@ -1,0 +1,42 @@
+"""What differs with Keras on TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import tensorflow as tf
+
+
+def outside_graphs() -> AbstractContextManager[None]:
+    """Where assignments are carried out at once, even while a function is being traced."""
+    return tf.init_scope()  # type: ignore[no-any-return]
+
+
+def without_gradient() -> AbstractContextManager[None]:
+    """Where a forward pass records nothing; without a tape nothing is."""
+    return nullcontext()
+
+
+def device(variable: Any) -> str:
+    """Where the variable lies."""
+    return str(variable.value.device)
+
+
+def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+    """The gradients, zeros for unused variables."""
+    with tf.GradientTape() as tape:
+        value = loss(model, *inputs)
+    natives = [variable.value for variable in variables]
+    found = tape.gradient(value, natives, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(one) for one in found]
+
+
+def own_gradient(variable: Any) -> Any:
+    """The framework's own gradient of a variable; TensorFlow keeps none."""
+    return None
+
+
+def forget(layers: Sequence[Any]) -> None:
+    """Drops what the framework keeps beside the layers' own lists of variables."""

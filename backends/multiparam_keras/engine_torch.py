@@ -1,0 +1,49 @@
+"""What differs with Keras on PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+
+def outside_graphs() -> AbstractContextManager[None]:
+    """Where assignments are carried out at once."""
+    return nullcontext()
+
+
+def without_gradient() -> AbstractContextManager[None]:
+    """Where a forward pass records nothing."""
+    return torch.no_grad()
+
+
+def device(variable: Any) -> str:
+    """Where the variable lies."""
+    return str(variable.value.device)
+
+
+def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+    """The gradients, zeros for unused variables; each variable's own `.grad` is the same afterwards."""
+    natives = [variable.value for variable in variables]
+    with torch.enable_grad():
+        value = loss(model, *inputs)
+        found: Sequence[Any] = [None] * len(natives)
+        if value.requires_grad and natives:
+            found = torch.autograd.grad(value.reshape(()), natives, allow_unused=True)
+    for native, one in zip(natives, found):
+        native.grad = torch.zeros_like(native) if one is None else one.detach()
+    return [native.grad for native in natives]
+
+
+def own_gradient(variable: Any) -> Any:
+    """The framework's own gradient of a variable."""
+    return variable.value.grad
+
+
+def forget(layers: Sequence[Any]) -> None:
+    """Drops what the framework keeps beside the layers' own lists of variables: each layer's torch parameters."""
+    for layer in layers:
+        if "_torch_params" in getattr(layer, "_modules", {}):
+            layer._track_variables()

@@ -1,0 +1,87 @@
+"""What a Keras layer directly holds: its variables, and its children with their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.models import Functional
+from keras.src.utils.naming import to_snake_case
+
+from multiparam.adapter import collect, entries, is_container
+
+from .layers import NamedSequential
+
+# attributes that Keras keeps for itself: what an empty layer or model has, and what fitting adds
+_OWN = frozenset(
+    {name for thing in (keras.layers.Layer(), keras.Model(), keras.Sequential()) for name in vars(thing)}
+) | {"_functional", "_tracker", "_layers", "optimizer", "_optimizer", "_torch_params", "history", "names"}
+_BUILDS = {base.build for base in (keras.layers.Layer, keras.Model, keras.Sequential, Functional)}
+
+
+def is_layer(native: Any) -> bool:
+    """Whether it is a Keras layer or model."""
+    return isinstance(native, keras.layers.Layer)
+
+
+def is_variable(native: Any) -> bool:
+    """Whether it is a Keras variable."""
+    return isinstance(native, keras.Variable)
+
+
+def contents(layer: Any) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """The variables by path, and the children by name: attribute path, else the user's name, else position."""
+    if is_container(layer):
+        return {}, collect(entries(layer), is_layer, is_variable)[1]
+    if isinstance(layer, NamedSequential):
+        return {}, list(zip(layer.names, layer.layers))
+    variables, children = collect(_attributes(layer), is_layer, is_variable)
+    order = {id(one): position for position, one in enumerate(layer._layers)}
+    children.sort(key=lambda child: min((order.get(id(one), len(order)) for one in _leaves(child[1])), default=0))
+    if isinstance(layer, keras.Model):
+        seen = {id(one) for _, child in children for one in _leaves(child)}
+        children += [(name, child) for name, child in _listed(layer) if id(child) not in seen]
+    return variables, children
+
+
+def is_buffer(layer: Any, variable: Any) -> bool:
+    """Whether a variable was made as state, not as a weight; a frozen weight is a weight."""
+    if any(one is variable for one in layer._trainable_variables):
+        return False
+    return any(one is variable for one in layer._non_trainable_variables) or not variable.trainable
+
+
+def is_opaque(layer: Any) -> bool:
+    """Whether the layer will make variables that cannot be told before its first batch."""
+    return is_layer(layer) and not layer.built and type(layer).build not in _BUILDS
+
+
+def _attributes(layer: Any) -> Iterator[tuple[str, Any]]:
+    # on the PyTorch backend a layer is a torch module, which keeps its sublayers apart
+    for held in (vars(layer), vars(layer).get("_modules", {})):
+        for name, value in list(held.items()):
+            if name not in _OWN and not name.startswith(("_self_", "_multiparam_")):
+                yield name, value
+
+
+def _leaves(child: Any) -> Iterator[Any]:
+    """The layers in a container, or the layer itself."""
+    if is_layer(child):
+        yield child
+    else:
+        for _, one in entries(child):
+            if is_layer(one) or is_container(one):
+                yield from _leaves(one)
+
+
+def _listed(model: Any) -> Iterator[tuple[str, Any]]:
+    """A Sequential's or functional model's layers, by the user's name or by position."""
+    position = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        automatic = re.fullmatch(rf"{re.escape(to_snake_case(type(layer).__name__))}(_\d+)?", layer.name)
+        yield str(position) if automatic else layer.name, layer
+        position += 1
