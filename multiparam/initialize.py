@@ -114,9 +114,7 @@ def _decision(rule: Any, mapping: Parameters, chosen: list[Parameter], more_to_c
             if not mapping.match(pattern) and not more_to_come:
                 shown = pattern if isinstance(pattern, str) else pattern.pattern
                 raise ParameterNotFoundError("parameter matches", shown, [*mapping, *mapping.aliases()])
-        return lambda parameter: (
-            _first_match(rules, parameter) if not within or parameter.name in within else None
-        )
+        return lambda parameter: _first_match(rules, parameter) if not within or parameter.name in within else None
     if isinstance(rule, str):
         raise ArgumentError(
             f"{rule!r} is no rule: pass one of multiparam.init, a function, or a dict of patterns and rules"
@@ -140,9 +138,7 @@ def _for_purpose(rule: Rule, parameter: Parameter) -> Rule:
     return rule if meant == "weight" else Zeros() if meant == "bias" else Ones()
 
 
-def _apply(
-    adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report: InitializationReport
-) -> None:
+def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report: InitializationReport) -> None:
     """Checks everything, then writes; what has no shape yet is left with its layer."""
     todo = [(parameter, rule) for parameter in candidates if (rule := decide(parameter)) is not None]
     _check(todo)
@@ -161,7 +157,9 @@ def _apply(
         parameter.name: _made(parameter, rule, report.seed) for parameter, rule in now if _must_try(parameter, rule)
     }
     for parameter, rule in now:
-        parameter.assign(made.pop(parameter.name, None) if parameter.name in made else _made(parameter, rule, report.seed))
+        parameter.assign(
+            made.pop(parameter.name, None) if parameter.name in made else _made(parameter, rule, report.seed)
+        )
     report.entries += [InitializedParameter(p.name, p.shape, rule, not p.initialized) for p, rule in todo]
     for node, rules in later.values():
         adapter.when_ready(node.native, _carry_out(adapter, node.name, _by_name(rules), report.seed))
@@ -174,9 +172,7 @@ def _carry_out(adapter: Adapter, name: str, decide: Decide, seed: int) -> Callab
 
     def carry_out(native: Any) -> None:
         tree = Tree(adapter, native, name)
-        candidates = [
-            Parameter(native, group, _no_layer) for group in tree.groups if not group[0].is_buffer
-        ]
+        candidates = [Parameter(native, group, _no_layer) for group in tree.groups if not group[0].is_buffer]
         _apply(adapter, tree, candidates, decide, InitializationReport(seed))
 
     return carry_out

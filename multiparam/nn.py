@@ -99,9 +99,7 @@ def Embedding(num_embeddings: int, embedding_dim: int, *, backend: str | None = 
     return _new("Embedding", backend, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
 
 
-def LayerNorm(
-    normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, backend: str | None = None
-) -> Any:
+def LayerNorm(normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, backend: str | None = None) -> Any:
     """Normalizes the last axis to mean 0 and variance 1, then scales by `weight` and shifts by `bias`.
 
     Args:

@@ -36,7 +36,9 @@ def register_layer(native: type, kind: str | None = None, /, **roles: str | Sour
     """
     name = owner(native) if isinstance(native, type) else None
     if name is None:
-        raise BackendError(f"expected a layer class of one of the backends {', '.join(sorted(plugins()))}; got {native!r}")
+        raise BackendError(
+            f"expected a layer class of one of the backends {', '.join(sorted(plugins()))}; got {native!r}"
+        )
     table = adapter(name).table
     table.add(user_row(native, kind, roles, table.row(native)))
     changed()

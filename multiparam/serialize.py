@@ -307,9 +307,7 @@ def _same(file: SafetensorsFile, key: str, other: str, parameter: Parameter) -> 
         )
 
 
-def _plan_ties(
-    adapter: Adapter, tree: Tree, groups: list[list[str]], stored: dict[str, str], plan: _Plan
-) -> None:
+def _plan_ties(adapter: Adapter, tree: Tree, groups: list[list[str]], stored: dict[str, str], plan: _Plan) -> None:
     slots = {slot.name: slot for group in tree.groups for slot in group}
     for group in groups:
         there = [name for name in group if name in slots and group[0] in stored]
@@ -338,5 +336,3 @@ def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:
     )
     if found:
         raise MismatchError(f"{file.path} does not fit the model; nothing was written", found)
-
-

@@ -131,4 +131,6 @@ def _count(shape: Any) -> int:
 
 
 def _shape(shape: Any) -> str:
-    return "?" if shape is None else f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"
+    return (
+        "?" if shape is None else f"({', '.join('?' if n is None else str(n) for n in shape)}{',' * (len(shape) == 1)})"
+    )

@@ -82,9 +82,7 @@ def tied(net: Any) -> list[tuple[str, ...]]:
         net: a native model.
     """
     tree = Tree(infer_model(net), net)
-    return [
-        tuple(slot.name for slot in group) for group in tree.groups if len(group) > 1 and not group[0].is_buffer
-    ]
+    return [tuple(slot.name for slot in group) for group in tree.groups if len(group) > 1 and not group[0].is_buffer]
 
 
 def untie(net: Any, name: str) -> TieReport:
@@ -107,7 +105,9 @@ def untie(net: Any, name: str) -> TieReport:
     if not slots:
         raise ArgumentError(f"{name!r} is not tied; tied are {tied(net) or 'none'}")
     for slot in slots:
-        twins = [other.name for other in groups[slot.name] if other.node.native is slot.node.native and other is not slot]
+        twins = [
+            other.name for other in groups[slot.name] if other.node.native is slot.node.native and other is not slot
+        ]
         if twins:
             raise adapter.unsupported(
                 "untie",

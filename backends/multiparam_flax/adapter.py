@@ -35,6 +35,9 @@ _ORDER = "_multiparam_order_"
 _SKIPPED = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)  # generators, and what a forward pass leaves behind
 
 
+_FUNCTIONS = {"relu": "ReLU", "gelu": "GELU", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax"}
+
+
 class FlaxAdapter(Adapter):
     """`nnx.Module`s."""
 
@@ -53,7 +56,8 @@ class FlaxAdapter(Adapter):
     def kind(self, native: Any) -> str:
         if isinstance(native, nnx.Module):
             return super().kind(native)
-        return getattr(native, "__name__", type(native).__name__)
+        name = getattr(native, "__name__", type(native).__name__)
+        return _FUNCTIONS.get(name, name)
 
     def members(self, native: Any) -> Members:
         if isinstance(native, NamedSequential):

@@ -77,7 +77,7 @@ class KerasAdapter(Adapter):
     # --- variables ---------------------------------------------------------------------------------------------
 
     def read(self, variable: Any) -> Any:
-        return np.asarray(keras.ops.convert_to_numpy(variable.value)).astype(self.dtype(variable), copy=False)
+        return self._engine.to_numpy(variable.value).astype(self.dtype(variable), copy=False)
 
     def write(self, variable: Any, value: Any) -> None:
         fresh = _wide(np.array(value))  # JAX may alias numpy's memory, so it must be nobody else's
@@ -104,7 +104,7 @@ class KerasAdapter(Adapter):
         if is_variable(tensor):
             return self.read(tensor)
         dtype = _numpy_dtype(keras.backend.standardize_dtype(tensor.dtype))
-        return np.asarray(keras.ops.convert_to_numpy(tensor)).astype(dtype, copy=False)
+        return self._engine.to_numpy(tensor).astype(dtype, copy=False)
 
     def trainable(self, variable: Any) -> bool:
         return bool(variable.trainable)
@@ -149,7 +149,7 @@ class KerasAdapter(Adapter):
 
         batches = [keras.ops.convert_to_tensor(one) for one in inputs]
         found = self._engine.gradients(model, scalar, batches, variables)
-        return [np.asarray(keras.ops.convert_to_numpy(one)) for one in found]
+        return [self._engine.to_numpy(one) for one in found]
 
     def gradient(self, layer: Any, part: str) -> Any:
         found = self.part(layer, part)
@@ -157,8 +157,13 @@ class KerasAdapter(Adapter):
         own = None if handle.variable is None else self._engine.own_gradient(handle.variable)
         if own is None:
             return super().gradient(layer, part)
-        array = np.asarray(keras.ops.convert_to_numpy(own))
+        array = self._engine.to_numpy(own)
         return array if handle.axes is None else array.transpose(handle.axes)
+
+    def keep_gradient(self, layer: Any, part: str, value: Any) -> None:
+        if value is None and is_variable(found := self.part(layer, part)):
+            self._engine.drop_gradient(found)
+        super().keep_gradient(layer, part, value)
 
     # --- ties --------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,12 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
+
+
+def to_numpy(tensor: Any) -> Any:
+    """The tensor's numbers, a view where it lies on the CPU."""
+    return np.asarray(tensor)
 
 
 def outside_graphs() -> AbstractContextManager[None]:
@@ -38,6 +44,10 @@ def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], varia
 def own_gradient(variable: Any) -> Any:
     """The framework's own gradient of a variable; JAX's are values."""
     return None
+
+
+def drop_gradient(variable: Any) -> None:
+    """Forgets the framework's own gradient of a variable; there is none."""
 
 
 def forget(layers: Sequence[Any]) -> None:

@@ -9,6 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 
+def to_numpy(tensor: Any) -> Any:
+    """The tensor's numbers, a view where it lies on the CPU."""
+    return tf.convert_to_tensor(tensor).numpy()
+
+
 def outside_graphs() -> AbstractContextManager[None]:
     """Where assignments are carried out at once, even while a function is being traced."""
     return tf.init_scope()  # type: ignore[no-any-return]
@@ -36,6 +41,10 @@ def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], varia
 def own_gradient(variable: Any) -> Any:
     """The framework's own gradient of a variable; TensorFlow keeps none."""
     return None
+
+
+def drop_gradient(variable: Any) -> None:
+    """Forgets the framework's own gradient of a variable; there is none."""
 
 
 def forget(layers: Sequence[Any]) -> None:

@@ -8,6 +8,14 @@ from typing import Any
 
 import torch
 
+_UNKNOWN = {torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2}
+
+
+def to_numpy(tensor: Any) -> Any:
+    """The tensor's numbers, a view where it lies on the CPU; dtypes that numpy lacks as float32."""
+    plain = tensor.detach().cpu()
+    return (plain if plain.dtype not in _UNKNOWN else plain.to(torch.float32)).numpy()
+
 
 def outside_graphs() -> AbstractContextManager[None]:
     """Where assignments are carried out at once."""
@@ -40,6 +48,11 @@ def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], varia
 def own_gradient(variable: Any) -> Any:
     """The framework's own gradient of a variable."""
     return variable.value.grad
+
+
+def drop_gradient(variable: Any) -> None:
+    """Forgets the framework's own gradient of a variable."""
+    variable.value.grad = None
 
 
 def forget(layers: Sequence[Any]) -> None:

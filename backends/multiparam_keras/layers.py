@@ -135,5 +135,3 @@ def _lazy_layer_norm(native: Any) -> Mapping[str, LazyShape]:
     if native.center:
         roles["bias"] = (None,)
     return _lazy(native, roles)
-
-

@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from multiparam.adapter import Adapter, At, Handle, LayerTable, Members, Row, TieSide, collect, entries, replace, resolve
+from multiparam.adapter import (
+    Adapter,
+    At,
+    Handle,
+    LayerTable,
+    Members,
+    Row,
+    TieSide,
+    collect,
+    entries,
+    replace,
+    resolve,
+)
 
 from . import layers, plugin
 from .layers import Buffer, Module, TransposedVariable, Variable

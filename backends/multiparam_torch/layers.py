@@ -25,7 +25,18 @@ class Lambda(nn.Module):
 def table() -> LayerTable:
     """The rows."""
     rows = {kind: Row(kind, getattr(nn, kind)) for kind in KINDS if hasattr(nn, kind)}
-    for kind in ("Linear", "Embedding", "LayerNorm", "ReLU", "GELU", "Tanh", "Sigmoid", "Softmax", "Dropout", "Identity"):
+    for kind in (
+        "Linear",
+        "Embedding",
+        "LayerNorm",
+        "ReLU",
+        "GELU",
+        "Tanh",
+        "Sigmoid",
+        "Softmax",
+        "Dropout",
+        "Identity",
+    ):
         rows[kind] = Row(kind, getattr(nn, kind), builds={kind: getattr(nn, kind)})
     rows["Sequential"] = Row("Sequential", nn.Sequential, builds={"Sequential": _sequential})
     rows["Flatten"] = Row("Flatten", nn.Flatten, builds={"Flatten": nn.Flatten})

@@ -1,0 +1,20 @@
+"""The suite: every promise, one class."""
+
+from __future__ import annotations
+
+from .access import AccessTests
+from .building import BuildingTests
+from .files import FileTests
+from .initialization import InitializationTests
+from .names import NameTests
+from .running import RunningTests
+from .ties import TieTests
+from .values import ValueTests
+
+__all__ = ["ConformanceSuite"]
+
+
+class ConformanceSuite(
+    NameTests, AccessTests, ValueTests, BuildingTests, RunningTests, InitializationTests, TieTests, FileTests
+):
+    """Subclass it, set `backend`, and provide the models of `NativeModels`."""

@@ -1,0 +1,3 @@
+"""Fixtures and plugins of the tests."""
+
+pytest_plugins = ["pytester"]
