@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from .errors import ParameterNotFoundError
 from .parameter import Parameter, Parameters
@@ -144,4 +144,4 @@ def _mapping(net: Any, wanted: Callable[[Slot], bool]) -> Parameters:
 
 
 def _layer_of(model: Any) -> Callable[[Slot], Layer]:
-    return lambda slot: Layer(slot.node, cast(Parameters, state(model)))
+    return lambda slot: Layer(slot.node, state(model))

@@ -28,7 +28,7 @@ def _out_of_place(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], 
     return in_place
 
 
-class ReadOnlyArray(np.ndarray):  # type: ignore[type-arg]  # numpy 1.23 has no runtime generics to subclass
+class ReadOnlyArray(np.ndarray):
     """A read-only array whose `+=` and friends make new arrays.
 
     So `p[:] += 1` reads, adds and writes back, while `p[0][0] = 42`, which would be lost, raises.
@@ -38,19 +38,19 @@ class ReadOnlyArray(np.ndarray):  # type: ignore[type-arg]  # numpy 1.23 has no 
         plain = np.asarray(array)
         return plain[()] if return_scalar or plain.ndim == 0 else plain
 
-    __iadd__ = _out_of_place(np.add)  # type: ignore[assignment]
-    __isub__ = _out_of_place(np.subtract)  # type: ignore[assignment]
-    __imul__ = _out_of_place(np.multiply)  # type: ignore[assignment]
-    __itruediv__ = _out_of_place(np.true_divide)  # type: ignore[assignment]
-    __ifloordiv__ = _out_of_place(np.floor_divide)  # type: ignore[assignment]
-    __imod__ = _out_of_place(np.remainder)  # type: ignore[assignment]
-    __ipow__ = _out_of_place(np.power)  # type: ignore[assignment]
-    __iand__ = _out_of_place(np.bitwise_and)  # type: ignore[assignment]
-    __ior__ = _out_of_place(np.bitwise_or)  # type: ignore[assignment]
-    __ixor__ = _out_of_place(np.bitwise_xor)  # type: ignore[assignment]
-    __ilshift__ = _out_of_place(np.left_shift)  # type: ignore[assignment]
-    __irshift__ = _out_of_place(np.right_shift)  # type: ignore[assignment]
-    __imatmul__ = _out_of_place(np.matmul)  # type: ignore[assignment]
+    __iadd__ = _out_of_place(np.add)
+    __isub__ = _out_of_place(np.subtract)
+    __imul__ = _out_of_place(np.multiply)
+    __itruediv__ = _out_of_place(np.true_divide)
+    __ifloordiv__ = _out_of_place(np.floor_divide)
+    __imod__ = _out_of_place(np.remainder)
+    __ipow__ = _out_of_place(np.power)
+    __iand__ = _out_of_place(np.bitwise_and)
+    __ior__ = _out_of_place(np.bitwise_or)
+    __ixor__ = _out_of_place(np.bitwise_xor)
+    __ilshift__ = _out_of_place(np.left_shift)
+    __irshift__ = _out_of_place(np.right_shift)
+    __imatmul__ = _out_of_place(np.matmul)
 
 
 def frozen(array: Array) -> Array:

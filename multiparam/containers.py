@@ -12,7 +12,7 @@ __all__ = ["collect", "entries", "is_container", "replace", "resolve"]
 
 
 def is_container(value: Any) -> bool:
-    """Whether layers and variables are looked for in it: lists, tuples, dicts, and whatever a framework has for them."""
+    """Whether layers and variables are looked for in it: lists, tuples, dicts, and a framework's own kinds of them."""
     return isinstance(value, (Sequence, Mapping)) and not isinstance(value, (str, bytes, bytearray))
 
 

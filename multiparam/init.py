@@ -11,7 +11,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,8 @@ class Rule(ABC):
         """
 
     def check(self, shape: Shape) -> None:
-        """Raises ArgumentError if the rule is undefined for a shape."""
+        """Raises ArgumentError if the rule is undefined for a shape; most are defined for all."""
+        return
 
     @property
     def eager(self) -> bool:
@@ -280,7 +281,7 @@ class Custom(Rule):
         return _name(self.function)
 
 
-RuleLike = Union[Rule, Callable[..., Any]]
+RuleLike = Rule | Callable[..., Any]
 
 
 def as_rule(given: Any) -> Rule:

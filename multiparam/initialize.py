@@ -6,7 +6,7 @@ import operator
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from .tree import Node, Slot, Tree
 
 __all__ = ["InitializationReport", "InitializedParameter", "initialize"]
 
-Decide = Callable[[Parameter], Optional[Rule]]
+Decide = Callable[[Parameter], Rule | None]
 
 
 class InitializedParameter(NamedTuple):

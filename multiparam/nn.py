@@ -63,7 +63,7 @@ def Sequential(*layers: Any, backend: str | None = None) -> Any:
 
 
 def Linear(in_features: int, out_features: int, bias: bool = True, *, backend: str | None = None) -> Any:
-    """y = x Wᵀ + b, with a weight of shape (out_features, in_features) and a bias of shape (out_features,).
+    """Y = x Wᵀ + b, with a weight of shape (out_features, in_features) and a bias of shape (out_features,).
 
     Args:
         in_features: size of the input's last axis.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Union
+from typing import Any, cast
 
 import numpy as np
 
@@ -278,7 +278,7 @@ class Selection(list[Parameter]):
         raise ParameterNotFoundError("selected parameter", key, self.names)
 
 
-Target = Union[Pattern, Iterable[Parameter]]
+Target = Pattern | Iterable[Parameter]
 
 
 class Parameters(Mapping[str, Parameter]):
@@ -370,7 +370,8 @@ class Parameters(Mapping[str, Parameter]):
                 return [exact]
         elif not hasattr(pattern, "fullmatch"):
             return self._given(pattern)
-        return [parameter for parameter in self._by_name.values() if parameter.matches(pattern)]
+        wanted = matcher(cast(Pattern, pattern))  # refuses what is no pattern once, not at each parameter
+        return [parameter for parameter in self._by_name.values() if parameter.matches(wanted)]
 
     def aliases(self) -> list[str]:
         """The other names of tied parameters."""
@@ -384,7 +385,8 @@ class Parameters(Mapping[str, Parameter]):
             names = set()
         if not names:
             raise ArgumentError(
-                f"a pattern is a name, a glob, a compiled regex or a list of parameters, not {type(parameters).__name__}"
+                f"a pattern is a name, a glob, a compiled regex or a list of parameters, "
+                f"not {type(parameters).__name__}"
             )
         return [self[name] for name in self if name in names]
 

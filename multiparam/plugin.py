@@ -37,6 +37,9 @@ class Plugin:
         capabilities: what the adapter can do beyond reading and writing.
         reasons: for a capability that is missing, why.
         distribution: the installed package whose version is shown; empty if the backend needs none.
+        demo: a module with `loss(net, x, y)`, the native mean cross-entropy of integer classes, and
+            `train(net, x, y, epochs, each)`, which trains with the framework's own optimizer and calls `each(epoch)`
+            after each epoch; empty if the backend does not train.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
     """
 
@@ -47,3 +50,4 @@ class Plugin:
     reasons: Mapping[Capability, str] = field(default_factory=dict)
     distribution: str = ""
     install: str = ""
+    demo: str = ""

@@ -114,7 +114,8 @@ def infer(native: Any, what: str = "a model") -> Adapter:
     Raises:
         BackendError: it belongs to none.
     """
-    backend = owner(type(native))
+    native_type: type = type(native)
+    backend = owner(native_type)
     if backend is not None:
         candidate = adapter(backend)
         if candidate.is_model(native) or candidate.is_tensor(native):

@@ -92,16 +92,17 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any) -> dict[str, Arr
     for group in tree.groups:
         if group[0].ready() is None:
             raise UninitializedError(
-                f"{group[0].name!r} has no value yet: call multiparam.materialize(net, sample) before asking for gradients"
+                f"{group[0].name!r} has no value yet: "
+                f"call multiparam.materialize(net, sample) before asking for gradients"
             )
     mapping = parameters(net)
     wanted = [parameter for parameter in mapping.values() if parameter.trainable]
     variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(net, loss, _batches(tree, inputs), list(variables.values()))
-    by_variable = dict(zip(variables, found))
+    by_variable = dict(zip(variables, found, strict=True))
     for parameter in mapping.values():
         for slot in parameter.slots:
-            for part, handle in zip(slot.source.parts, slot.handles() or ()):
+            for part, handle in zip(slot.source.parts, slot.handles() or (), strict=True):
                 native = by_variable.get(id(handle.variable))
                 seen = None if native is None else seen_through(handle, native)
                 adapter.keep_gradient(slot.node.native, part, seen)

@@ -156,14 +156,14 @@ def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
 
 
 def _bytes(array: Array) -> Any:
-    return memoryview(array.reshape(-1).view(np.uint8)) if array.size else b""
+    return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
 def _checked_header(path: Path) -> tuple[dict[str, Any], int]:
     import safetensors  # here, since most programs import multiparam and load no file
 
     try:
-        with safetensors.safe_open(path, "np"):  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, "np"):
             pass
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

@@ -20,7 +20,6 @@ from .access import state
 from .adapter import Adapter, Capability
 from .arrays import rank_of
 from .errors import ArgumentError, BackendError, CheckpointError, MismatchError, MismatchReport, UninitializedError
-from .layout import Array
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, infer_model
@@ -81,6 +80,7 @@ def save(thing: Any, path: FilePath) -> None:
     >>> mp.load(path)
     {'x': array([0, 1, 2]), 'y': array([1., 1.])}
     """
+    ties: list[list[str]]
     if isinstance(thing, Parameters):
         content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
     elif isinstance(thing, Mapping):

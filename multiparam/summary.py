@@ -24,7 +24,7 @@ class _Line(NamedTuple):
     kind: str
     shape: str
     dtype: str
-    count: str
+    size: str
     remark: str
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from .errors import ArgumentError
 from .layout import Source, as_source
 
 __all__ = ["LayerTable", "LazyShape", "Row"]
 
-LazyShape = Optional[tuple[Optional[int], ...]]
+LazyShape = tuple[int | None, ...] | None
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,8 @@ def _side(slot: Slot) -> TieSide:
 
 def _handle(slot: Slot, target: Slot) -> Handle:
     """The target's variable, seen so that the slot's canonical tensor equals the target's."""
-    assert isinstance(slot.source, At) and isinstance(target.source, At)
+    assert isinstance(slot.source, At)
+    assert isinstance(target.source, At)
     there = _side(target).handle
     canonical = compose(there.axes, target.source.axes)
     back = None if slot.source.axes is None else invert(slot.source.axes)

@@ -99,7 +99,7 @@ class Slot:
 
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
         """Writes a canonical array of the right shape and dtype."""
-        for handle, array in zip(handles, self.source.write(value)):
+        for handle, array in zip(handles, self.source.write(value), strict=True):
             self.node.adapter.write(handle.variable, put_through(handle, array))
 
     def storage(self) -> tuple[Any, ...]:
@@ -218,7 +218,8 @@ def _of_row(node: Node, parts: Any, sources: Any, *, is_buffer: bool) -> list[Sl
             continue
         if part in roles:
             raise AmbiguousMatchError(
-                f"{node.name or 'the model'!r} ({node.kind}) has a native tensor called {part!r} beside its canonical one",
+                f"{node.name or 'the model'!r} ({node.kind}) has a native tensor called {part!r} "
+                f"beside its canonical one",
                 [part, *(slot.source.parts[0] for slot in slots if slot.role == part)],
             )
         slots.append(Slot(node, part, At(part), is_buffer=is_buffer))

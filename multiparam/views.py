@@ -9,7 +9,7 @@ from __future__ import annotations
 import copyreg
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["View", "plain_class", "see", "unsee"]
 
@@ -30,17 +30,19 @@ def unsee(layer: Any, part: str, view: View) -> None:
 
 def plain_class(native: type) -> type:
     """The class that a layer had before it saw anything."""
-    return native.__dict__.get("_multiparam_base", native)
+    base: type = native.__dict__.get("_multiparam_base", native)
+    return base
 
 
 def _parts(native: type) -> tuple[str, ...]:
-    return native.__dict__.get("_multiparam_parts", ())
+    parts: tuple[str, ...] = native.__dict__.get("_multiparam_parts", ())
+    return parts
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _viewing(base: type, parts: tuple[str, ...], view: View) -> type:
     def reduce(self: Any, protocol: Any) -> Any:
-        reduced = base.__reduce_ex__(self, protocol)
+        reduced: Any = cast(Any, base).__reduce_ex__(self, protocol)
         if reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]  # typeshed lacks it
             return reduced
         return (_made_anew, (base, parts, view), *reduced[2:])
@@ -55,7 +57,8 @@ def _viewing(base: type, parts: tuple[str, ...], view: View) -> type:
     }
     if hasattr(base, "from_config"):  # a layer made anew from its configuration sees nothing
         body["from_config"] = classmethod(lambda cls, config: base.from_config(config))
-    return type(base)(base.__name__, (base,), body)
+    native: type = type(base)(base.__name__, (base,), body)
+    return native
 
 
 def _look(layer: Any, *, view: View, part: str) -> Any:
@@ -64,4 +67,4 @@ def _look(layer: Any, *, view: View, part: str) -> Any:
 
 def _made_anew(base: type, parts: tuple[str, ...], view: View) -> Any:
     native = _viewing(base, parts, view)
-    return native.__new__(native)
+    return object.__new__(native)

@@ -154,7 +154,7 @@ class TestKeras(ConformanceSuite):
     def raw_mlp(self, model):
         values = [np.array(value) for value in model.get_weights()]
         names = ["0.weight", "0.bias", "2.weight", "2.bias"]
-        return {name: np.ascontiguousarray(value.T) for name, value in zip(names, values)}
+        return {name: np.ascontiguousarray(value.T) for name, value in zip(names, values, strict=True)}
 
     def raw_language_model(self, model):
         return {

@@ -10,5 +10,6 @@ plugin = Plugin(
     adapter="multiparam_flax.adapter:FlaxAdapter",
     capabilities=frozenset(Capability),
     distribution="flax",
+    demo="multiparam_flax.demo",
     install='"multiparam[flax]"',
 )

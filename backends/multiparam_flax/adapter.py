@@ -61,7 +61,7 @@ class FlaxAdapter(Adapter):
 
     def members(self, native: Any) -> Members:
         if isinstance(native, NamedSequential):
-            return Members(children=list(zip(native.names, native.layers)))
+            return Members(children=list(zip(native.names, native.layers, strict=True)))
         if is_container(native):
             return Members(children=collect(entries(native), _is_layer, _is_variable)[1])
         if not isinstance(native, nnx.Module):
@@ -178,7 +178,7 @@ class FlaxAdapter(Adapter):
         return ["An nnx.Optimizer built before this holds the old parameters: build it anew."]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _frozen(thawed: type) -> type:
     """The type of a frozen variable: no Param, so that `wrt=nnx.Param` leaves it out."""
     return type(f"Frozen{thawed.__name__}", (nnx.Variable,), {"multiparam_thawed": thawed, "__module__": __name__})

@@ -10,5 +10,6 @@ plugin = Plugin(
     adapter="multiparam_keras.adapter:KerasAdapter",
     capabilities=frozenset(Capability),
     distribution="keras",
+    demo="multiparam_keras.demo",
     install='"multiparam[keras]"',
 )

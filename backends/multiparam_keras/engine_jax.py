@@ -35,7 +35,7 @@ def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], varia
     """The gradients, zeros for unused variables."""
 
     def of_values(values: Sequence[Any]) -> Any:
-        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return loss(model, *inputs).reshape(())
 
     return list(jax.grad(of_values)([variable.value for variable in variables]))

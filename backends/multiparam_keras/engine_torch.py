@@ -40,7 +40,7 @@ def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], varia
         found: Sequence[Any] = [None] * len(natives)
         if value.requires_grad and natives:
             found = torch.autograd.grad(value.reshape(()), natives, allow_unused=True)
-    for native, one in zip(natives, found):
+    for native, one in zip(natives, found, strict=True):
         native.grad = torch.zeros_like(native) if one is None else one.detach()
     return [native.grad for native in natives]
 

@@ -36,7 +36,7 @@ def contents(layer: Any) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     if is_container(layer):
         return {}, collect(entries(layer), is_layer, is_variable)[1]
     if isinstance(layer, NamedSequential):
-        return {}, list(zip(layer.names, layer.layers))
+        return {}, list(zip(layer.names, layer.layers, strict=True))
     variables, children = collect(_attributes(layer), is_layer, is_variable)
     order = {id(one): position for position, one in enumerate(layer._layers)}
     children.sort(key=lambda child: min((order.get(id(one), len(order)) for one in _leaves(child[1])), default=0))

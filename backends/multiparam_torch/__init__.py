@@ -10,5 +10,6 @@ plugin = Plugin(
     adapter="multiparam_torch.adapter:TorchAdapter",
     capabilities=frozenset(Capability),
     distribution="torch",
+    demo="multiparam_torch.demo",
     install='"multiparam[torch]"',
 )

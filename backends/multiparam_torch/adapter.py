@@ -114,7 +114,7 @@ class TorchAdapter(Adapter):
             found: Sequence[torch.Tensor | None] = [None] * len(variables)
             if value.requires_grad and variables:
                 found = torch.autograd.grad(value.reshape(()), variables, allow_unused=True)
-        for variable, gradient in zip(variables, found):
+        for variable, gradient in zip(variables, found, strict=True):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient.detach()
         return [to_numpy(variable.grad) for variable in variables]
 

@@ -19,7 +19,8 @@ _THROUGH = {
 _DTYPES = {
     dtype: np.dtype(name)
     for name in (
-        "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64 complex128".split()
+        *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+        *("float16", "float32", "float64", "complex64", "complex128"),
     )
     if (dtype := getattr(torch, name, None)) is not None
 } | {dtype: np.dtype(numpy) for dtype, (_, numpy) in _THROUGH.items()}

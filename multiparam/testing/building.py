@@ -82,7 +82,7 @@ class BuildingTests(NativeModels):
         self.require(Capability.BUILD)
         with mp.use(self.backend):
             values = [mp.parameters(mp.nn.Linear(8, 8))["weight"].value for _ in range(2)]
-        assert not np.array_equal(*values)
+        assert not np.array_equal(values[0], values[1])
 
     def test_layers_of_two_backends_do_not_mix(self) -> None:
         self.require(Capability.BUILD)

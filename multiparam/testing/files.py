@@ -137,7 +137,7 @@ class FileTests(NativeModels):
                 mp.save(thing, tmp_path / "thing.safetensors")
                 back = mp.load(tmp_path / "thing.safetensors")
                 assert isinstance(back, type(thing))
-                pairs = zip(_tensors(thing), _tensors(back))
+                pairs = zip(_tensors(thing), _tensors(back), strict=True)
                 assert len(_tensors(thing)) == len(_tensors(back))
                 for saved, loaded in pairs:
                     first, second = self.adapter.array(saved), self.adapter.array(loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class InitializationTests(NativeModels):
         def wrong(shape: Any, rng: Any) -> Any:
             return np.ones(shape) if shape == (8, 4) else np.ones(3)
 
-        with pytest.raises(mp.MismatchError, match="2.weight"):
+        with pytest.raises(mp.MismatchError, match=r"2\.weight"):
             mp.initialize(model, wrong, seed=0)
         assert same(self.snapshot(model), before)
 
@@ -138,7 +139,7 @@ class InitializationTests(NativeModels):
 
     @pytest.mark.parametrize("seed", [-1, 1.5, "0", True])
     def test_what_is_no_seed_is_refused(self, seed: Any) -> None:
-        with pytest.raises(mp.ArgumentError, match="a seed is a non-negative integer"):
+        with pytest.raises(mp.ArgumentError, match="seed is a non-negative integer"):
             mp.initialize(self.mlp(), mp.init.Ones(), seed=seed)
 
     def test_tied_parameters_are_initialized_once_by_their_first_name(self) -> None:
@@ -152,7 +153,7 @@ class InitializationTests(NativeModels):
         model = self.lazy()
         params = mp.parameters(model)
         assert list(params) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-        assert params["0.weight"].initialized is False
+        assert [one.initialized for one in params.values()] == [False] * 4
         assert params["0.weight"].shape == (8, None)
         assert params["0.bias"].shape == (8,)
         for attempt in (
@@ -164,15 +165,14 @@ class InitializationTests(NativeModels):
             with pytest.raises(mp.UninitializedError, match="materialize"):
                 attempt()
         mp.materialize(model, self.batch(2, 4))
-        assert params["0.weight"].initialized is True
-        assert params["0.weight"].shape == (8, 4)
-        assert params["2.weight"].shape == (1, 8)
+        assert [one.initialized for one in params.values()] == [True] * 4
+        assert [one.shape for one in params.values()] == [(8, 4), (8,), (1, 8), (1,)]
 
     def test_lazy_layers_remember_their_initialization(self) -> None:
         self.require(Capability.LAZY)
         known = self.mlp()
         mp.initialize(known, mp.init.Normal(0.3), seed=2)
-        ways = {
+        ways: dict[str, Callable[[Any, Any], Any]] = {
             "materialize": lambda model, x: mp.materialize(model, x),
             "run": lambda model, x: mp.run(model, x),
             "the native forward pass": lambda model, x: self.forward(model, x),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -37,7 +38,9 @@ class NativeModels(ABC):
 
     @abstractmethod
     def nested(self) -> Any:
-        """Sequential of "0": children "block 0" and "block 1", each (Linear(4, 8), ReLU, Linear(8, 4), ReLU), and "1":
+        """Blocks in blocks.
+
+        Sequential of "0": children "block 0" and "block 1", each (Linear(4, 8), ReLU, Linear(8, 4), ReLU), and "1":
         Linear(4, 1).
         """
 
@@ -55,14 +58,18 @@ class NativeModels(ABC):
 
     @abstractmethod
     def custom(self) -> Any:
-        """A model with a parameter `offset` (3,) of its own and a custom layer `inner` with a parameter `w` (4, 3):
-        x @ w + offset. The layer's class is made anew in each call.
+        """Parameters that belong to no known layer.
+
+        `offset` (3,) is the model's own, `w` (4, 3) that of a custom layer `inner`: x @ w + offset. The
+        layer's class is made anew in each call.
         """
 
     @abstractmethod
     def containers(self) -> Any:
-        """`blocks`, a list of two Linear(4, 4), and `heads`, a dict with "a" and "b", each Linear(4, 2): the blocks in
-        turn, then the sum of the heads.
+        """Layers in lists and dicts.
+
+        `blocks`, a list of two Linear(4, 4), in turn; then the sum of `heads`, a dict with "a" and "b", each
+        Linear(4, 2).
         """
 
     @abstractmethod
@@ -83,8 +90,9 @@ class NativeModels(ABC):
 
     @abstractmethod
     def pair(self) -> Any:
-        """A model of two inputs of shape (n, 4): `left` Linear(4, 2) of the first plus `right` Linear(4, 2) of the
-        second.
+        """A model of two inputs of shape (n, 4).
+
+        `left` Linear(4, 2) of the first plus `right` Linear(4, 2) of the second.
         """
 
     # --- past the adapter ----------------------------------------------------------------------------------------
@@ -132,7 +140,7 @@ class NativeModels(ABC):
         """A numpy multilayer perceptron with random numbers: an oracle for outputs."""
         with mp.use("numpy"):
             layers: list[Any] = []
-            for size, following in zip(sizes, sizes[1:]):
+            for size, following in itertools.pairwise(sizes):
                 layers += [mp.nn.Linear(size, following), mp.nn.ReLU()]
             return mp.nn.Sequential(*layers[:-1])
 

@@ -1,0 +1,64 @@
+# Environments are made from pyproject.toml's extras and the committed constraints; nothing else is needed.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+FLOOR := .venv-floor/bin
+BACKEND ?= all
+KERAS_BACKENDS := tensorflow jax torch
+PYTEST := -m pytest -q
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-full lint demo bench clean $(addprefix test-,core floor numpy torch flax keras)
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/.made ## make the environment .venv with every framework
+
+.venv/.made: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e ".[all,dev]"
+	@touch $@
+
+.venv-floor/.made: pyproject.toml constraints-floor.txt
+	$(PYTHON) -m venv .venv-floor
+	$(FLOOR)/pip install -q -c constraints-floor.txt -e . hypothesis pytest
+	@touch $@
+
+ifeq ($(BACKEND),all)
+test: lint test-core test-floor test-numpy test-torch test-flax test-keras ## run all tests; BACKEND=flax runs one backend's
+else
+test: test-$(BACKEND)
+endif
+	@echo "all tests of '$(BACKEND)' passed"
+
+test-full: export MULTIPARAM_TEST_SCALE = 20
+test-full: test ## the same tests with larger numbers
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-core: setup
+	$(BIN)/python $(PYTEST) tests/core multiparam --doctest-modules
+
+test-floor: .venv-floor/.made
+	$(FLOOR)/python $(PYTEST) tests/core tests/test_numpy.py -m "not newest"
+
+test-numpy test-torch test-flax: test-%: setup
+	$(BIN)/python $(PYTEST) tests/test_$*.py
+
+test-keras: setup
+	set -e; for engine in $(KERAS_BACKENDS); do \
+	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py; done
+
+demo: setup ## train one model in every framework and exchange the files
+	$(BIN)/multiparam demo
+
+bench: setup ## time multiparam beside the native tools
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove the environments and what tools left behind
+	rm -rf .venv .venv-floor .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
