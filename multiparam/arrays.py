@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from .errors import MismatchError, MismatchReport
 from .layout import Array
 
-__all__ = ["ReadOnlyArray", "frozen", "is_float", "checked", "rank_of"]
+__all__ = ["ReadOnlyArray", "frozen", "is_float", "checked", "numeric", "rank_of"]
 
 _SMALL_FLOATS = frozenset(
     np.dtype(getattr(ml_dtypes, name))
@@ -69,6 +70,22 @@ def rank_of(dtype: np.dtype[Any]) -> int | None:
     return 2 if dtype in _SMALL_FLOATS else _RANKS.get(dtype.kind)
 
 
+def numeric(value: Any) -> Array:
+    """As `numpy.asarray`; ragged lists raise ValueError in every numpy.
+
+    Raises:
+        ValueError: the value is no regular array.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy before 1.24 warns of ragged lists, and makes object arrays
+        try:
+            return np.asarray(value)
+        except Warning as warning:
+            raise ValueError(str(warning)) from warning
+
+
 def checked(name: str, value: Any, dtype: np.dtype[Any], what: str = "cannot write") -> Array:
     """The value as an array whose kind of dtype fits a parameter's: lower kinds fit into higher ones, never back.
 
@@ -76,7 +93,7 @@ def checked(name: str, value: Any, dtype: np.dtype[Any], what: str = "cannot wri
         MismatchError: the value is no numeric array, or complex for real, or real for integer, and so on.
     """
     try:
-        array = np.asarray(value)
+        array = numeric(value)
     except ValueError as error:
         raise MismatchError(f"{what} {name!r}: {error}", MismatchReport()) from error
     given, wanted = rank_of(array.dtype), rank_of(dtype)

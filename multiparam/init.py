@@ -122,7 +122,7 @@ class Uniform(Rule):
         high: the upper bound.
 
     >>> Uniform(-1, 1).values(0, "0.weight", (3,))
-    array([-0.19087946,  0.04149389, -0.48886442], dtype=float32)
+    array([-0.35017478, -0.3116678 ,  0.8889729 ], dtype=float32)
     """
 
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
@@ -143,7 +143,7 @@ class Normal(Rule):
         mean: the mean.
 
     >>> Normal(std=0.01).values(0, "0.weight", (3,))
-    array([-0.0087265 ,  0.01169321, -0.00199496], dtype=float32)
+    array([-0.01120714, -0.00466085, -0.01977169], dtype=float32)
     """
 
     def __init__(self, std: float = 1.0, mean: float = 0.0) -> None:

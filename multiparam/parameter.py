@@ -200,6 +200,9 @@ class Parameter:
             raise ValueError("a parameter's value is always a copy")
         return np.array(self.value, dtype=dtype)
 
+    def __bool__(self) -> bool:
+        return True  # it is there, whatever its length
+
     def __len__(self) -> int:
         shape = self.shape
         if not shape or shape[0] is None:
@@ -312,7 +315,7 @@ class Parameters(Mapping[str, Parameter]):
 
     def __getitem__(self, name: str) -> Parameter:
         self._refresh()
-        found = self._by_name.get(name) or self._aliases.get(name)
+        found = self._by_name.get(name, self._aliases.get(name))
         if found is None:
             if not isinstance(name, str):
                 raise ArgumentError(f"parameters are asked by name, a string, not by {type(name).__name__}")
@@ -365,7 +368,7 @@ class Parameters(Mapping[str, Parameter]):
         """As `select` with a pattern alone."""
         self._refresh()
         if isinstance(pattern, str):
-            exact = self._by_name.get(pattern) or self._aliases.get(pattern)
+            exact = self._by_name.get(pattern, self._aliases.get(pattern))
             if exact is not None:
                 return [exact]
         elif not hasattr(pattern, "fullmatch"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from .access import parameters
 from .adapter import Adapter, Capability
-from .arrays import frozen, is_float, rank_of
+from .arrays import frozen, is_float, numeric, rank_of
 from .errors import ArgumentError, UninitializedError
 from .layout import Array, seen_through
 from .registry import infer_model
@@ -119,7 +119,7 @@ def _batches(tree: Tree, inputs: tuple[Any, ...]) -> list[Array]:
     batches = []
     for position, one in enumerate(inputs):
         try:
-            array = np.asarray(tree.adapter.array(one) if tree.adapter.is_tensor(one) else one)
+            array = tree.adapter.array(one) if tree.adapter.is_tensor(one) else numeric(one)
         except ValueError as error:
             raise ArgumentError(f"input {position} is no numeric batch: {error}") from error
         if rank_of(array.dtype) is None:

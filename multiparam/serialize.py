@@ -150,6 +150,7 @@ def _entry(name: Any, value: Any) -> Entry:
     except BackendError as error:
         raise BackendError(f"{name!r} cannot be saved: {error}") from None
     array = found.array(value)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return Entry(name, array.dtype, array.shape, lambda: array)
 
 

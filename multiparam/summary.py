@@ -115,13 +115,13 @@ def summary(net: Any) -> Summary:
 
     >>> import multiparam as mp
     >>> print(mp.summary(mp.nn.Sequential(mp.nn.Linear(4, 8))))
-              Sequential (numpy)
+                   Sequential (numpy)
     layer       kind        shape   dtype    count
     (model)     Sequential
       0         Linear
         weight              (8, 4)  float32     32
         bias                (8,)    float32      8
-            40 parameters, 40 trainable
+              40 parameters, 40 trainable
     """
     return Summary(net)
 

@@ -1,12 +1,17 @@
 """The conformance kit on Flax NNX, and what only Flax has."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 from multiparam_flax.layers import LazyLinear  # NNX has none of its own
 
+import multiparam as mp
 from multiparam.testing import ConformanceSuite
 
 
@@ -178,3 +183,137 @@ class TestFlax(ConformanceSuite):
 
     def frozen_natively(self, native):
         return not isinstance(native, nnx.Param)
+
+
+def test_attributes_come_in_the_order_of_definition():
+    class Net(nnx.Module):
+        def __init__(self):
+            self.zebra, self.ant = linear(2, 2), linear(2, 2)
+
+    assert list(mp.parameters(Net())) == ["zebra.weight", "zebra.bias", "ant.weight", "ant.bias"]
+
+
+def test_more_than_ten_layers_stay_in_order():
+    model = nnx.Sequential(*(linear(2, 2, use_bias=False) for _ in range(12)))
+    expected = [f"{index}.weight" for index in range(12)]
+    assert list(mp.parameters(model)) == expected
+    assert list(mp.parameters(nnx.clone(model))) == expected
+
+
+def test_random_state_is_neither_parameter_nor_buffer():
+    model = nnx.Sequential(linear(4, 4), nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, rngs=nnx.Rngs(0)))
+    model.rngs = nnx.Rngs(params=0)
+    assert list(mp.parameters(model)) == ["0.weight", "0.bias", "2.scale", "2.bias"]
+    assert list(mp.buffers(model)) == ["2.mean", "2.var"]
+
+
+def test_run_leaves_the_mode_and_the_statistics_as_they_were():
+    model = nnx.Sequential(nnx.Dropout(0.9, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, rngs=nnx.Rngs(0)))
+    x = np.random.rand(3, 4).astype(np.float32)
+    before = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model, nnx.Any(nnx.BatchStat, nnx.RngCount))))
+    assert np.array_equal(mp.run(model, x), mp.run(model, x))
+    assert (model.layers[0].deterministic, model.layers[1].use_running_average) == (False, False)
+    jax.tree.map(
+        np.testing.assert_array_equal, before, nnx.to_pure_dict(nnx.state(model, nnx.Any(nnx.BatchStat, nnx.RngCount)))
+    )
+
+
+@pytest.fixture
+def tied():
+    model = LanguageModel()
+    mp.tie(model, "head.weight", to="embedding.weight")
+    return model
+
+
+@pytest.mark.parametrize(
+    "clone",
+    [
+        nnx.clone,
+        copy.deepcopy,
+        lambda model: nnx.merge(*nnx.split(model), copy=True),
+        lambda model: pickle.loads(pickle.dumps(model)),
+    ],
+)
+def test_a_copy_of_a_transposed_tie_is_tied_to_itself(tied, clone):
+    other = clone(tied)
+    assert mp.tied(other) == [("embedding.weight", "head.weight")]
+    mp.parameters(other)["embedding.weight"][...] = 5
+    assert (other.head.kernel[...] == 5).all()
+    assert not (tied.head.kernel[...] == 5).any()
+
+
+def test_a_transposed_tie_is_one_parameter_to_flax(tied):
+    assert jax.tree.map(jnp.shape, nnx.to_pure_dict(nnx.state(tied, nnx.Param))) == {"embedding": {"embedding": (7, 4)}}
+
+
+def test_ties_and_freezing_hold_in_compiled_steps(tied):
+    mp.parameters(tied)["embedding.weight"].trainable = False
+    before = mp.parameters(tied)["embedding.weight"].value
+    TestFlax().train(tied, np.array([[1, 2]]), 2)
+    assert np.array_equal(mp.parameters(tied)["embedding.weight"].value, before)
+    mp.parameters(tied)["head.weight"].trainable = True
+    assert type(tied.embedding.embedding) is nnx.Param
+    TestFlax().train(tied, np.array([[1, 2]]), 2)
+    assert not np.array_equal(mp.parameters(tied)["embedding.weight"].value, before)
+    assert mp.tied(tied) == [("embedding.weight", "head.weight")]
+
+
+def test_a_users_own_parameter_type_comes_back_after_thawing():
+    class Special(nnx.Param):
+        pass
+
+    class Net(nnx.Module):
+        def __init__(self):
+            self.w = Special(jnp.ones(3))
+
+    model = Net()
+    param = mp.parameters(model)["w"]
+    param.trainable = False
+    assert not isinstance(model.w, nnx.Param)
+    param.trainable = True
+    assert type(model.w) is Special
+
+
+def test_a_lazy_layer_can_have_its_first_batch_in_a_compiled_function():
+    model, known = TestFlax().lazy(), TestFlax().mlp()
+    for one in (model, known):
+        mp.initialize(one, mp.init.Normal(0.3), seed=2)
+    x = jnp.ones((2, 4))
+    out = nnx.jit(lambda net, x: net(x))(model, x)
+    np.testing.assert_allclose(out, known(x), rtol=1e-6)
+    assert np.array_equal(mp.parameters(model)["0.weight"].value, mp.parameters(known)["0.weight"].value)
+
+
+def test_a_write_does_not_share_memory_with_the_array():
+    model = linear(4, 8)
+    value = np.zeros((8, 4), np.float32)
+    mp.parameters(model)["weight"].assign(value)
+    value[...] = 9
+    assert not np.asarray(model.kernel[...]).any()
+
+
+def test_bfloat16_parameters(tmp_path):
+    model = nnx.Linear(4, 8, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    param = mp.parameters(model)["weight"]
+    assert param.dtype == jnp.bfloat16
+    param[0, 0] = 42
+    assert model.kernel[0, 0] == 42
+    assert model.kernel.dtype == jnp.bfloat16
+    mp.save(model, tmp_path / "model.safetensors")
+    before = param.value
+    param[...] = 0
+    mp.load(tmp_path / "model.safetensors", into=model)
+    assert np.array_equal(param.value, before)
+
+
+def test_a_module_built_for_shapes_only_is_uninitialized():
+    model = nnx.eval_shape(lambda: linear(4, 8))
+    param = mp.parameters(model)["weight"]
+    assert param.initialized is False
+    with pytest.raises(mp.UninitializedError):
+        _ = param.value
+
+
+def test_plain_functions_are_layers_of_a_sequential_model():
+    model = nnx.Sequential(linear(4, 8), jax.nn.relu, jnp.tanh)
+    assert [child.kind for child in mp.layers(model)] == ["Linear", "ReLU", "Tanh"]

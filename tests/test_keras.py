@@ -1,10 +1,15 @@
 """The conformance kit on Keras, run once per Keras backend, and what only Keras has."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 
+import multiparam as mp
 from multiparam.testing import ConformanceSuite
 
 # Keras's own convert_to_numpy and get_weights do this with numpy 2.4; multiparam's adapter uses neither
@@ -177,3 +182,193 @@ class TestKeras(ConformanceSuite):
 
     def frozen_natively(self, native):
         return not native.trainable
+
+
+def test_the_engine_under_test_is_the_one_that_was_asked_for():
+    assert keras.backend.backend() == os.environ.get("KERAS_BACKEND", keras.backend.backend())
+    assert type(mp.registry.infer(dense(4, 8))).__name__ == "KerasAdapter"  # a torch Module too, on PyTorch
+
+
+def test_functional_models_count_positions_without_inputs():
+    first, second = keras.Input((4,)), keras.Input((4,))
+    hidden = layers.Dense(8)(layers.Concatenate()([first, second]))
+    out = layers.Dense(1, name="price")(layers.Dropout(0.5)(hidden))
+    model = keras.Model([first, second], out)
+    names = ["1.weight", "1.bias", "price.weight", "price.bias"]
+    assert list(mp.parameters(model)) == names
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(mp.run(model, (x, 2 * x)), model.predict([x, 2 * x], verbose=0), rtol=1e-5)
+
+
+def test_names_of_users_are_kept_and_automatic_ones_are_positions():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(4, name="code"), layers.Dense(8)])
+    assert mp.parameters(model).select("*.weight").names == ["0.weight", "code.weight", "2.weight"]
+
+
+def test_names_that_look_like_positions_are_refused():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(4, name="0")])
+    with pytest.raises(mp.AmbiguousMatchError, match="'0'"):
+        mp.parameters(model)
+
+
+def test_siblings_of_one_name_are_told_apart_by_their_attributes():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = layers.Dense(2, name="same"), layers.Dense(2, name="same")
+
+        def call(self, x):
+            return self.two(self.one(x))
+
+    model = Net()
+    mp.materialize(model, np.ones((1, 2)))
+    mp.initialize(model, {"one.*": mp.init.Constant(1), "two.*": mp.init.Constant(2)})
+    assert [value.max() for value in model.get_weights()] == [1, 1, 2, 2]
+
+
+def test_a_functional_subclass_names_its_attributes_first():
+    class Net(keras.Model):
+        def __init__(self):
+            inputs = keras.Input((4,))
+            hidden = layers.Dense(8)
+            out = layers.Dense(1)
+            super().__init__(inputs, out(hidden(inputs)))
+            self.hidden = hidden
+
+    assert mp.parameters(Net()).select("*.weight").names == ["hidden.weight", "1.weight"]
+
+
+def test_a_model_compiled_and_fitted_before_a_tie_trains_and_predicts_the_tie():
+    model = TestKeras().language_model()
+    index, target = np.array([[0, 6, 3]]), np.ones((1, 3, 7), np.float32)
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.fit(index, target, epochs=2, verbose=0)
+    model.predict(index, verbose=0)
+    report = mp.tie(model, "head.weight", to="embedding.weight")
+    assert "optimizer was replaced" in str(report)
+    assert float(model.optimizer.learning_rate.value) == pytest.approx(0.05)
+    before = mp.parameters(model)["embedding.weight"].value
+    np.testing.assert_allclose(model.predict(index, verbose=0), before[index] @ before.T, rtol=1e-5, atol=1e-6)
+    model.fit(index, target, epochs=3, verbose=0)
+    after = mp.parameters(model)["embedding.weight"].value
+    assert not np.array_equal(before, after)
+    np.testing.assert_allclose(model.predict(index, verbose=0), after[index] @ after.T, rtol=1e-5, atol=1e-6)
+    assert len(model.trainable_variables) == 1
+    assert model.count_params() == 28
+
+
+def test_a_tie_inside_a_compiled_model_of_models():
+    inner = keras.Sequential([dense(4, 4), layers.ReLU(), dense(4, 4)])
+    model = keras.Sequential([inner, dense(4, 1)])
+    x, y = np.random.rand(8, 4).astype(np.float32), np.random.rand(8, 1).astype(np.float32)
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0)
+    mp.tie(model, "0.2", to="0.0")
+    model.fit(x, y, epochs=2, verbose=0)
+    values = {name: one.value for name, one in mp.parameters(model).items()}
+    assert list(values) == ["0.0.weight", "0.0.bias", "1.weight", "1.bias"]
+    hidden = (
+        np.maximum(x @ values["0.0.weight"].T + values["0.0.bias"], 0) @ values["0.0.weight"].T + values["0.0.bias"]
+    )
+    expected = hidden @ values["1.weight"].T + values["1.bias"]
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_freezing_after_fitting_is_obeyed():
+    model = TestKeras().mlp()
+    x, y = np.random.rand(8, 4).astype(np.float32), np.random.rand(8, 1).astype(np.float32)
+    model.compile("adam", "mse")
+    model.fit(x, y, verbose=0)
+    mp.parameters(model)["0.weight"].trainable = False
+    before = mp.parameters(model)["0.weight"].value
+    model.fit(x, y, epochs=2, verbose=0)
+    assert np.array_equal(mp.parameters(model)["0.weight"].value, before)
+
+
+def test_one_parameter_of_a_frozen_model_can_be_thawed():
+    model = TestKeras().mlp()
+    model.trainable = False
+    params = mp.parameters(model)
+    assert not any(one.trainable for one in params.values())
+    params["2.weight"].trainable = True
+    assert [one.path for one in model.trainable_variables] == [params["2.weight"].native.path]
+    assert params.select(trainable=True).names == ["2.weight"]
+
+
+class Custom(layers.Layer):
+    """A layer whose variables and sublayers come with its first batch."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+        self.inner = layers.Dense(3)
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x * self.scale)
+
+
+def test_a_layer_that_cannot_be_known_before_its_first_batch():
+    model = keras.Sequential([Custom(), layers.Dense(2)])
+    params = mp.parameters(model)
+    assert list(params) == ["1.weight", "1.bias"]
+    with pytest.raises(mp.UninitializedError, match="'0' has no parameters yet"):
+        mp.save(model, "never")
+    mp.initialize(
+        model, {"0.scale": mp.init.Constant(3), "0.inner.weight": mp.init.Normal(), "*": mp.init.Ones()}, seed=1
+    )
+    mp.materialize(model, np.ones((1, 4)))
+    assert list(params) == ["0.scale", "0.inner.weight", "0.inner.bias", "1.weight", "1.bias"]
+    assert (params["0.scale"].value == 3).all()
+    assert np.array_equal(params["0.inner.weight"].value, mp.init.Normal().values(1, "0.inner.weight", (3, 4)))
+
+
+def test_fitting_is_a_first_batch_too():
+    model, known = TestKeras().lazy(), TestKeras().mlp()
+    for one in (model, known):
+        mp.initialize(one, mp.init.Normal(0.3), seed=2)
+        one.compile(keras.optimizers.SGD(0.1), "mse")
+        one.fit(np.ones((4, 4), np.float32), np.ones((4, 1), np.float32), verbose=0)
+    for name, param in mp.parameters(known).items():
+        np.testing.assert_allclose(mp.parameters(model)[name].value, param.value, rtol=1e-5, atol=1e-7)
+
+
+def test_bfloat16_parameters(tmp_path):
+    model = keras.Sequential([dense(4, 8, dtype="bfloat16")])
+    param = mp.parameters(model)["0.weight"]
+    assert param.dtype.name == "bfloat16"
+    param[...] = np.eye(8, 4)
+    param[0, 1] = 0.5
+    before = param.value
+    assert before[0, 1] == 0.5
+    mp.save(model, tmp_path / "model.safetensors")
+    param[...] = 0
+    mp.load(tmp_path / "model.safetensors", into=model)
+    assert np.array_equal(param.value, before)
+    assert model.layers[0].kernel.dtype == "bfloat16"
+
+
+def test_random_state_is_neither_parameter_nor_buffer():
+    model = keras.Sequential([dense(4, 4), layers.Dropout(0.5, seed=1)])
+    assert list(mp.state(model)) == ["0.weight", "0.bias"]
+
+
+def test_a_model_made_anew_from_its_configuration_is_untied():
+    model = keras.Sequential([keras.Input((3,)), layers.Embedding(7, 4), layers.Dense(7, use_bias=False)])
+    mp.tie(model, "1.weight", to="0.weight")
+    other = keras.models.clone_model(model)
+    assert mp.tied(other) == []
+    assert mp.run(other, np.zeros((1, 3), np.int32)).shape == (1, 3, 7)
+
+
+def test_layers_that_share_a_variable_natively_are_tied():
+    model = TestKeras().nested()
+    first, second = (model.layers[0].layers[index].layers[0] for index in (0, 1))
+    second._tracker.unlock()
+    second._kernel = first._kernel
+    assert mp.tied(model) == [("0.block 0.0.weight", "0.block 1.0.weight")]
+
+
+def test_importing_the_adapter_moves_no_counter_of_automatic_names():
+    code = "import keras, multiparam as mp; mp.registry.adapter('keras'); print(keras.Sequential().name)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "sequential"

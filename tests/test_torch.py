@@ -1,10 +1,16 @@
 """The conformance kit on PyTorch, and what only PyTorch has."""
 
+import copy
+import pickle
 import warnings
 
+import numpy as np
+import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
+import multiparam as mp
 from multiparam.testing import ConformanceSuite
 
 
@@ -165,3 +171,198 @@ class TestTorch(ConformanceSuite):
 
     def frozen_natively(self, native):
         return not native.requires_grad
+
+
+@pytest.fixture
+def zoo():
+    return {
+        "attention": nn.MultiheadAttention(8, 2),
+        "transformer": nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        "lstm": nn.LSTM(4, 8, num_layers=2, bidirectional=True),
+        "convolutions": nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ConvTranspose2d(8, 3, 3)),
+        "parametrized": nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)),
+        "parameters": nn.ParameterDict({"a": nn.Parameter(torch.ones(2)), "b%": nn.Parameter(torch.ones(3))}),
+        "list": nn.ParameterList([nn.Parameter(torch.ones(2))] * 2),
+        "shared": TestTorch().shared(),
+        "tied": tied_transformer(),
+    }
+
+
+def tied_transformer():
+    model = LanguageModel()
+    model.head.weight = model.embedding.weight
+    return model
+
+
+def test_names_and_order_are_named_parameters(zoo):
+    for what, model in zoo.items():
+        assert list(mp.parameters(model)) == [name for name, _ in model.named_parameters()], what
+        every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        params = mp.parameters(model)
+        assert {name for one in params.values() for name in (one.name, *one.aliases)} == every, what
+        assert all(params[name].native is one for name, one in model.named_parameters()), what
+
+
+def test_buffers_and_state_are_named_as_in_state_dict(zoo):
+    for what, model in zoo.items():
+        assert list(mp.buffers(model)) == [name for name, _ in model.named_buffers()], what
+        everything = [name for one in mp.state(model).values() for name in (one.name, *one.aliases)]
+        assert sorted(everything) == sorted(model.state_dict()), what
+
+
+def test_a_file_is_a_state_dict_for_people_without_multiparam(zoo, tmp_path):
+    for what, model in zoo.items():
+        path = tmp_path / f"{what}.safetensors"
+        mp.save(model, path)
+        clone = copy.deepcopy(model)
+        with torch.no_grad():
+            for one in clone.parameters():
+                one.zero_()
+        if mp.tied(model):
+            missing, unexpected = safetensors.torch.load_model(clone, path)
+            assert (missing, unexpected) == (set(), []), what
+        else:
+            clone.load_state_dict(safetensors.torch.load_file(path), strict=True)
+        for name, one in model.state_dict().items():
+            assert torch.equal(one, clone.state_dict()[name]), (what, name)
+
+
+def test_values_are_read_and_written_for_whole_model_classes(zoo, tmp_path):
+    for what, model in zoo.items():
+        mp.initialize(model, {"*": mp.init.Normal()}, seed=1)
+        expected = mp.init.Normal().values(1, "linear1.weight", (16, 8))
+        if what == "transformer":
+            assert np.array_equal(model.linear1.weight.detach().numpy(), expected)
+        other = copy.deepcopy(model)
+        mp.initialize(other, {"*": mp.init.Zeros()})
+        mp.save(model, tmp_path / "file.safetensors")
+        mp.load(tmp_path / "file.safetensors", into=other)
+        for (name, one), two in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+            assert torch.equal(one, two), (what, name)
+
+
+def test_buffers_that_are_not_persistent_are_not_in_files(tmp_path):
+    model = nn.Linear(2, 2)
+    model.register_buffer("scratch", torch.ones(3), persistent=False)
+    assert list(mp.buffers(model)) == ["scratch"]
+    mp.save(model, tmp_path / "model.safetensors")
+    assert sorted(safetensors.torch.load_file(tmp_path / "model.safetensors")) == ["bias", "weight"]
+    mp.load(tmp_path / "model.safetensors", into=model)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn, torch.complex64])
+def test_dtypes_are_read_written_and_saved(dtype, tmp_path):
+    model = nn.Linear(4, 8)
+    model.weight = nn.Parameter(model.weight.detach().to(dtype))
+    param = mp.parameters(model)["weight"]
+    assert param.dtype.name == str(dtype).removeprefix("torch.")
+    param[...] = np.eye(8, 4)
+    assert torch.equal(model.weight.detach().to(torch.complex64), torch.eye(8, 4).to(torch.complex64))
+    assert model.weight.dtype == dtype
+    mp.save(model, tmp_path / "model.safetensors")
+    assert torch.equal(
+        safetensors.torch.load_file(tmp_path / "model.safetensors")["weight"].to(torch.complex64),
+        model.weight.detach().to(torch.complex64),
+    )
+    before = param.value
+    param[...] = 0
+    mp.load(tmp_path / "model.safetensors", into=model)
+    assert param.value.tobytes() == before.tobytes()
+
+
+def test_writes_are_not_recorded_by_autograd():
+    model = nn.Linear(4, 8)
+    loss = model(torch.ones(1, 4)).sum()
+    mp.parameters(model)["weight"][...] = 3
+    assert model.weight.grad_fn is None
+    assert model.weight.is_leaf
+    loss.backward()
+
+
+def test_gradients_of_the_framework_show_through():
+    model = nn.Linear(4, 8)
+    params = mp.parameters(model)
+    assert params["weight"].grad is None
+    model(torch.ones(1, 4)).sum().backward()
+    assert np.array_equal(params["weight"].grad, np.ones((8, 4)))
+    mp.gradients(model, lambda net, x: 2 * net(x).sum(), np.ones((1, 4)))
+    assert torch.equal(model.weight.grad, torch.full((8, 4), 2.0))
+
+
+def test_run_leaves_the_mode_as_it_was():
+    model = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm1d(4), nn.Dropout(0.9).eval())
+    before = [module.training for module in model.modules()]
+    x = np.ones((3, 4), np.float32)
+    assert np.array_equal(mp.run(model, x), mp.run(model, x))
+    assert [module.training for module in model.modules()] == before
+    assert model[1].num_batches_tracked == 0
+
+
+def test_a_copy_of_a_lazy_model_keeps_its_initialization():
+    model = TestTorch().lazy()
+    mp.initialize(model, mp.init.Constant(3), seed=0)
+    clone = copy.deepcopy(model)
+    for one in (model, clone):
+        one(torch.ones(1, 4))
+        assert (one[0].weight == 3).all()
+        with torch.no_grad():
+            one[0].weight.zero_()
+        one(torch.ones(1, 4))
+        assert not one[0].weight.any()  # once, not at every batch
+        assert not one[0]._forward_pre_hooks
+
+
+class MyLinear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(4, 7))
+
+    def forward(self, x):
+        return x @ self.w
+
+
+@pytest.fixture
+def projecting():
+    mp.register_layer(MyLinear, "Linear", weight=mp.Transposed("w"))
+    model = nn.Sequential(nn.Embedding(7, 4), MyLinear())
+    mp.tie(model, "1.weight", to="0.weight")
+    return model
+
+
+def test_a_transposed_tie_is_one_parameter_to_pytorch(projecting):
+    assert [name for name, _ in projecting.named_parameters()] == ["0.weight"]
+    assert torch.equal(projecting[1].w, projecting[0].weight.T)
+    before = projecting[0].weight.detach().clone()
+    optimizer = torch.optim.SGD(projecting.parameters(), lr=0.1)
+    projecting(torch.tensor([0, 3])).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(projecting[0].weight, before)
+    assert torch.equal(projecting[1].w, projecting[0].weight.T)
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_transposed_tie_is_tied_to_itself(projecting, clone):
+    other = clone(projecting)
+    assert mp.tied(other) == [("0.weight", "1.weight")]
+    mp.parameters(other)["0.weight"][...] = 5
+    assert (other[1].w == 5).all()
+    assert not (projecting[1].w == 5).any()
+
+
+def test_converting_a_model_keeps_a_transposed_tie(projecting):
+    projecting.double()
+    assert projecting[1].w.dtype == torch.float64
+    assert mp.tied(projecting) == [("0.weight", "1.weight")]
+
+
+def test_when_the_owner_of_a_tie_goes_an_heir_has_it(projecting):
+    value = projecting[0].weight.detach().clone()
+    mp.untie(projecting, "0.weight")
+    assert isinstance(projecting[1]._parameters["w"], nn.Parameter)
+    assert type(projecting[1]) is MyLinear
+    assert torch.equal(projecting[1].w, value.T)
+    assert [name for name, _ in projecting.named_parameters()] == ["0.weight", "1.w"]
+
+
+def test_the_optimizer_note_is_given():
+    assert "optimizer" in str(mp.tie(TestTorch().nested(), "0.block 1.0", to="0.block 0.0"))

@@ -14,10 +14,21 @@ from multiparam.adapter import collect, entries, is_container
 
 from .layers import NamedSequential
 
-# attributes that Keras keeps for itself: what an empty layer or model has, and what fitting adds
-_OWN = frozenset(
-    {name for thing in (keras.layers.Layer(), keras.Model(), keras.Sequential()) for name in vars(thing)}
-) | {"_functional", "_tracker", "_layers", "optimizer", "_optimizer", "_torch_params", "history", "names"}
+
+def _empty() -> Iterator[Any]:
+    """A layer and models of each sort with nothing in them; named, so that no counter of automatic names moves."""
+    yield keras.layers.Layer(name="multiparam")
+    yield keras.Model(name="multiparam")
+    yield keras.Sequential(name="multiparam")
+    inputs = keras.Input((1,), name="multiparam")
+    yield keras.Model(inputs, inputs, name="multiparam")
+
+
+# attributes that Keras keeps for itself: what empty layers and models have, and what fitting adds
+_OWN = frozenset(name for thing in _empty() for name in vars(thing)) | {
+    *("_functional", "_tracker", "_layers", "_torch_params"),
+    *("optimizer", "_optimizer", "history", "names"),
+}
 _BUILDS = {base.build for base in (keras.layers.Layer, keras.Model, keras.Sequential, Functional)}
 
 

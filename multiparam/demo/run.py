@@ -33,7 +33,6 @@ class _Part:
     backend: str
     process: subprocess.Popen[str]
     log: IO[str]
-    events: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, *command: str, on_event: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
         """Sends a command and waits for its answer."""
@@ -52,6 +51,12 @@ class _Part:
                 on_event(event)
         self.log.seek(0)
         raise MultiparamError(f"the {self.backend} part of the demo ended:\n{self.log.read()[-3000:]}")
+
+    def close(self) -> None:
+        """Ends the worker."""
+        self.process.kill()
+        with self.process, self.log:
+            pass  # waits for its end and closes the pipes
 
 
 @dataclass
@@ -95,9 +100,8 @@ def demo(backend: str | None = None, console: Console | None = None) -> int:
             table = _exchange(sources, parts, promises)
         finally:
             for part in parts:
-                part.process.kill()
-                part.process.wait()
-                part.log.close()
+                part.close()
+    console.print("[bold]Saved by the row, loaded by the column[/]: difference of outputs, test accuracy")
     console.print(table)
     if promises.failed:
         console.print(f"[red]{len(promises.failed)} promises were not kept.[/]")
@@ -168,7 +172,7 @@ def _train(part: _Part, promises: _Promises) -> None:
 
 
 def _exchange(trained: Sequence[_Part], parts: Sequence[_Part], promises: _Promises) -> Table:
-    table = Table(title="Saved by the row, loaded by the column: output difference, accuracy")
+    table = Table()
     table.add_column("")
     for part in parts:
         table.add_column(part.backend, justify="right")

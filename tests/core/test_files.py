@@ -1,0 +1,184 @@
+"""Files: every dtype and shape, damaged files, and saves that fail."""
+
+import json
+import os
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import multiparam as mp
+from multiparam.safetensors_file import DTYPES
+
+SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
+SMALL = [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
+PLAIN = [dtype for dtype in DTYPES.values() if dtype not in [np.dtype(small) for small in SMALL]]
+
+
+@pytest.fixture
+def net():
+    with mp.use("numpy"):
+        return mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
+
+
+@settings(max_examples=50 * SCALE, deadline=None)
+@given(
+    data=st.dictionaries(
+        st.text(max_size=30).filter(lambda name: name != "__metadata__"),
+        st.sampled_from(PLAIN).flatmap(
+            lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, min_side=0, max_side=4))
+        ),
+        max_size=5,
+    )
+)
+def test_dicts_round_trip_to_the_bit(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("dicts") / "data.safetensors"
+    mp.save(data, path)
+    back = mp.load(path)
+    theirs = load_file(path)
+    assert back.keys() == data.keys() == theirs.keys()
+    for name, value in data.items():
+        for other in (back[name], theirs[name]):
+            assert (other.dtype, other.shape, other.tobytes()) == (value.dtype, value.shape, value.tobytes())
+
+
+@pytest.mark.parametrize("dtype", SMALL, ids=lambda dtype: dtype.__name__)
+def test_small_floats_round_trip(tmp_path, dtype):
+    value = np.arange(6).reshape(2, 3).astype(dtype)
+    mp.save([value], tmp_path / "small.safetensors")
+    (back,) = mp.load(tmp_path / "small.safetensors")
+    assert back.dtype == value.dtype
+    assert back.tobytes() == value.tobytes()
+
+
+def test_what_is_not_contiguous_is_written_as_it_reads(tmp_path):
+    # safetensors 0.8.0's numpy writer turns these into garbage (its issue 825)
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    views = {
+        "t": base.T,
+        "step": base[::2, ::-1],
+        "f": np.asfortranarray(base),
+        "wide": np.broadcast_to(base[0], (3, 6)),
+    }
+    mp.save(views, tmp_path / "views.safetensors")
+    theirs = load_file(tmp_path / "views.safetensors")
+    for name, view in views.items():
+        assert np.array_equal(theirs[name], view)
+
+
+def test_big_endian_arrays_are_written_as_numbers(tmp_path):
+    mp.save({"x": np.arange(3, dtype=">f4")}, tmp_path / "big.safetensors")
+    assert np.array_equal(load_file(tmp_path / "big.safetensors")["x"], [0, 1, 2])
+
+
+@pytest.mark.parametrize("thing", [3, "text", None, object(), {"a": "text"}, {"a": None}, {1: np.ones(2)}, [[1, 2]]])
+def test_what_cannot_be_saved_is_refused(tmp_path, thing):
+    with pytest.raises(mp.MultiparamError):
+        mp.save(thing, tmp_path / "thing.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_dtypes_without_a_code_are_refused(tmp_path):
+    for value in (np.ones(2, np.complex128), np.array(["a"]), np.array([object()], dtype=object)):
+        with pytest.raises(mp.MultiparamError, match="'x'"):
+            mp.save({"x": value}, tmp_path / "thing.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, net):
+    path = tmp_path / "net.safetensors"
+    mp.save(net, path)
+    before = path.read_bytes()
+
+    code = f"""
+import resource, signal, sys
+import numpy as np
+import multiparam as mp
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    mp.save({{"x": np.ones(100_000)}}, {str(path)!r})
+except mp.CheckpointError as error:
+    print(error)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot be written: File too large; nothing was changed" in shown.stdout
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_paths_that_cannot_be_written_say_why(tmp_path, net):
+    with pytest.raises(mp.CheckpointError, match="is a folder") as caught:
+        mp.save(net, tmp_path)
+    assert caught.value.path == tmp_path
+    with pytest.raises(mp.CheckpointError, match="its folder does not exist"):
+        mp.save(net, tmp_path / "no" / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_saved_file_has_the_usual_permissions(tmp_path, net):
+    mp.save(net, tmp_path / "net.safetensors")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "net.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_paths_that_cannot_be_read_say_why(tmp_path):
+    with pytest.raises(mp.CheckpointError, match="no such file"):
+        mp.load(tmp_path / "missing.safetensors")
+    with pytest.raises(mp.CheckpointError, match="is a folder"):
+        mp.load(tmp_path)
+
+
+def test_damaged_files_are_refused_and_change_nothing(tmp_path, net):
+    path = tmp_path / "net.safetensors"
+    mp.save(net, path)
+    whole = path.read_bytes()
+    before = {name: one.value for name, one in mp.state(net).items()}
+    for damaged in [whole[:cut] for cut in (0, 4, 8, 20, len(whole) // 2, len(whole) - 1)] + [
+        b"\xff" * 64,
+        whole + b"x",
+    ]:
+        path.write_bytes(damaged)
+        with pytest.raises(mp.CheckpointError, match="no valid safetensors file"):
+            mp.load(path, into=net)
+    assert all(np.array_equal(one.value, before[name]) for name, one in mp.state(net).items())
+
+
+@pytest.mark.parametrize("about", ["{", "[]", '{"ties": 3}', '{"ties": [[]]}', '{"ties": [[1]]}', '{"version": 9}'])
+def test_damaged_metadata_is_refused(tmp_path, net, about):
+    values = {name: one.value for name, one in mp.state(net).items()}
+    save_file(values, tmp_path / "net.safetensors", {"multiparam": about})
+    with pytest.raises(mp.CheckpointError, match=r"metadata is damaged|newer multiparam"):
+        mp.load(tmp_path / "net.safetensors", into=net)
+
+
+def test_the_metadata_say_what_the_file_is(tmp_path, net):
+    mp.save(net, tmp_path / "net.safetensors")
+    with safe_open(tmp_path / "net.safetensors", "np") as file:
+        assert json.loads(file.metadata()["multiparam"]) == {"version": 1, "content": "model"}
+
+
+def test_arguments_that_do_not_go_together_are_refused(tmp_path, net):
+    mp.save(net, tmp_path / "net.safetensors")
+    for options in (
+        {"strict": False},
+        {"rename": {"a": "b"}},
+        {"into": net, "backend": "numpy"},
+        {"into": net, "rename": {"(": ""}},
+    ):
+        with pytest.raises(mp.ArgumentError):
+            mp.load(tmp_path / "net.safetensors", **options)
+    with pytest.raises(mp.ArgumentError, match="turns both"):
+        mp.load(tmp_path / "net.safetensors", into=net, rename={r"\d": "x"})
+
+
+def test_parameters_can_be_saved_as_a_dict(tmp_path, net):
+    mp.save(mp.parameters(net), tmp_path / "params.safetensors")
+    assert list(mp.load(tmp_path / "params.safetensors")) == ["0.weight", "0.bias", "2.weight", "2.bias"]

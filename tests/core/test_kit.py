@@ -1,0 +1,132 @@
+"""The kit can fail: each adapter that is broken on purpose fails it, and for the right reason."""
+
+from pathlib import Path
+
+import pytest
+
+NUMPY_TESTS = Path(__file__).parents[1] / "test_numpy.py"
+
+BROKEN = {
+    "copies instead of ties": (
+        """
+    def tie(self, model, side, handle):
+        self.untie(model, side, handle.variable.value if handle.axes is None else handle.variable.value.T)
+""",
+        "test_a_tie_is_one_storage",
+    ),
+    "drops a parameter": (
+        """
+    def members(self, native):
+        found = super().members(native)
+        found.parameters = {key: one for key, one in found.parameters.items() if key != "bias"}
+        return found
+""",
+        "test_positions_name_the_layers_of_a_sequential_model",
+    ),
+    "wrong dtype": (
+        """
+    def write(self, variable, value):
+        variable.value = np.array(value, np.float64)
+""",
+        "test_writes_keep_dtype_device_and_trainability",
+    ),
+    "transposed write": (
+        """
+    def write(self, variable, value):
+        variable.value = np.array(value.T.reshape(value.shape))
+""",
+        "test_writes_land_in_the_framework_and_in_the_forward_pass",
+    ),
+    "lost write": (
+        """
+    def write(self, variable, value):
+        pass
+""",
+        "test_parts_can_be_written",
+    ),
+    "keeps the user's array": (
+        """
+    def write(self, variable, value):
+        variable.value = value
+""",
+        "test_a_write_keeps_no_hold_of_the_array",
+    ),
+    "claims a capability": (
+        """
+    plugin = dataclasses.replace(NumpyAdapter.plugin, capabilities=frozenset(Capability))
+""",
+        "test_gradients_are_those_of_the_formula",
+    ),
+    "forgets the initialization of lazy layers": (
+        """
+    def when_ready(self, layer, call):
+        pass
+""",
+        "test_lazy_layers_remember_their_initialization",
+    ),
+}
+
+HEADER = """
+import dataclasses
+import numpy as np
+import pytest
+from multiparam import registry
+from multiparam.plugin import Capability
+from multiparam_numpy.adapter import NumpyAdapter
+from numpy_models import TestNumpy as Sound
+
+class Broken(NumpyAdapter):
+    # {what}
+{body}
+
+@pytest.fixture(autouse=True)
+def broken(monkeypatch):
+    monkeypatch.setitem(registry._adapters, "numpy", Broken())
+
+class TestBroken(Sound):
+    pass
+
+del Sound
+"""
+
+
+def outcome(pytester, what, body):
+    pytester.makepyfile(numpy_models=NUMPY_TESTS.read_text("utf-8"))
+    pytester.makepyfile(test_broken=HEADER.format(what=what, body=body))
+    return pytester.runpytest_inprocess("test_broken.py", "-q", "-p", "no:cacheprovider")
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_adapter_fails(pytester, what):
+    body, test = BROKEN[what]
+    result = outcome(pytester, what, body)
+    assert result.parseoutcomes()["failed"] > 0
+    result.stdout.re_match_lines([rf"FAILED test_broken.py::TestBroken::{test}"])
+
+
+@pytest.mark.newest
+def test_the_sound_adapter_passes(pytester):
+    result = outcome(pytester, "nothing", "    pass")
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("failed", 0) == 0
+    assert outcomes["passed"] > 100
+
+
+@pytest.mark.newest
+def test_a_backend_that_cannot_be_imported_fails_and_is_not_skipped(pytester):
+    pytester.makepyfile(
+        numpy_models=NUMPY_TESTS.read_text("utf-8"),
+        test_missing="""
+from numpy_models import TestNumpy as Sound
+
+class TestMissing(Sound):
+    backend = "nowhere"
+
+del Sound
+""",
+    )
+    result = pytester.runpytest_inprocess("test_missing.py", "-q", "-p", "no:cacheprovider", "-k", "builder or capab")
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("skipped", 0) == 0
+    assert outcomes["failed"] >= 1

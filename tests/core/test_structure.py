@@ -1,0 +1,77 @@
+"""The house: who may import whom, and what an import costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = sorted((ROOT / "multiparam").rglob("*.py"))
+ADAPTERS = sorted((ROOT / "backends").rglob("*.py"))
+FRAMEWORKS = {"torch", "keras", "tensorflow", "jax", "flax", "optax", "paddle", "mxnet"}
+SURFACE = {"multiparam.adapter", "multiparam.plugin"}
+
+
+def imported(path):
+    """Absolute names of the modules that a file imports."""
+    package = ".".join(path.relative_to(ROOT).parent.parts).removeprefix("backends.")
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] + "." if node.level else ""
+            yield base + (node.module or "")
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_core_imports_no_framework_and_no_adapter(path):
+    roots = {name.partition(".")[0] for name in imported(path)}
+    assert not roots & FRAMEWORKS
+    assert not {root for root in roots if root.startswith("multiparam_")}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_core_never_asks_which_backend_it_has(path):
+    compared = [
+        side.value
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Compare)
+        for side in [node.left, *node.comparators]
+        if isinstance(side, ast.Constant)
+    ]
+    # registry.backends lists numpy, the one that needs nothing, first
+    allowed = {"numpy"} if path.name == "registry.py" else set()
+    assert not {value for value in compared if value in FRAMEWORKS | {"numpy"}} - allowed
+
+
+@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_adapters_import_the_surface_and_themselves_only(path):
+    own = path.relative_to(ROOT / "backends").parts[0]
+    ours = {name for name in imported(path) if name.partition(".")[0].startswith("multiparam")}
+    assert {name for name in ours if name.partition(".")[0] != own} <= SURFACE
+
+
+@pytest.mark.parametrize("package", sorted((ROOT / "backends").iterdir()), ids=lambda path: path.name)
+def test_an_adapters_package_is_light(package):
+    if not (package / "__init__.py").exists():
+        pytest.fail(f"{package} is no package")
+    loaded = _loaded_after(f"import {package.name}")
+    assert not loaded & FRAMEWORKS
+
+
+def test_importing_multiparam_loads_no_framework():
+    loaded = _loaded_after("import multiparam as mp; mp.backends(); mp.nn.Linear(4, 8, backend='numpy')")
+    assert not loaded & (FRAMEWORKS | {"rich", "safetensors", "sklearn", "pytest"})
+
+
+def _loaded_after(code):
+    # in a process of its own: here the frameworks may have been loaded by another test
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print(*sorted(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in shown.stdout.split()}
