@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from .errors import MultiparamError
-from .registry import backends
+from .plugin import Capability
+from .registry import backends, plugins
 
 __all__ = ["main"]
 
@@ -30,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="multiparam", description="One API for a neural network's parameters.")
     commands = parser.add_subparsers(required=True, metavar="command")
     listing = commands.add_parser("backends", help="list the backends: installed or not, version, capabilities")
-    listing.add_argument("--json", action="store_true", help="for scripts")
+    form = listing.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for scripts")
+    form.add_argument("--markdown", action="store_true", help="the capability table of the README")
     listing.set_defaults(run=_backends)
     showing = commands.add_parser("demo", help="train one model in every framework and exchange the files")
     showing.add_argument("--backend", help="only this one, beside the numpy reference")
@@ -43,6 +46,9 @@ def _backends(chosen: argparse.Namespace) -> int:
     if chosen.json:
         sys.stdout.write(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
         return 0
+    if chosen.markdown:
+        sys.stdout.write(_markdown())
+        return 0
     from rich.console import Console  # here, since --json needs none of it
     from rich.table import Table
 
@@ -53,6 +59,20 @@ def _backends(chosen: argparse.Namespace) -> int:
         table.add_row(line.name, line.version or "not installed", line.problem or ", ".join(line.capabilities))
     Console().print(table)
     return 0
+
+
+def _markdown() -> str:
+    known = plugins()
+    declared = [known[line.name] for line in backends() if line.name in known]
+    lines = [
+        ["can", *(plugin.name for plugin in declared)],
+        ["---"] * (len(declared) + 1),
+        *(
+            [str(capability), *("yes" if capability in plugin.capabilities else "no" for plugin in declared)]
+            for capability in Capability
+        ),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _demo(chosen: argparse.Namespace) -> int:

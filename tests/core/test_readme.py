@@ -1,0 +1,73 @@
+"""What the README and CONTRIBUTING say is so."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import multiparam as mp
+from multiparam.cli import main
+from multiparam.plugin import Plugin
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(text, language):
+    # a block in a list is indented with it
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return ["\n".join(line.removeprefix(indent) for line in body.splitlines()) for indent, body in found]
+
+
+@pytest.mark.newest
+def test_the_ten_lines_give_the_same_numbers_in_every_framework(tmp_path):
+    (code,) = blocks(README, "python")
+    shown = {}
+    for backend in ("numpy", "torch", "flax"):
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "MULTIPARAM_BACKEND": backend},
+        )
+        assert ran.returncode == 0, ran.stderr
+        shown[backend] = ran.stdout
+    assert shown["numpy"].splitlines()[0] == "[('2.weight', '4.weight'), ('2.bias', '4.bias')] (8, 8)"
+    # the outputs themselves may differ in the last digit
+    numbers = {name: [float(one) for one in re.findall(r"-?\d+\.\d+", text)] for name, text in shown.items()}
+    assert len(numbers["numpy"]) == 2
+    for other in numbers.values():
+        assert other == pytest.approx(numbers["numpy"], rel=1e-5)
+
+
+def test_the_capability_table_is_the_one_that_is_printed(capsys):
+    assert main(["backends", "--markdown"]) == 0
+    assert f"<!-- capabilities -->\n{capsys.readouterr().out}<!-- /capabilities -->" in README
+
+
+def test_the_commands_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for command in re.findall(r"^make (\S+)", README, re.MULTILINE):
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_public_name_of_the_readme_exists():
+    for name in re.findall(r"`mp\.([\w.]+)", README):
+        thing = mp
+        for part in name.split("."):
+            thing = getattr(thing, part)
+
+
+def test_the_six_steps_are_real():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    (code,) = blocks(text, "python")
+    scope = {}
+    exec(code, scope)
+    assert isinstance(scope["plugin"], Plugin)
+    for path in re.findall(r"`(backends/\w+)`", text):
+        assert (ROOT / path).is_dir()
