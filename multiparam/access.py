@@ -34,6 +34,16 @@ def buffers(net: Any) -> Parameters:
 
     Args:
         net: a native model or layer of any backend.
+
+    Raises:
+        BackendError: it is no model of a known backend.
+
+    >>> import multiparam as mp, numpy as np
+    >>> from multiparam_numpy import Buffer, Linear
+    >>> layer = Linear(4, 8)
+    >>> layer.mean = Buffer(np.zeros(4))
+    >>> list(mp.buffers(layer)), list(mp.parameters(layer))
+    (['mean'], ['weight', 'bias'])
     """
     return _mapping(net, lambda slot: slot.is_buffer)
 
@@ -43,6 +53,13 @@ def state(net: Any) -> Parameters:
 
     Args:
         net: a native model or layer of any backend.
+
+    Raises:
+        BackendError: it is no model of a known backend.
+
+    >>> import multiparam as mp
+    >>> sum(one.value.size for one in mp.state(mp.nn.Linear(4, 8)).values())
+    40
     """
     return _mapping(net, lambda slot: True)
 
@@ -52,6 +69,9 @@ def layers(net: Any) -> Layer:
 
     Args:
         net: a native model or layer of any backend.
+
+    Raises:
+        BackendError: it is no model of a known backend.
 
     >>> import multiparam as mp
     >>> net = mp.nn.Sequential(mp.nn.Sequential({"block 0": mp.nn.Linear(4, 8)}), mp.nn.ReLU())

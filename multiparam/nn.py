@@ -70,6 +70,10 @@ def Linear(in_features: int, out_features: int, bias: bool = True, *, backend: s
         out_features: size of the output's last axis.
         bias: whether there is a bias.
         backend: whose layer; None is the active backend's.
+
+    >>> import multiparam as mp
+    >>> {name: one.shape for name, one in mp.parameters(mp.nn.Linear(4, 8)).items()}
+    {'weight': (8, 4), 'bias': (8,)}
     """
     _sizes(in_features=in_features, out_features=out_features)
     return _new("Linear", backend, in_features=in_features, out_features=out_features, bias=bool(bias))
@@ -82,6 +86,10 @@ def LazyLinear(out_features: int, bias: bool = True, *, backend: str | None = No
         out_features: size of the output's last axis.
         bias: whether there is a bias.
         backend: whose layer; None is the active backend's.
+
+    >>> import multiparam as mp
+    >>> mp.parameters(mp.nn.LazyLinear(8))["weight"].shape
+    (8, None)
     """
     _sizes(out_features=out_features)
     return _new("LazyLinear", backend, out_features=out_features, bias=bool(bias))
@@ -94,6 +102,10 @@ def Embedding(num_embeddings: int, embedding_dim: int, *, backend: str | None = 
         num_embeddings: number of vectors.
         embedding_dim: size of each.
         backend: whose layer; None is the active backend's.
+
+    >>> import multiparam as mp, numpy as np
+    >>> mp.run(mp.nn.Embedding(7, 4), np.array([[0, 6, 3]])).shape
+    (1, 3, 4)
     """
     _sizes(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
     return _new("Embedding", backend, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
@@ -107,6 +119,10 @@ def LayerNorm(normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, ba
         eps: added to the variance.
         bias: whether there is a bias.
         backend: whose layer; None is the active backend's.
+
+    >>> import multiparam as mp, numpy as np
+    >>> mp.run(mp.nn.LayerNorm(2, eps=0), np.array([[1.0, 3.0]]))
+    array([[-1.,  1.]], dtype=float32)
     """
     _sizes(normalized_shape=normalized_shape)
     return _new("LayerNorm", backend, normalized_shape=normalized_shape, eps=float(eps), bias=bool(bias))
@@ -118,6 +134,10 @@ def Lambda(function: Callable[[Any], Any], *, backend: str | None = None) -> Any
     Args:
         function: from native tensor to native tensor.
         backend: whose layer; None is the active backend's.
+
+    >>> import multiparam as mp, numpy as np
+    >>> mp.run(mp.nn.Lambda(lambda x: x - x.mean()), np.array([1.0, 3.0]))
+    array([-1.,  1.], dtype=float32)
     """
     if not callable(function):
         raise ArgumentError(f"Lambda takes a function, not {type(function).__name__}")

@@ -56,6 +56,14 @@ def materialize(net: Any, sample: Any) -> None:
     Raises:
         UninitializedError: a layer still has no parameters, since the forward pass does not reach it.
         UnsupportedError: the backend cannot run models.
+
+    >>> import multiparam as mp, numpy as np
+    >>> net = mp.nn.Sequential(mp.nn.LazyLinear(8), mp.nn.ReLU(), mp.nn.LazyLinear(1))
+    >>> mp.parameters(net)["0.weight"].shape
+    (8, None)
+    >>> mp.materialize(net, np.ones((2, 4)))
+    >>> mp.parameters(net)["0.weight"].shape
+    (8, 4)
     """
     adapter = infer_model(net)
     if not Tree(adapter, net).lazy:
@@ -85,6 +93,11 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any) -> dict[str, Arr
         ArgumentError: the loss is not a scalar.
         UninitializedError: a lazy layer has no parameters yet.
         UnsupportedError: the backend has no gradients.
+
+    >>> import multiparam as mp, numpy as np
+    >>> net = mp.nn.Linear(2, 1, backend="torch")
+    >>> mp.gradients(net, lambda net, x: net(x).sum(), np.array([[3.0, 4.0]]))["weight"]
+    array([[3., 4.]], dtype=float32)
     """
     adapter = infer_model(net)
     adapter.require(Capability.GRADIENTS)

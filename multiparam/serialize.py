@@ -124,6 +124,17 @@ def load(
         CheckpointError: the file cannot be read or is damaged.
         MismatchError: every missing, unexpected, misshaped and mistyped name at once; the model is as it was.
         UninitializedError: a lazy parameter has no shape yet.
+
+    >>> import multiparam as mp, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
+    >>> mp.save(mp.nn.Linear(4, 8), path)
+    >>> print(mp.load(path, into=mp.nn.Linear(4, 8)))
+    loaded 2 tensors
+    >>> mp.load(path, into=mp.nn.Linear(8, 4))
+    Traceback (most recent call last):
+    multiparam.errors.MismatchError: ...linear.safetensors does not fit the model; nothing was written
+    shape of weight: (4, 8) expected, (8, 4) given
+    shape of bias: (4,) expected, (8,) given
     """
     file = SafetensorsFile(Path(path))
     about = _about(file)

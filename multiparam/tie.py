@@ -80,6 +80,11 @@ def tied(net: Any) -> list[tuple[str, ...]]:
 
     Args:
         net: a native model.
+
+    >>> import multiparam as mp
+    >>> layer = mp.nn.Linear(8, 8, bias=False)
+    >>> mp.tied(mp.nn.Sequential(layer, mp.nn.ReLU(), layer))
+    [('0.weight', '2.weight')]
     """
     tree = Tree(infer_model(net), net)
     return [tuple(slot.name for slot in group) for group in tree.groups if len(group) > 1 and not group[0].is_buffer]
@@ -96,6 +101,14 @@ def untie(net: Any, name: str) -> TieReport:
         ParameterNotFoundError: there is no such parameter or layer.
         ArgumentError: it is not tied.
         UnsupportedError: the names are one layer object used twice, or the backend cannot tie.
+
+    >>> import multiparam as mp
+    >>> net = mp.nn.Sequential(mp.nn.Linear(8, 8), mp.nn.Linear(8, 8))
+    >>> report = mp.tie(net, "1", to="0")
+    >>> print(mp.untie(net, "1.bias"))
+    changed: 1.bias
+    >>> mp.tied(net)
+    [('0.weight', '1.weight')]
     """
     adapter = infer_model(net)
     adapter.require(Capability.TIE)

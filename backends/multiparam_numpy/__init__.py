@@ -2,9 +2,9 @@
 
 from multiparam.plugin import Capability, Plugin
 
-from .layers import Buffer, Module, Sequential, Variable
+from .layers import Buffer, Embedding, LayerNorm, Linear, Module, Sequential, Variable
 
-__all__ = ["Buffer", "Module", "Sequential", "Variable", "plugin"]
+__all__ = ["Buffer", "Embedding", "LayerNorm", "Linear", "Module", "Sequential", "Variable", "plugin"]
 
 plugin = Plugin(
     name="numpy",
