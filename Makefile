@@ -9,7 +9,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint demo bench clean $(addprefix test-,core floor numpy torch flax keras)
+.PHONY: help setup test test-full lint demo bench clean $(addprefix test-,core floor numpy torch flax keras parity)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ setup: .venv/.made ## make the environment .venv with every framework
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-keras ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-keras test-parity ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -53,6 +53,9 @@ test-numpy test-torch test-flax: test-%: setup
 test-keras: setup
 	set -e; for engine in $(KERAS_BACKENDS); do \
 	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py; done
+
+test-parity: setup
+	$(BIN)/python $(PYTEST) tests/test_parity.py
 
 demo: setup ## train one model in every framework and exchange the files
 	$(BIN)/multiparam demo

@@ -17,35 +17,55 @@ import numpy as np
 from .containers import collect, entries, is_container, replace, resolve
 from .errors import ArgumentError, MultiparamError, UninitializedError, UnsupportedError
 from .kinds import KINDS
-from .layout import Array, At, Handle, Shape, Source, Transposed
+from .layout import (
+    Array,
+    At,
+    Flatten,
+    Flip,
+    Handle,
+    Insert,
+    Merge,
+    Shape,
+    Source,
+    Transpose,
+    Transposed,
+    out_in_first,
+)
 from .names import escape
 from .plugin import Capability, Plugin
-from .table import LayerTable, LazyShape, Row
+from .table import LayerTable, LazyShape, Row, Setting
 from .views import see, unsee
 
 __all__ = [
-    "KINDS",
     "Adapter",
     "ArgumentError",
     "Array",
     "At",
     "Capability",
+    "Flatten",
+    "Flip",
     "Handle",
+    "Insert",
+    "KINDS",
     "LayerTable",
     "LazyShape",
     "Members",
+    "Merge",
     "MultiparamError",
     "Plugin",
     "Row",
+    "Setting",
     "Shape",
     "Source",
     "TieSide",
+    "Transpose",
     "Transposed",
     "UninitializedError",
     "UnsupportedError",
     "collect",
     "entries",
     "is_container",
+    "out_in_first",
     "replace",
     "resolve",
     "see",
@@ -131,7 +151,7 @@ class Adapter(ABC):
     def kind(self, native: Any) -> str:
         """The canonical kind of a layer; for an unknown one its class's name."""
         row = self.table.row(type(native))
-        return row.kind if row is not None else type(native).__name__
+        return row.kind_of(native) if row is not None else type(native).__name__
 
     def component(self, key: str) -> str:
         """A name's component as it stands in canonical names; PyTorch's adapter leaves it as it is."""

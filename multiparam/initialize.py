@@ -14,7 +14,7 @@ from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
 from .arrays import is_float, rank_of
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError
-from .init import Ones, Rule, Zeros, as_rule
+from .init import Constant, Ones, Rule, Zeros, as_rule
 from .kinds import purpose
 from .layout import Array
 from .names import Pattern
@@ -24,6 +24,9 @@ from .table import LazyShape
 from .tree import Node, Slot, Tree
 
 __all__ = ["InitializationReport", "InitializedParameter", "initialize"]
+
+# what becomes of the rest where one rule is meant for the weights
+_NEUTRAL: Mapping[str, Rule] = {"bias": Zeros(), "scale": Ones(), "slope": Constant(0.25)}
 
 Decide = Callable[[Parameter], Rule | None]
 
@@ -135,7 +138,7 @@ def _first_match(rules: Mapping[Pattern, Rule], parameter: Parameter) -> Rule | 
 
 def _for_purpose(rule: Rule, parameter: Parameter) -> Rule:
     meant = purpose(parameter.kind, parameter.role)
-    return rule if meant == "weight" else Zeros() if meant == "bias" else Ones()
+    return rule if meant == "weight" else _NEUTRAL[meant]
 
 
 def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report: InitializationReport) -> None:

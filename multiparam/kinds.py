@@ -1,7 +1,7 @@
 """The kinds of layers and the roles of their tensors, in canonical (PyTorch's) terms.
 
 A role's purpose decides what a rule given for "the weights" does with it: weights get the rule, biases
-become 0 and norm scales 1.
+become 0, norm scales 1, and the negative slopes of PReLU 1/4.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .errors import ArgumentError
 
 __all__ = ["KINDS", "Fans", "Kind", "Purpose", "fans", "purpose"]
 
-Purpose = Literal["weight", "bias", "scale"]
+Purpose = Literal["weight", "bias", "scale", "slope"]
 
 _AFFINE: Mapping[str, Purpose] = {"weight": "scale", "bias": "bias"}
 _LINEAR: Mapping[str, Purpose] = {"weight": "weight", "bias": "bias"}
@@ -34,35 +34,23 @@ class Kind:
     roles: Mapping[str, Purpose] = field(default_factory=dict)
 
 
+_RANKS = ("1d", "2d", "3d")
+_PLAIN = (
+    *("Sequential", "Lambda", "ReLU", "GELU", "Tanh", "Sigmoid", "Softmax", "Flatten", "Dropout", "Identity"),
+    *("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"),
+)
+
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("Linear", _LINEAR),
+        *(Kind(f"{name}{rank}", _LINEAR) for name in ("Conv", "ConvTranspose") for rank in _RANKS),
         Kind("Embedding", {"weight": "weight"}),
-        Kind("LayerNorm", _AFFINE),
-        Kind("GroupNorm", _AFFINE),
-        Kind("RMSNorm", _AFFINE),
-        Kind("BatchNorm1d", _AFFINE),
-        Kind("BatchNorm2d", _AFFINE),
-        Kind("BatchNorm3d", _AFFINE),
-        Kind("InstanceNorm1d", _AFFINE),
-        Kind("InstanceNorm2d", _AFFINE),
-        Kind("InstanceNorm3d", _AFFINE),
-        *(
-            Kind(name)
-            for name in (
-                "Sequential",
-                "Lambda",
-                "ReLU",
-                "GELU",
-                "Tanh",
-                "Sigmoid",
-                "Softmax",
-                "Flatten",
-                "Dropout",
-                "Identity",
-            )
-        ),
+        *(Kind(name, _AFFINE) for name in ("LayerNorm", "GroupNorm", "RMSNorm")),
+        # a framework whose class does not tell the rank has the name without it
+        *(Kind(f"{name}{rank}", _AFFINE) for name in ("BatchNorm", "InstanceNorm") for rank in ("", *_RANKS)),
+        Kind("PReLU", {"weight": "slope"}),
+        *(Kind(name) for name in _PLAIN),
     )
 }
 

@@ -6,6 +6,7 @@ writing, the canonical shape, and whether two tensors are the same storage seen 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "At", "Handle", "Shape", "Source", "Transposed", "as_source"]
+__all__ = [
+    "Array",
+    "At",
+    "Flatten",
+    "Flip",
+    "Handle",
+    "Insert",
+    "Merge",
+    "Shape",
+    "Source",
+    "Step",
+    "Transpose",
+    "Transposed",
+    "as_source",
+    "out_in_first",
+]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -33,6 +49,100 @@ class Handle:
     axes: tuple[int, ...] | None = None
 
 
+class Step(ABC):
+    """One invertible rearrangement on the way from a native tensor to the canonical one."""
+
+    @abstractmethod
+    def do(self, array: Array) -> Array:
+        """The rearranged array, a view where possible."""
+
+    @abstractmethod
+    def undo(self, array: Array, shape: Shape) -> Array:
+        """The inverse; `shape` is what went in."""
+
+    @abstractmethod
+    def shape(self, shape: Shape) -> Shape:
+        """The shape that comes out."""
+
+
+@dataclass(frozen=True)
+class Transpose(Step):
+    """`numpy.transpose(array, axes)`."""
+
+    axes: tuple[int, ...]
+
+    def do(self, array: Array) -> Array:
+        return array.transpose(self.axes)
+
+    def undo(self, array: Array, shape: Shape) -> Array:
+        return array.transpose(invert(self.axes))
+
+    def shape(self, shape: Shape) -> Shape:
+        return tuple(shape[axis] for axis in self.axes)
+
+
+@dataclass(frozen=True)
+class Flip(Step):
+    """The elements along some axes in reverse order, as a convolution's kernel against a correlation's."""
+
+    axes: tuple[int, ...]
+
+    def do(self, array: Array) -> Array:
+        return np.flip(array, self.axes)
+
+    def undo(self, array: Array, shape: Shape) -> Array:
+        return np.flip(array, self.axes)
+
+    def shape(self, shape: Shape) -> Shape:
+        return shape
+
+
+@dataclass(frozen=True)
+class Merge(Step):
+    """An axis and the one behind it as one: (I, m) as (I·m,)."""
+
+    axis: int
+
+    def do(self, array: Array) -> Array:
+        return array.reshape(self.shape(array.shape))
+
+    def undo(self, array: Array, shape: Shape) -> Array:
+        return array.reshape(shape)
+
+    def shape(self, shape: Shape) -> Shape:
+        return (*shape[: self.axis], shape[self.axis] * shape[self.axis + 1], *shape[self.axis + 2 :])
+
+
+@dataclass(frozen=True)
+class Insert(Step):
+    """A new axis of extent 1."""
+
+    axis: int
+
+    def do(self, array: Array) -> Array:
+        return array.reshape(self.shape(array.shape))
+
+    def undo(self, array: Array, shape: Shape) -> Array:
+        return array.reshape(shape)
+
+    def shape(self, shape: Shape) -> Shape:
+        return (*shape[: self.axis], 1, *shape[self.axis :])
+
+
+@dataclass(frozen=True)
+class Flatten(Step):
+    """All axes as one."""
+
+    def do(self, array: Array) -> Array:
+        return array.reshape(-1)
+
+    def undo(self, array: Array, shape: Shape) -> Array:
+        return array.reshape(shape)
+
+    def shape(self, shape: Shape) -> Shape:
+        return (math.prod(shape),)
+
+
 class Source(ABC):
     """Where a canonical tensor lives natively.
 
@@ -47,8 +157,8 @@ class Source(ABC):
         """The canonical array (a view where possible) made of the parts' arrays."""
 
     @abstractmethod
-    def write(self, value: Array) -> tuple[Array, ...]:
-        """The parts' arrays (views where possible) that make up the canonical one."""
+    def write(self, value: Array, shapes: Sequence[Shape]) -> tuple[Array, ...]:
+        """The parts' arrays (views where possible), of the given shapes, that make up the canonical one."""
 
     @abstractmethod
     def shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -60,43 +170,65 @@ class Source(ABC):
 
 
 class At(Source):
-    """A canonical tensor that is one native tensor, its axes possibly in another order.
+    """A canonical tensor that is one native tensor, possibly rearranged.
 
     Args:
         part: the native tensor's name in its layer, `"kernel"`, or a path into lists and dicts, `"scales.0"`.
-        axes: as in `numpy.transpose`, from native to canonical; None leaves them as they are.
+        *steps: what turns the native tensor into the canonical one, in turn.
+        axes: short for a first `Transpose`: as in `numpy.transpose`, from native to canonical.
 
     >>> At("kernel", axes=(1, 0)).shape([(4, 8)])
     (8, 4)
+    >>> At("kernel", Transpose((2, 3, 0, 1)), Merge(0), Insert(1)).shape([(5, 5, 3, 2)])
+    (6, 1, 5, 5)
     """
 
-    def __init__(self, part: str, axes: Sequence[int] | None = None) -> None:
+    def __init__(self, part: str, *steps: Step, axes: Sequence[int] | None = None) -> None:
         self.parts = (part,)
-        self.axes = _normal(axes)
+        first = _normal(axes)
+        if first is None and steps and isinstance(steps[0], Transpose):
+            first, steps = _normal(steps[0].axes), steps[1:]
+        self.axes = first
+        self.steps = steps
 
     def read(self, arrays: Sequence[Array]) -> Array:
         (array,) = arrays
-        return array if self.axes is None else array.transpose(self.axes)
+        for step in self._all():
+            array = step.do(array)
+        return array
 
-    def write(self, value: Array) -> tuple[Array, ...]:
-        return (value if self.axes is None else value.transpose(invert(self.axes)),)
+    def write(self, value: Array, shapes: Sequence[Shape]) -> tuple[Array, ...]:
+        (shape,) = shapes
+        before = []
+        for step in self._all():
+            before.append((step, shape))
+            shape = step.shape(shape)
+        for step, shape in reversed(before):
+            value = step.undo(value, shape)
+        return (value,)
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         (shape,) = shapes
-        return tuple(shape) if self.axes is None else tuple(shape[axis] for axis in self.axes)
+        for step in self._all():
+            shape = step.shape(shape)
+        return tuple(shape)
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         (handle,) = handles
-        return (id(handle.variable), compose(handle.axes, self.axes))
+        return (id(handle.variable), compose(handle.axes, self.axes), self.steps)
+
+    def _all(self) -> tuple[Step, ...]:
+        return self.steps if self.axes is None else (Transpose(self.axes), *self.steps)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, At) and (self.parts, self.axes) == (other.parts, other.axes)
+        return isinstance(other, At) and (self.parts, self._all()) == (other.parts, other._all())
 
     def __hash__(self) -> int:
-        return hash((self.parts, self.axes))
+        return hash((self.parts, self._all()))
 
     def __repr__(self) -> str:
-        return f"At({self.parts[0]!r}{'' if self.axes is None else f', axes={self.axes}'})"
+        steps = "".join(f", {step!r}" for step in self.steps)
+        return f"At({self.parts[0]!r}{steps}{'' if self.axes is None else f', axes={self.axes}'})"
 
 
 def Transposed(part: str) -> At:
@@ -106,6 +238,15 @@ def Transposed(part: str) -> At:
     At('kernel', axes=(1, 0))
     """
     return At(part, axes=(1, 0))
+
+
+def out_in_first(rank: int) -> tuple[int, ...]:
+    """The axes that make a native (*spatial, in, out) kernel a canonical (out, in, *spatial) one.
+
+    >>> out_in_first(4)
+    (3, 2, 0, 1)
+    """
+    return (rank - 1, rank - 2, *range(rank - 2))
 
 
 def as_source(source: str | Source) -> Source:

@@ -7,6 +7,7 @@ multiparam adds stands in the header's metadata under `multiparam`: the kind of 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from .access import state
 from .adapter import Adapter, Capability
 from .arrays import rank_of
 from .errors import ArgumentError, BackendError, CheckpointError, MismatchError, MismatchReport, UninitializedError
+from .layout import Array
+from .names import join
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, infer_model
@@ -42,6 +45,8 @@ class LoadReport:
         unexpected: names of the file that the model lacks (with `strict=False`).
         converted: (name, the file's dtype, the model's dtype) where they differ.
         tied: groups of names that the file has tied and the model had not, tied now.
+        differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
+            and make outputs differ all the same.
         notes: what has to be done now, such as rebuilding an optimizer.
     """
 
@@ -50,6 +55,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     converted: list[tuple[str, Any, Any]] = field(default_factory=list)
     tied: list[tuple[str, ...]] = field(default_factory=list)
+    differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -58,6 +64,10 @@ class LoadReport:
         lines += [f"unexpected: {name}" for name in self.unexpected]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
+        lines += [
+            f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
+            for layer, setting, given, here in self.differences
+        ]
         return "\n".join(lines + self.notes)
 
 
@@ -81,6 +91,7 @@ def save(thing: Any, path: FilePath) -> None:
     {'x': array([0, 1, 2]), 'y': array([1., 1.])}
     """
     ties: list[list[str]]
+    layers: dict[str, Any] = {}
     if isinstance(thing, Parameters):
         content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
     elif isinstance(thing, Mapping):
@@ -88,12 +99,14 @@ def save(thing: Any, path: FilePath) -> None:
     elif isinstance(thing, (list, tuple)):
         content, entries, ties = "list", [_entry(str(index), one) for index, one in enumerate(thing)], []
     elif (found := infer(thing, "a model, a tensor, or a list or dict of tensors")).is_model(thing):
-        content, (entries, ties) = "model", _of_model(found, thing)
+        content, (entries, ties, layers) = "model", _of_model(found, thing)
     else:
         content, entries, ties = "tensor", [_entry("tensor", thing)], []
     about: dict[str, Any] = {"version": 1, "content": content}
     if ties:
         about["ties"] = ties
+    if layers:
+        about["layers"] = layers
     write(Path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
 
 
@@ -144,7 +157,7 @@ def load(
         return _as_saved(file, about.get("content", "dict"), adapter_of(backend))
     if backend is not None:
         raise ArgumentError("backend= is for loading tensors; a model decides by itself")
-    return _into_model(into, file, about.get("ties", []), strict, rename or {})
+    return _into_model(into, file, about, strict, rename or {})
 
 
 def _entry(name: Any, value: Any) -> Entry:
@@ -181,7 +194,7 @@ def _slot_entry(name: str, slot: Slot) -> Entry:
     return Entry(name, dtype, tuple(int(extent or 0) for extent in shape), lambda: slot.read(handles))
 
 
-def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]]]:
+def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]], dict[str, Any]]:
     tree = Tree(adapter, model)
     for node in tree.opaque():
         raise UninitializedError(
@@ -189,7 +202,22 @@ def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]
         )
     groups = [group for group in tree.groups if not group[0].transient]
     entries = [_slot_entry(group[0].name, group[0]) for group in groups]
-    return entries, [[slot.name for slot in group] for group in groups if len(group) > 1]
+    neutral = _file_only(tree, once=True)
+    entries += [Entry(name, value.dtype, value.shape, value.copy) for name, value in neutral.items()]
+    ties = [[slot.name for slot in group] for group in groups if len(group) > 1]
+    return entries, ties, {node.name: found for node in tree.root.walk() if (found := node.settings())}
+
+
+def _file_only(tree: Tree, *, once: bool) -> dict[str, Array]:
+    """What PyTorch's state_dict has and the model has no place for; a shared layer's once, or under all its names."""
+    found: dict[str, Array] = {}
+    seen: set[int] = set()
+    for node in tree.root.walk():
+        if once and id(node.native) in seen:
+            continue
+        seen.add(id(node.native))
+        found.update({join(node.name, role): value for role, value in node.file_only.items()})
+    return found
 
 
 def _about(file: SafetensorsFile) -> dict[str, Any]:
@@ -197,10 +225,11 @@ def _about(file: SafetensorsFile) -> dict[str, Any]:
         about = json.loads(file.metadata.get("multiparam", "{}"))
     except json.JSONDecodeError as error:
         raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
-    ties = about.get("ties", []) if isinstance(about, dict) else None
+    ties, layers = (about.get("ties", []), about.get("layers", {})) if isinstance(about, dict) else (None, None)
     sound = isinstance(ties, list) and all(
         isinstance(group, list) and group and all(isinstance(name, str) for name in group) for group in ties
     )
+    sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     if not sound:
         raise CheckpointError(file.path, "its multiparam metadata is damaged")
     if about.get("version", 1) != 1:
@@ -228,18 +257,20 @@ class _Plan:
 
 
 def _into_model(
-    model: Any, file: SafetensorsFile, ties: list[list[str]], strict: bool, rename: Mapping[str, str]
+    model: Any, file: SafetensorsFile, about: Mapping[str, Any], strict: bool, rename: Mapping[str, str]
 ) -> LoadReport:
     adapter = infer_model(model)
     tree = Tree(adapter, model)
     renamed = _renamer(rename)
     given = _given_names(file, renamed)
-    groups = [[renamed(name) for name in group] for group in ties]
+    groups = [[renamed(name) for name in group] for group in about.get("ties", [])]
     stored = {alias: name for group in groups for name in group if name in given for alias in group}
     mapping = state(model)
-    plan = _plan(file, given, stored, mapping)
+    plan = _plan(file, given, stored, mapping, _file_only(tree, once=False))
     _plan_ties(adapter, tree, groups, stored, plan)
     _refuse(file, plan, strict)
+    saved = {renamed(name): settings for name, settings in about.get("layers", {}).items()}
+    plan.report.differences = _differences(tree, saved)
     for parameter, key in plan.writes:
         parameter.assign(file[key])
     if plan.ties:
@@ -271,7 +302,13 @@ def _given_names(file: SafetensorsFile, renamed: Callable[[str], str]) -> dict[s
     return given
 
 
-def _plan(file: SafetensorsFile, given: dict[str, str], stored: dict[str, str], mapping: Parameters) -> _Plan:
+def _plan(
+    file: SafetensorsFile,
+    given: dict[str, str],
+    stored: dict[str, str],
+    mapping: Parameters,
+    neutral: Mapping[str, Array],
+) -> _Plan:
     plan = _Plan()
     used: set[str] = set()
     for parameter in mapping.values():
@@ -289,7 +326,7 @@ def _plan(file: SafetensorsFile, given: dict[str, str], stored: dict[str, str], 
             plan.report.loaded.append(parameter.name)
         for other in sources[1:]:
             _same(file, key, given[other], parameter)
-    plan.report.unexpected = [name for name in given if name not in used]
+    plan.report.unexpected = [name for name in given if name not in used and name not in neutral]
     return plan
 
 
@@ -337,6 +374,22 @@ def _plan_ties(adapter: Adapter, tree: Tree, groups: list[list[str]], stored: di
 
 def _problems(plan: _Plan) -> Iterable[tuple[Any, ...]]:
     return [*plan.problems["misshaped"], *plan.problems["mistyped"]]
+
+
+def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Any, Any]]:
+    return [
+        (node.name, setting, saved[node.name][setting], here)
+        for node in tree.root.walk()
+        if node.name in saved
+        for setting, here in node.settings().items()
+        if setting in saved[node.name] and not _equal(saved[node.name][setting], here)
+    ]
+
+
+def _equal(given: Any, here: Any) -> bool:
+    if isinstance(given, float) and isinstance(here, float):
+        return math.isclose(given, here, rel_tol=1e-6)  # one is 1 - 0.99, say
+    return bool(given == here)
 
 
 def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ArgumentError
-from .layout import Source, as_source
+from .layout import Array, Source, as_source
 
-__all__ = ["LayerTable", "LazyShape", "Row"]
+__all__ = ["LayerTable", "LazyShape", "Row", "Setting"]
 
+Setting = float | int | str | bool
 LazyShape = tuple[int | None, ...] | None
 
 
@@ -22,23 +23,37 @@ class Row:
     """What a native layer class is, canonically.
 
     Attributes:
-        kind: the canonical kind, `"Linear"`.
+        kind: the canonical kind, `"Linear"`, or a function that tells it of a native layer.
         native: the native class; its subclasses share the row.
-        sources: how each canonical parameter is made of native ones, by role and in canonical order. Native
-            parameters that no source mentions keep their own names and layouts.
+        sources: how each canonical parameter is made of native ones, by role and in canonical order, or a function
+            that tells it of a native layer. Native parameters that no source mentions keep their own names and layouts.
         buffers: the same for running statistics.
+        file_only: tensors that PyTorch's `state_dict` has and this layer does not, with their neutral values; they are
+            written into files and ignored there.
+        settings: what decides a layer's function beside its weights (an epsilon, the form of an activation), in
+            PyTorch's names and conventions; it is saved with a model and compared when the file is loaded.
         lazy: for a native layer without its parameters yet, the roles it will have and what is known of their
             shapes (None for an unknown axis, or for an unknown shape).
         builds: what makes native layers from PyTorch's arguments, by keyword and by the builder's name in
             `multiparam.nn` (`"Linear"` and `"LazyLinear"` may be one native class).
     """
 
-    kind: str
+    kind: str | Callable[[Any], str]
     native: type
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, Source] | Callable[[Any], Mapping[str, Source]] = field(default_factory=dict)
     buffers: Mapping[str, Source] = field(default_factory=dict)
+    file_only: Mapping[str, Array] = field(default_factory=dict)
+    settings: Callable[[Any], Mapping[str, Setting]] | None = None
     lazy: Callable[[Any], Mapping[str, LazyShape]] | None = None
     builds: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def kind_of(self, native: Any) -> str:
+        """The canonical kind of a native layer."""
+        return self.kind(native) if callable(self.kind) else self.kind
+
+    def sources_of(self, native: Any) -> Mapping[str, Source]:
+        """How a native layer's canonical parameters are made of native ones."""
+        return self.sources(native) if callable(self.sources) else self.sources
 
 
 class LayerTable:

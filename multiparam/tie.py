@@ -8,7 +8,7 @@ from typing import Any
 
 from .adapter import Adapter, Capability, TieSide
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
-from .layout import At, Handle, compose, invert, seen_through
+from .layout import At, Handle, Step, compose, invert, seen_through
 from .registry import infer_model
 from .tree import Node, Slot, Tree, changed
 
@@ -157,6 +157,10 @@ def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
             f"cannot tie {slot.name!r} to {target.name!r}",
             MismatchReport(mistyped=[(slot.name, dtypes[1], dtypes[0])]),
         )
+    if _steps(slot) != _steps(target):
+        raise adapter.unsupported(
+            Capability.TIE, f"the native layouts of {slot.name!r} and {target.name!r} are no transposes of each other"
+        )
     if _handle(slot, target).axes is not None:
         adapter.require(Capability.TIE_TRANSPOSED)
 
@@ -198,6 +202,11 @@ def _side(slot: Slot) -> TieSide:
     handles = slot.handles()
     assert handles is not None
     return TieSide(slot.node.native, slot.source.parts[0], handles[0])
+
+
+def _steps(slot: Slot) -> tuple[Step, ...]:
+    assert isinstance(slot.source, At)
+    return slot.source.steps
 
 
 def _handle(slot: Slot, target: Slot) -> Handle:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .adapter import Adapter, Members
 from .errors import AmbiguousMatchError
 from .layout import Array, At, Handle, Shape, Source, put_through, seen_through
 from .names import join
-from .table import LazyShape
+from .table import LazyShape, Setting
 
 __all__ = ["Node", "Slot", "Tree", "changed", "epoch"]
 
@@ -89,7 +89,7 @@ class Slot:
             shape = self.node.adapter.shape(handle.variable)
             if shape is None:
                 return self.lazy
-            shapes.append(shape if handle.axes is None else tuple(shape[axis] for axis in handle.axes))
+            shapes.append(_seen(handle, shape))
         return self.source.shape(shapes)
 
     def read(self, handles: tuple[Handle, ...]) -> Array:
@@ -99,13 +99,19 @@ class Slot:
 
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
         """Writes a canonical array of the right shape and dtype."""
-        for handle, array in zip(handles, self.source.write(value), strict=True):
-            self.node.adapter.write(handle.variable, put_through(handle, array))
+        adapter = self.node.adapter
+        shapes = [_seen(handle, adapter.shape(handle.variable) or ()) for handle in handles]
+        for handle, array in zip(handles, self.source.write(value, shapes), strict=True):
+            adapter.write(handle.variable, put_through(handle, array))
 
     def storage(self) -> tuple[Any, ...]:
         """A key that two tied slots share and no others do."""
         handles = self.handles()
         return ("absent", id(self.node.native), self.role) if handles is None else self.source.identity(handles)
+
+
+def _seen(handle: Handle, shape: Shape) -> Shape:
+    return shape if handle.axes is None else tuple(shape[axis] for axis in handle.axes)
 
 
 class Node:
@@ -118,7 +124,7 @@ class Node:
         above: the native layers from the root down to this one's parent.
     """
 
-    __slots__ = ("above", "adapter", "children", "key", "kind", "name", "native", "opaque", "slots")
+    __slots__ = ("above", "adapter", "children", "file_only", "key", "kind", "name", "native", "opaque", "slots")
 
     def __init__(self, adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, ...]) -> None:
         self.adapter = adapter
@@ -130,6 +136,13 @@ class Node:
         self.children: list[Node] = []
         self.slots: list[Slot] = []
         self.opaque = False
+        row = adapter.table.row(type(native))
+        self.file_only = row.file_only if row is not None else {}
+
+    def settings(self) -> Mapping[str, Setting]:
+        """What decides the layer's function beside its weights."""
+        row = self.adapter.table.row(type(self.native))
+        return row.settings(self.native) if row is not None and row.settings is not None else {}
 
     def walk(self) -> Iterator[Node]:
         """This layer and everything below it, parents first."""
@@ -189,14 +202,15 @@ def _walk(adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, 
 
 def _slots(node: Node, members: Members) -> list[Slot]:
     row = node.adapter.table.row(type(node.native))
-    slots = _of_row(node, members.parameters, row.sources if row else {}, is_buffer=False)
+    sources = row.sources_of(node.native) if row else {}
+    slots = _of_row(node, members.parameters, sources, is_buffer=False)
     if row is not None and row.lazy is not None:
         known = {slot.role: slot for slot in slots}
         for role, shape in row.lazy(node.native).items():
             if role in known:
                 known[role].lazy = shape
             else:
-                slots.append(Slot(node, role, row.sources.get(role, At(role)), lazy=shape))
+                slots.append(Slot(node, role, sources.get(role, At(role)), lazy=shape))
     slots += _of_row(node, members.buffers, row.buffers if row else {}, is_buffer=True)
     for slot in slots:
         if slot.is_buffer and slot.source.parts[0] in members.transient:

@@ -366,3 +366,25 @@ def test_when_the_owner_of_a_tie_goes_an_heir_has_it(projecting):
 
 def test_the_optimizer_note_is_given():
     assert "optimizer" in str(mp.tie(TestTorch().nested(), "0.block 1.0", to="0.block 0.0"))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+def test_every_lazy_layer_says_what_is_known_of_its_shapes():
+    model = nn.Sequential(nn.LazyConv2d(8, 3, groups=2), nn.LazyBatchNorm2d(), nn.LazyConvTranspose2d(6, 3, groups=2))
+    params = mp.parameters(model)
+    assert {name: one.shape for name, one in params.items()} == {
+        "0.weight": (8, None, 3, 3),
+        "0.bias": (8,),
+        "1.weight": (None,),
+        "1.bias": (None,),
+        "2.weight": (None, 3, 3, 3),
+        "2.bias": (6,),
+    }
+    assert [one.kind for one in params.values()][::2] == ["Conv2d", "BatchNorm2d", "ConvTranspose2d"]
+    mp.initialize(model, mp.init.KaimingNormal(), seed=0)
+    mp.materialize(model, np.ones((1, 4, 9, 9)))
+    assert params["2.weight"].shape == (8, 3, 3, 3)
+    expected = mp.init.KaimingNormal().values(0, "2.weight", (8, 3, 3, 3))
+    assert np.array_equal(params["2.weight"].value, expected)
+    assert (params["1.weight"].value == 1).all()
+    assert list(mp.buffers(model)) == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]

@@ -10,9 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from multiparam.adapter import At, LayerTable, Row, Transposed
+from multiparam.adapter import (
+    At,
+    Flip,
+    Insert,
+    LayerTable,
+    Row,
+    Setting,
+    Source,
+    Transpose,
+    Transposed,
+    out_in_first,
+)
 
 _LINEAR = {"weight": Transposed("kernel"), "bias": At("bias")}
+_AFFINE = {"weight": At("scale"), "bias": At("bias")}
+_STATISTICS = {"running_mean": At("mean"), "running_var": At("var")}
+_COUNT = {"num_batches_tracked": np.zeros((), np.int64)}
 
 
 class NamedSequential(nnx.Module):
@@ -133,7 +147,7 @@ class Identity(nnx.Module):
 
 def table() -> LayerTable:
     """The rows."""
-    plain = (Lambda, ReLU, GELU, Tanh, Sigmoid, Softmax, Flatten, Identity)
+    plain = (Lambda, ReLU, Tanh, Sigmoid, Softmax, Flatten, Identity)
     return LayerTable(
         [
             Row("Sequential", nnx.Sequential, builds={"Sequential": _sequential}),
@@ -144,13 +158,44 @@ def table() -> LayerTable:
             Row(
                 "LayerNorm",
                 nnx.LayerNorm,
-                {"weight": At("scale"), "bias": At("bias")},
+                _AFFINE,
+                settings=_norm,
                 builds={"LayerNorm": _layer_norm},
             ),
+            Row(_ranked("Conv"), nnx.Conv, _conv),
+            Row(_ranked("ConvTranspose"), nnx.ConvTranspose, _conv_transpose),
+            Row("BatchNorm", nnx.BatchNorm, _AFFINE, _STATISTICS, file_only=_COUNT, settings=_norm),
+            Row("GroupNorm", nnx.GroupNorm, _AFFINE, settings=_norm),
+            Row("InstanceNorm", nnx.InstanceNorm, _AFFINE, settings=_norm),
+            Row("RMSNorm", nnx.RMSNorm, _AFFINE, settings=_norm),
+            Row("PReLU", nnx.PReLU, {"weight": At("negative_slope", Insert(0))}),
             Row("Dropout", nnx.Dropout, builds={"Dropout": lambda p: nnx.Dropout(p, rngs=_rngs())}),
+            Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
             *(Row(layer.__name__, layer, builds={layer.__name__: layer}) for layer in plain),
         ]
     )
+
+
+def _norm(native: Any) -> dict[str, Setting]:
+    momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
+    return {"eps": native.epsilon} | ({"momentum": 1 - momentum} if momentum is not None else {})
+
+
+def _ranked(name: str) -> Callable[[Any], str]:
+    return lambda native: f"{name}{len(native.kernel_size)}d"
+
+
+def _conv(native: nnx.Conv) -> dict[str, Source]:
+    return {"weight": At("kernel", axes=out_in_first(len(native.kernel_size) + 2)), "bias": At("bias")}
+
+
+def _conv_transpose(native: nnx.ConvTranspose) -> dict[str, Source]:
+    rank = len(native.kernel_size)
+    if native.transpose_kernel:  # (k, O, I), as the gradient of a convolution has it
+        return {"weight": At("kernel", axes=out_in_first(rank + 2)), "bias": At("bias")}
+    # (k, I, O), and the kernel of a correlation, back to front of PyTorch's
+    axes = Transpose((rank, rank + 1, *range(rank)))
+    return {"weight": At("kernel", axes, Flip(tuple(range(2, rank + 2)))), "bias": At("bias")}
 
 
 def _rngs() -> nnx.Rngs:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
-from multiparam.adapter import At, LayerTable, LazyShape, Row, Transposed
+from multiparam.adapter import (
+    At,
+    Flatten,
+    Insert,
+    LayerTable,
+    LazyShape,
+    Merge,
+    Row,
+    Setting,
+    Transpose,
+    Transposed,
+    out_in_first,
+)
 
 # what an Activation layer is, canonically, by its function's name
 ACTIVATIONS = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax", "linear": "Identity"}
+
+
+_AFFINE = {"weight": At("gamma"), "bias": At("beta")}
 
 
 class NamedSequential(keras.Sequential):
@@ -68,13 +84,41 @@ def table() -> LayerTable:
             Row(
                 "LayerNorm",
                 layers.LayerNormalization,
-                {"weight": At("gamma"), "bias": At("beta")},
-                lazy=_lazy_layer_norm,
+                _AFFINE,
+                settings=_norm,
+                lazy=_lazy_norm,
                 builds={"LayerNorm": _layer_norm},
+            ),
+            *_convolutions(),
+            Row(
+                "BatchNorm",
+                layers.BatchNormalization,
+                _AFFINE,
+                {"running_mean": At("moving_mean"), "running_var": At("moving_variance")},
+                file_only={"num_batches_tracked": np.zeros((), np.int64)},
+                settings=_norm,
+                lazy=_lazy_norm,
+            ),
+            Row(_group_norm, layers.GroupNormalization, _AFFINE, settings=_norm, lazy=_lazy_norm),
+            Row(
+                "RMSNorm",
+                layers.RMSNormalization,
+                {"weight": At("scale")},
+                settings=_norm,
+                lazy=lambda native: _lazy(native, {"weight": (None,)}),
+            ),
+            Row(
+                "PReLU",
+                layers.PReLU,
+                {"weight": At("alpha", Flatten())},
+                lazy=lambda native: _lazy(native, {"weight": (None,)}),
             ),
             Row("Lambda", layers.Lambda, builds={"Lambda": layers.Lambda}),
             Row("ReLU", layers.ReLU, builds={"ReLU": layers.ReLU}),
-            Row("GELU", GELU, builds={"GELU": GELU}),
+            Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
+            Row(
+                "LeakyReLU", layers.LeakyReLU, settings=lambda native: {"negative_slope": float(native.negative_slope)}
+            ),
             Row("Softmax", layers.Softmax, builds={"Softmax": lambda dim: layers.Softmax(axis=dim)}),
             Row("Flatten", layers.Flatten, builds={"Flatten": layers.Flatten}),
             Row("Dropout", layers.Dropout, builds={"Dropout": lambda p: layers.Dropout(p)}),
@@ -89,6 +133,40 @@ def table() -> LayerTable:
             ),
         ]
     )
+
+
+def _convolutions() -> Iterator[Row]:
+    for rank in (1, 2, 3):
+        kernel = out_in_first(rank + 2)
+        yield Row(
+            f"Conv{rank}d",
+            getattr(keras.layers, f"Conv{rank}D"),
+            {"weight": At("_kernel", axes=kernel), "bias": At("bias")},
+            lazy=_lazy_conv,
+        )
+        yield Row(
+            f"ConvTranspose{rank}d",
+            getattr(keras.layers, f"Conv{rank}DTranspose"),
+            {"weight": At("kernel", axes=kernel), "bias": At("bias")},
+            lazy=_lazy_conv_transpose,
+        )
+    for rank in (1, 2):
+        depthwise = At("kernel", Transpose((rank, rank + 1, *range(rank))), Merge(0), Insert(1))
+        yield Row(
+            f"Conv{rank}d",
+            getattr(keras.layers, f"DepthwiseConv{rank}D"),
+            {"weight": depthwise, "bias": At("bias")},
+            lazy=_lazy_depthwise,
+        )
+
+
+def _norm(native: Any) -> dict[str, Setting]:
+    momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
+    return {"eps": native.epsilon} | ({"momentum": 1 - momentum} if momentum is not None else {})
+
+
+def _group_norm(native: Any) -> str:
+    return "InstanceNorm" if native.groups == -1 else "GroupNorm"
 
 
 def _sequential(children: Mapping[str, Any], named: bool) -> keras.Sequential:
@@ -120,15 +198,31 @@ def _lazy(native: Any, roles: Mapping[str, LazyShape]) -> Mapping[str, LazyShape
     return {} if native.built else roles
 
 
+def _lazy_conv(native: Any) -> Mapping[str, LazyShape]:
+    return _with_bias(native, (native.filters, None, *native.kernel_size), native.filters)
+
+
+def _lazy_conv_transpose(native: Any) -> Mapping[str, LazyShape]:
+    return _with_bias(native, (None, native.filters, *native.kernel_size), native.filters)
+
+
+def _lazy_depthwise(native: Any) -> Mapping[str, LazyShape]:
+    return _with_bias(native, (None, 1, *native.kernel_size), None)
+
+
+def _with_bias(native: Any, weight: LazyShape, outputs: int | None) -> Mapping[str, LazyShape]:
+    return _lazy(native, {"weight": weight, **({"bias": (outputs,)} if native.use_bias else {})})
+
+
 def _lazy_dense(native: Any) -> Mapping[str, LazyShape]:
-    return _lazy(native, {"weight": (native.units, None), **({"bias": (native.units,)} if native.use_bias else {})})
+    return _with_bias(native, (native.units, None), native.units)
 
 
 def _lazy_embedding(native: Any) -> Mapping[str, LazyShape]:
     return _lazy(native, {"weight": (native.input_dim, native.output_dim)})
 
 
-def _lazy_layer_norm(native: Any) -> Mapping[str, LazyShape]:
+def _lazy_norm(native: Any) -> Mapping[str, LazyShape]:
     roles: dict[str, LazyShape] = {}
     if native.scale:
         roles["weight"] = (None,)

@@ -35,13 +35,25 @@ def _lazy(native: layers.LazyLinear) -> dict[str, tuple[int | None, ...]]:
 
 
 def _rows() -> list[Row]:
-    plain = ("Lambda", "ReLU", "GELU", "Tanh", "Sigmoid", "Softmax", "Flatten", "Dropout", "Identity")
+    plain = ("Lambda", "ReLU", "Tanh", "Sigmoid", "Softmax", "Flatten", "Dropout", "Identity")
     return [
         Row("Sequential", layers.Sequential, builds={"Sequential": _sequential}),
         Row("Linear", layers.Linear, _AFFINE, builds={"Linear": layers.Linear}),
         Row("Linear", layers.LazyLinear, _AFFINE, lazy=_lazy, builds={"LazyLinear": layers.LazyLinear}),
         Row("Embedding", layers.Embedding, {"weight": At("weight")}, builds={"Embedding": layers.Embedding}),
-        Row("LayerNorm", layers.LayerNorm, _AFFINE, builds={"LayerNorm": layers.LayerNorm}),
+        Row(
+            "LayerNorm",
+            layers.LayerNorm,
+            _AFFINE,
+            settings=lambda native: {"eps": native.eps},
+            builds={"LayerNorm": layers.LayerNorm},
+        ),
+        Row(
+            "GELU",
+            layers.GELU,
+            settings=lambda native: {"approximate": native.approximate},
+            builds={"GELU": layers.GELU},
+        ),
         *(Row(kind, getattr(layers, kind), builds={kind: getattr(layers, kind)}) for kind in plain),
     ]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
-from multiparam.adapter import KINDS, LayerTable, Row
+from multiparam.adapter import KINDS, LayerTable, Row, Setting
 
 
 class Lambda(nn.Module):
@@ -38,11 +40,31 @@ def table() -> LayerTable:
         "Identity",
     ):
         rows[kind] = Row(kind, getattr(nn, kind), builds={kind: getattr(nn, kind)})
+    for kind in KINDS:
+        if "Norm" in kind and hasattr(nn, kind):
+            rows[kind] = replace(rows[kind], settings=_norm)
+    rows["GELU"] = replace(rows["GELU"], settings=lambda native: {"approximate": native.approximate})
+    rows["LeakyReLU"] = Row(
+        "LeakyReLU", nn.LeakyReLU, settings=lambda native: {"negative_slope": native.negative_slope}
+    )
     rows["Sequential"] = Row("Sequential", nn.Sequential, builds={"Sequential": _sequential})
     rows["Flatten"] = Row("Flatten", nn.Flatten, builds={"Flatten": nn.Flatten})
     rows["Lambda"] = Row("Lambda", Lambda, builds={"Lambda": Lambda})
+    for rank in (1, 2, 3):
+        for name in ("Conv", "ConvTranspose"):
+            kind = f"{name}{rank}d"
+            rows[f"Lazy{kind}"] = Row(kind, getattr(nn, f"Lazy{kind}"), lazy=_lazy_conv)
+        kind = f"BatchNorm{rank}d"
+        rows[f"Lazy{kind}"] = Row(kind, getattr(nn, f"Lazy{kind}"), settings=_norm, lazy=_lazy_norm)
     rows["LazyLinear"] = Row("Linear", nn.LazyLinear, lazy=_lazy_linear, builds={"LazyLinear": nn.LazyLinear})
     return LayerTable(rows.values())
+
+
+def _norm(native: Any) -> dict[str, Setting]:
+    dtype = torch.get_default_dtype() if native.weight is None else native.weight.dtype
+    eps = torch.finfo(dtype).eps if native.eps is None else native.eps  # None is RMSNorm's default
+    momentum = getattr(native, "momentum", None)
+    return {"eps": eps} | ({"momentum": momentum} if momentum is not None else {})
 
 
 def _sequential(children: Mapping[str, nn.Module], named: bool) -> nn.Sequential:
@@ -50,6 +72,16 @@ def _sequential(children: Mapping[str, nn.Module], named: bool) -> nn.Sequential
     for name, child in children.items():
         net.add_module(name, child)
     return net
+
+
+def _lazy_conv(native: Any) -> dict[str, tuple[int | None, ...]]:
+    between = (None, native.out_channels // native.groups) if native.transposed else (native.out_channels, None)
+    roles: dict[str, tuple[int | None, ...]] = {"weight": (*between, *native.kernel_size)}
+    return roles | ({"bias": (native.out_channels,)} if native.bias is not None else {})
+
+
+def _lazy_norm(native: Any) -> dict[str, tuple[int | None, ...]]:
+    return {"weight": (None,), "bias": (None,)} if native.affine else {}
 
 
 def _lazy_linear(native: nn.LazyLinear) -> dict[str, tuple[int | None, ...]]:
