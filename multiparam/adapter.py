@@ -16,7 +16,7 @@ import numpy as np
 
 from .containers import collect, entries, is_container, replace, resolve
 from .errors import ArgumentError, MultiparamError, UninitializedError, UnsupportedError
-from .kinds import KINDS
+from .kinds import KINDS, image_ranks
 from .layout import (
     Array,
     At,
@@ -64,6 +64,7 @@ __all__ = [
     "UnsupportedError",
     "collect",
     "entries",
+    "image_ranks",
     "is_container",
     "out_in_first",
     "replace",
@@ -209,6 +210,10 @@ class Adapter(ABC):
         raise self.unsupported(Capability.TRAINABLE)
 
     # --- running -----------------------------------------------------------------------------------------------
+
+    def channels_last(self, native: Any) -> bool:
+        """Whether a layer that works on images has their channels in the last axis."""
+        return False
 
     def run(self, model: Any, inputs: Sequence[Array]) -> Any:
         """The forward pass in eval mode without gradient, as native tensors; lazy layers get their shapes."""

@@ -7,13 +7,14 @@ become 0, norm scales 1, and the negative slopes of PReLU 1/4.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from .errors import ArgumentError
 
-__all__ = ["KINDS", "Fans", "Kind", "Purpose", "fans", "purpose"]
+__all__ = ["KINDS", "Fans", "Kind", "Purpose", "fans", "image_ranks", "purpose"]
 
 Purpose = Literal["weight", "bias", "scale", "slope"]
 
@@ -36,7 +37,19 @@ class Kind:
 
 _RANKS = ("1d", "2d", "3d")
 _PLAIN = (
-    *("Sequential", "Lambda", "ReLU", "GELU", "Tanh", "Sigmoid", "Softmax", "Flatten", "Dropout", "Identity"),
+    *(
+        "Sequential",
+        "Lambda",
+        "ReLU",
+        "LeakyReLU",
+        "GELU",
+        "Tanh",
+        "Sigmoid",
+        "Softmax",
+        "Flatten",
+        "Dropout",
+        "Identity",
+    ),
     *("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"),
 )
 
@@ -53,6 +66,21 @@ KINDS: Mapping[str, Kind] = {
         *(Kind(name) for name in _PLAIN),
     )
 }
+
+
+_IMAGES = re.compile(r"(?:Conv|ConvTranspose|BatchNorm|InstanceNorm|MaxPool|AvgPool)([123])d")
+
+
+def image_ranks(kind: str) -> frozenset[int]:
+    """How many axes an input has whose second one is channels to a layer of the kind; empty if none is.
+
+    >>> image_ranks("Conv2d"), image_ranks("Linear")
+    (frozenset({4}), frozenset())
+    """
+    if kind in ("GroupNorm", "InstanceNorm"):
+        return frozenset((3, 4, 5))
+    ranked = _IMAGES.fullmatch(kind)
+    return frozenset((int(ranked[1]) + 2,)) if ranked else frozenset()
 
 
 def purpose(kind: str, role: str) -> Purpose:

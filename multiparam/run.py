@@ -11,6 +11,7 @@ from .access import parameters
 from .adapter import Adapter, Capability
 from .arrays import frozen, is_float, numeric, rank_of
 from .errors import ArgumentError, UninitializedError
+from .kinds import image_ranks
 from .layout import Array, seen_through
 from .registry import infer_model
 from .tree import Tree, changed
@@ -18,13 +19,15 @@ from .tree import Tree, changed
 __all__ = ["gradients", "materialize", "run"]
 
 
-def run(net: Any, x: Any) -> Any:
+def run(net: Any, x: Any, *, native: bool = False) -> Any:
     """The model's forward pass on a numpy batch: eval mode, no gradient.
 
     Args:
         net: a native model.
         x: a batch, or a tuple of them for a model with several inputs; real numbers take the dtype of the model's
-            parameters, integers stay integers.
+            parameters, integers stay integers. Images are (batch, channels, *spatial) in every framework, and are
+            turned where the model's layers have the channels last; so is what the model gives back.
+        native: pass inputs and outputs on in the model's own order of axes.
 
     Returns:
         The output as numpy, in the structure (tuple, list, dict) in which the model gives it.
@@ -40,18 +43,20 @@ def run(net: Any, x: Any) -> Any:
     adapter = infer_model(net)
     adapter.require(Capability.RUN)
     tree = Tree(adapter, net)
-    out = adapter.run(net, _batches(tree, x if isinstance(x, tuple) else (x,)))
+    turned = frozenset() if native else _turned(tree)
+    out = adapter.run(net, _batches(tree, x if isinstance(x, tuple) else (x,), turned))
     if tree.lazy:
         changed()
-    return _as_numpy(adapter, out)
+    return _as_numpy(adapter, out, turned)
 
 
-def materialize(net: Any, sample: Any) -> None:
+def materialize(net: Any, sample: Any, *, native: bool = False) -> None:
     """Gives lazy layers their shapes by running a sample through the model; an `initialize` before is carried out.
 
     Args:
         net: a native model.
         sample: a batch, or a tuple of them for a model with several inputs; only its shape and kind matter.
+        native: as for `run`.
 
     Raises:
         UninitializedError: a layer still has no parameters, since the forward pass does not reach it.
@@ -68,14 +73,14 @@ def materialize(net: Any, sample: Any) -> None:
     adapter = infer_model(net)
     if not Tree(adapter, net).lazy:
         return
-    run(net, sample)
+    run(net, sample, native=native)
     tree = Tree(adapter, net)
     left = [group[0].name for group in tree.groups if group[0].ready() is None] + [node.name for node in tree.opaque()]
     if left:
         raise UninitializedError(f"the sample's forward pass does not reach {', '.join(left)}: still without a shape")
 
 
-def gradients(net: Any, loss: Callable[..., Any], *inputs: Any) -> dict[str, Array]:
+def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = False) -> dict[str, Array]:
     """The gradients of a loss for all trainable parameters, in canonical names and layouts.
 
     Afterwards each parameter's `.grad` shows the same. Calls overwrite, they do not add up.
@@ -84,7 +89,8 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any) -> dict[str, Arr
         net: a native model.
         loss: called as `loss(net, *inputs)` with native tensors; returns a native scalar. It must use the net that it
             is given (Flax passes another object than yours).
-        inputs: numpy batches, targets, anything that converts to numpy.
+        inputs: numpy batches, targets, anything that converts to numpy; images as for `run`.
+        native: as for `run`.
 
     Returns:
         A read-only array for each trainable parameter; zeros for those the loss does not use.
@@ -111,13 +117,15 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any) -> dict[str, Arr
     mapping = parameters(net)
     wanted = [parameter for parameter in mapping.values() if parameter.trainable]
     variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
-    found = adapter.gradients(net, loss, _batches(tree, inputs), list(variables.values()))
+    found = adapter.gradients(
+        net, loss, _batches(tree, inputs, frozenset() if native else _turned(tree)), list(variables.values())
+    )
     by_variable = dict(zip(variables, found, strict=True))
     for parameter in mapping.values():
         for slot in parameter.slots:
             for part, handle in zip(slot.source.parts, slot.handles() or (), strict=True):
-                native = by_variable.get(id(handle.variable))
-                seen = None if native is None else seen_through(handle, native)
+                found_here = by_variable.get(id(handle.variable))
+                seen = None if found_here is None else seen_through(handle, found_here)
                 adapter.keep_gradient(slot.node.native, part, seen)
     result = {}
     for parameter in wanted:
@@ -127,7 +135,13 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any) -> dict[str, Arr
     return result
 
 
-def _batches(tree: Tree, inputs: tuple[Any, ...]) -> list[Array]:
+def _turned(tree: Tree) -> frozenset[int]:
+    """The ranks of the tensors that are images to the model, with channels last."""
+    nodes = [node for node in tree.root.walk() if tree.adapter.channels_last(node.native)]
+    return frozenset(rank for node in nodes for rank in image_ranks(node.kind))
+
+
+def _batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Array]:
     dtype = _float_dtype(tree)
     batches = []
     for position, one in enumerate(inputs):
@@ -137,6 +151,7 @@ def _batches(tree: Tree, inputs: tuple[Any, ...]) -> list[Array]:
             raise ArgumentError(f"input {position} is no numeric batch: {error}") from error
         if rank_of(array.dtype) is None:
             raise ArgumentError(f"input {position} is no numeric batch: {type(one).__name__} of dtype {array.dtype}")
+        array = np.ascontiguousarray(np.moveaxis(array, 1, -1)) if array.ndim in turned else array
         batches.append(array.astype(dtype) if is_float(array.dtype) else array)
     return batches
 
@@ -152,11 +167,14 @@ def _float_dtype(tree: Tree) -> np.dtype[Any]:
     return np.dtype(np.float32)
 
 
-def _as_numpy(adapter: Adapter, out: Any) -> Any:
+def _as_numpy(adapter: Adapter, out: Any, turned: frozenset[int]) -> Any:
     if isinstance(out, Mapping):
-        return {key: _as_numpy(adapter, value) for key, value in out.items()}
+        return {key: _as_numpy(adapter, value, turned) for key, value in out.items()}
     if isinstance(out, tuple) and hasattr(out, "_fields"):
-        return type(out)(*(_as_numpy(adapter, value) for value in out))
+        return type(out)(*(_as_numpy(adapter, value, turned) for value in out))
     if isinstance(out, (list, tuple)):
-        return type(out)(_as_numpy(adapter, value) for value in out)
-    return np.array(adapter.array(out)) if adapter.is_tensor(out) else out
+        return type(out)(_as_numpy(adapter, value, turned) for value in out)
+    if not adapter.is_tensor(out):
+        return out
+    array = np.array(adapter.array(out))
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if array.ndim in turned else array

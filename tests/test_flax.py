@@ -203,8 +203,8 @@ def test_more_than_ten_layers_stay_in_order():
 def test_random_state_is_neither_parameter_nor_buffer():
     model = nnx.Sequential(linear(4, 4), nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, rngs=nnx.Rngs(0)))
     model.rngs = nnx.Rngs(params=0)
-    assert list(mp.parameters(model)) == ["0.weight", "0.bias", "2.scale", "2.bias"]
-    assert list(mp.buffers(model)) == ["2.mean", "2.var"]
+    assert list(mp.parameters(model)) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert list(mp.buffers(model)) == ["2.running_mean", "2.running_var"]
 
 
 def test_run_leaves_the_mode_and_the_statistics_as_they_were():

@@ -127,6 +127,9 @@ class FlaxAdapter(Adapter):
             # the class and not the object, so that every layer that holds the variable sees it
             variable.__class__ = thawed if value else _frozen(type(variable))
 
+    def channels_last(self, native: Any) -> bool:
+        return True
+
     # --- running -----------------------------------------------------------------------------------------------
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:

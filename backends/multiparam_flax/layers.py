@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -20,6 +20,8 @@ from multiparam.adapter import (
     Source,
     Transpose,
     Transposed,
+    UnsupportedError,
+    image_ranks,
     out_in_first,
 )
 
@@ -131,10 +133,48 @@ class Softmax(nnx.Module):
         return jax.nn.softmax(x, axis=self.dim)
 
 
-class Flatten(nnx.Module):
-    """Everything but the first axis as one."""
+class LeakyReLU(nnx.Module):
+    """max(x, 0) + negative_slope · min(x, 0)."""
+
+    def __init__(self, negative_slope: float) -> None:
+        self.negative_slope = negative_slope
 
     def __call__(self, x: Any) -> Any:
+        return jax.nn.leaky_relu(x, self.negative_slope)
+
+
+class MaxPool(nnx.Module):
+    """The largest of each window."""
+
+    def __init__(self, kernel_size: tuple[int, ...], stride: tuple[int, ...]) -> None:
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def __call__(self, x: Any) -> Any:
+        return nnx.max_pool(x, self.kernel_size, self.stride)
+
+
+class AvgPool(nnx.Module):
+    """The mean of each window."""
+
+    def __init__(self, kernel_size: tuple[int, ...], stride: tuple[int, ...]) -> None:
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def __call__(self, x: Any) -> Any:
+        return nnx.avg_pool(x, self.kernel_size, self.stride)
+
+
+class Flatten(nnx.Module):
+    """Everything but the first axis as one, in C, H, W order.
+
+    Attributes:
+        channels_last: what comes in is an image with channels last; a Sequential of `multiparam.nn` sees to it.
+    """
+
+    def __init__(self) -> None:
+        self.channels_last = False
+
+    def __call__(self, x: Any) -> Any:
+        x = jnp.moveaxis(x, -1, 1) if self.channels_last else x
         return x.reshape(x.shape[0], -1)
 
 
@@ -162,18 +202,65 @@ def table() -> LayerTable:
                 settings=_norm,
                 builds={"LayerNorm": _layer_norm},
             ),
-            Row(_ranked("Conv"), nnx.Conv, _conv),
-            Row(_ranked("ConvTranspose"), nnx.ConvTranspose, _conv_transpose),
-            Row("BatchNorm", nnx.BatchNorm, _AFFINE, _STATISTICS, file_only=_COUNT, settings=_norm),
-            Row("GroupNorm", nnx.GroupNorm, _AFFINE, settings=_norm),
-            Row("InstanceNorm", nnx.InstanceNorm, _AFFINE, settings=_norm),
-            Row("RMSNorm", nnx.RMSNorm, _AFFINE, settings=_norm),
-            Row("PReLU", nnx.PReLU, {"weight": At("negative_slope", Insert(0))}),
+            Row(_ranked("Conv"), nnx.Conv, _conv, builds=_each_rank("Conv", _build_conv)),
+            Row(
+                _ranked("ConvTranspose"),
+                nnx.ConvTranspose,
+                _conv_transpose,
+                builds=_each_rank("ConvTranspose", _build_conv_transpose),
+            ),
+            *(Row(_ranked(pool.__name__), pool, builds=_each_rank(pool.__name__, pool)) for pool in (MaxPool, AvgPool)),
+            Row(
+                _told("BatchNorm"),
+                nnx.BatchNorm,
+                _AFFINE,
+                _STATISTICS,
+                file_only=_COUNT,
+                settings=_norm,
+                builds=_told_each_rank("BatchNorm", _build_batch_norm),
+            ),
+            Row("GroupNorm", nnx.GroupNorm, _AFFINE, settings=_norm, builds={"GroupNorm": _build_group_norm}),
+            Row(
+                _told("InstanceNorm"),
+                nnx.InstanceNorm,
+                _AFFINE,
+                settings=_norm,
+                builds=_told_each_rank("InstanceNorm", _build_instance_norm),
+            ),
+            Row("RMSNorm", nnx.RMSNorm, _AFFINE, settings=_norm, builds={"RMSNorm": _build_rms_norm}),
+            Row("PReLU", nnx.PReLU, {"weight": At("negative_slope", Insert(0))}, builds={"PReLU": _build_prelu}),
             Row("Dropout", nnx.Dropout, builds={"Dropout": lambda p: nnx.Dropout(p, rngs=_rngs())}),
+            Row(
+                "LeakyReLU",
+                LeakyReLU,
+                settings=lambda native: {"negative_slope": native.negative_slope},
+                builds={"LeakyReLU": LeakyReLU},
+            ),
             Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
             *(Row(layer.__name__, layer, builds={layer.__name__: layer}) for layer in plain),
         ]
     )
+
+
+def _told(name: str) -> Callable[[Any], str]:
+    # NNX's norms do not know how many axes they normalize over; ours are told
+    return lambda native: getattr(native, "multiparam_kind", name)
+
+
+def _each_rank(name: str, build: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    return {f"{name}{rank}d": build for rank in (1, 2, 3)}
+
+
+def _told_each_rank(name: str, build: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    def told(kind: str) -> Callable[..., Any]:
+        def make(**arguments: Any) -> Any:
+            layer = build(**arguments)
+            layer.multiparam_kind = kind
+            return layer
+
+        return make
+
+    return {f"{name}{rank}d": told(f"{name}{rank}d") for rank in (1, 2, 3)}
 
 
 def _norm(native: Any) -> dict[str, Setting]:
@@ -204,7 +291,22 @@ def _rngs() -> nnx.Rngs:
 
 
 def _sequential(children: Mapping[str, Any], named: bool) -> nnx.Module:
+    _tell_flattens(children.values(), images=False)
     return NamedSequential(children) if named else nnx.Sequential(*children.values())
+
+
+def _tell_flattens(layers: Iterable[Any], images: bool) -> bool:
+    """Tells each Flatten whether images come in; returns whether they do behind the layers."""
+    for layer in layers:
+        if isinstance(layer, (nnx.Sequential, NamedSequential)):
+            images = _tell_flattens(layer.layers, images)
+        elif isinstance(layer, Flatten):
+            layer.channels_last, images = images, False
+        elif isinstance(layer, (nnx.Conv, nnx.ConvTranspose, nnx.GroupNorm, nnx.InstanceNorm, MaxPool, AvgPool)):
+            images = True
+        elif isinstance(layer, nnx.BatchNorm):
+            images = images or bool(image_ranks(getattr(layer, "multiparam_kind", "")))
+    return images
 
 
 def _linear(in_features: int, out_features: int, bias: bool) -> nnx.Linear:
@@ -228,3 +330,64 @@ def _embedding(num_embeddings: int, embedding_dim: int) -> nnx.Embed:
 
 def _layer_norm(normalized_shape: int, eps: float, bias: bool) -> nnx.LayerNorm:
     return nnx.LayerNorm(normalized_shape, epsilon=eps, use_bias=bias, rngs=_rngs())
+
+
+def _build_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    bias: bool,
+) -> nnx.Conv:
+    return nnx.Conv(
+        *(in_channels, out_channels, kernel_size, stride),
+        padding=[(one, one) for one in padding],
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        use_bias=bias,
+        rngs=_rngs(),
+    )
+
+
+def _build_conv_transpose(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    bias: bool,
+) -> nnx.ConvTranspose:
+    # JAX pads the spread-out input, where PyTorch cuts the output
+    around = [extent - 1 - cut for extent, cut in zip(kernel_size, padding, strict=True)]
+    return nnx.ConvTranspose(
+        *(in_channels, out_channels, kernel_size, stride),
+        padding=[(one, one) for one in around],
+        transpose_kernel=True,
+        use_bias=bias,
+        rngs=_rngs(),
+    )
+
+
+def _build_batch_norm(num_features: int, eps: float, momentum: float) -> nnx.BatchNorm:
+    return nnx.BatchNorm(num_features, epsilon=eps, momentum=1 - momentum, rngs=_rngs())
+
+
+def _build_instance_norm(num_features: int, eps: float, affine: bool) -> nnx.InstanceNorm:
+    return nnx.InstanceNorm(num_features, epsilon=eps, use_scale=affine, use_bias=affine, rngs=_rngs())
+
+
+def _build_group_norm(num_groups: int, num_channels: int, eps: float) -> nnx.GroupNorm:
+    return nnx.GroupNorm(num_channels, num_groups=num_groups, epsilon=eps, rngs=_rngs())
+
+
+def _build_rms_norm(normalized_shape: int, eps: float) -> nnx.RMSNorm:
+    return nnx.RMSNorm(normalized_shape, epsilon=eps, rngs=_rngs())
+
+
+def _build_prelu(num_parameters: int, init: float) -> nnx.PReLU:
+    if num_parameters != 1:
+        raise UnsupportedError("flax", "building PReLU", "nnx.PReLU has one weight for all channels")
+    return nnx.PReLU(negative_slope_init=init)

@@ -118,6 +118,10 @@ class KerasAdapter(Adapter):
                 layer._trainable = True  # the flag alone: the setter would thaw the layer's other variables too
         self._changed(model)
 
+    def channels_last(self, native: Any) -> bool:
+        # a norm has no data_format, and its axis is the last unless it says otherwise
+        return getattr(native, "data_format", "channels_last") == "channels_last" and getattr(native, "axis", -1) != 1
+
     # --- running -----------------------------------------------------------------------------------------------
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,12 +20,24 @@ from multiparam.adapter import (
     Setting,
     Transpose,
     Transposed,
+    image_ranks,
     out_in_first,
 )
+
+from . import spatial
 
 # what an Activation layer is, canonically, by its function's name
 ACTIVATIONS = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax", "linear": "Identity"}
 
+
+_ON_IMAGES = (
+    keras.layers.GroupNormalization,
+    *(
+        getattr(keras.layers, name.format(rank))
+        for name in ("Conv{}D", "Conv{}DTranspose", "MaxPooling{}D", "AveragePooling{}D")
+        for rank in (1, 2, 3)
+    ),
+)
 
 _AFFINE = {"weight": At("gamma"), "bias": At("beta")}
 
@@ -81,36 +94,13 @@ def table() -> LayerTable:
                 lazy=_lazy_embedding,
                 builds={"Embedding": _embedding},
             ),
-            Row(
-                "LayerNorm",
-                layers.LayerNormalization,
-                _AFFINE,
-                settings=_norm,
-                lazy=_lazy_norm,
-                builds={"LayerNorm": _layer_norm},
-            ),
             *_convolutions(),
-            Row(
-                "BatchNorm",
-                layers.BatchNormalization,
-                _AFFINE,
-                {"running_mean": At("moving_mean"), "running_var": At("moving_variance")},
-                file_only={"num_batches_tracked": np.zeros((), np.int64)},
-                settings=_norm,
-                lazy=_lazy_norm,
-            ),
-            Row(_group_norm, layers.GroupNormalization, _AFFINE, settings=_norm, lazy=_lazy_norm),
-            Row(
-                "RMSNorm",
-                layers.RMSNormalization,
-                {"weight": At("scale")},
-                settings=_norm,
-                lazy=lambda native: _lazy(native, {"weight": (None,)}),
-            ),
+            *_norms(),
             Row(
                 "PReLU",
                 layers.PReLU,
                 {"weight": At("alpha", Flatten())},
+                builds={"PReLU": _prelu},
                 lazy=lambda native: _lazy(native, {"weight": (None,)}),
             ),
             Row("Lambda", layers.Lambda, builds={"Lambda": layers.Lambda}),
@@ -120,7 +110,7 @@ def table() -> LayerTable:
                 "LeakyReLU", layers.LeakyReLU, settings=lambda native: {"negative_slope": float(native.negative_slope)}
             ),
             Row("Softmax", layers.Softmax, builds={"Softmax": lambda dim: layers.Softmax(axis=dim)}),
-            Row("Flatten", layers.Flatten, builds={"Flatten": layers.Flatten}),
+            Row("Flatten", layers.Flatten, builds={"Flatten": spatial.ImageFlatten}),
             Row("Dropout", layers.Dropout, builds={"Dropout": lambda p: layers.Dropout(p)}),
             Row("Identity", layers.Identity, builds={"Identity": layers.Identity}),
             Row(
@@ -143,13 +133,18 @@ def _convolutions() -> Iterator[Row]:
             getattr(keras.layers, f"Conv{rank}D"),
             {"weight": At("_kernel", axes=kernel), "bias": At("bias")},
             lazy=_lazy_conv,
+            builds={f"Conv{rank}d": spatial.conv},
         )
         yield Row(
             f"ConvTranspose{rank}d",
             getattr(keras.layers, f"Conv{rank}DTranspose"),
             {"weight": At("kernel", axes=kernel), "bias": At("bias")},
             lazy=_lazy_conv_transpose,
+            builds={f"ConvTranspose{rank}d": spatial.conv_transpose},
         )
+        for name, native in (("MaxPool", "MaxPooling"), ("AvgPool", "AveragePooling")):
+            kind = f"{name}{rank}d"
+            yield Row(kind, getattr(keras.layers, f"{native}{rank}D"), builds={kind: partial(spatial.pool, native)})
     for rank in (1, 2):
         depthwise = At("kernel", Transpose((rank, rank + 1, *range(rank))), Merge(0), Insert(1))
         yield Row(
@@ -160,17 +155,113 @@ def _convolutions() -> Iterator[Row]:
         )
 
 
+def _norms() -> Iterator[Row]:
+    layers = keras.layers
+    yield Row(
+        _told("BatchNorm"),
+        layers.BatchNormalization,
+        _AFFINE,
+        {"running_mean": At("moving_mean"), "running_var": At("moving_variance")},
+        file_only={"num_batches_tracked": np.zeros((), np.int64)},
+        settings=_norm,
+        lazy=_lazy_norm,
+        builds=_told_each_rank("BatchNorm", _batch_norm),
+    )
+    yield Row(
+        _group_norm,
+        layers.GroupNormalization,
+        _AFFINE,
+        settings=_norm,
+        lazy=_lazy_norm,
+        builds={"GroupNorm": _build_group_norm, **_told_each_rank("InstanceNorm", _instance_norm)},
+    )
+    yield Row(
+        "RMSNorm",
+        layers.RMSNormalization,
+        {"weight": At("scale")},
+        settings=_norm,
+        lazy=lambda native: _lazy(native, {"weight": (None,)}),
+        builds={"RMSNorm": _rms_norm},
+    )
+    yield Row(
+        "LayerNorm",
+        layers.LayerNormalization,
+        _AFFINE,
+        settings=_norm,
+        lazy=_lazy_norm,
+        builds={"LayerNorm": _layer_norm},
+    )
+
+
+def _told(name: str) -> Callable[[Any], str]:
+    # Keras's norms do not say how many axes they normalize over; ours are told
+    return lambda native: getattr(native, "multiparam_kind", name)
+
+
+def _told_each_rank(name: str, build: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    def told(kind: str) -> Callable[..., Any]:
+        def make(**arguments: Any) -> Any:
+            layer = build(**arguments)
+            layer.multiparam_kind = kind
+            return layer
+
+        return make
+
+    return {f"{name}{rank}d": told(f"{name}{rank}d") for rank in (1, 2, 3)}
+
+
 def _norm(native: Any) -> dict[str, Setting]:
     momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
     return {"eps": native.epsilon} | ({"momentum": 1 - momentum} if momentum is not None else {})
 
 
 def _group_norm(native: Any) -> str:
-    return "InstanceNorm" if native.groups == -1 else "GroupNorm"
+    # once built, -1 group has become as many groups as channels
+    return getattr(native, "multiparam_kind", "InstanceNorm" if native.groups == -1 else "GroupNorm")
 
 
 def _sequential(children: Mapping[str, Any], named: bool) -> keras.Sequential:
+    _tell_flattens(children.values(), images=False)
     return NamedSequential(children) if named else keras.Sequential(list(children.values()))
+
+
+def _tell_flattens(layers: Iterable[Any], images: bool) -> bool:
+    """Tells each Flatten whether images come in; returns whether they do behind the layers."""
+    for layer in layers:
+        if isinstance(layer, keras.Sequential):
+            images = _tell_flattens(layer.layers, images)
+        elif isinstance(layer, keras.layers.Flatten):
+            if isinstance(layer, spatial.ImageFlatten):
+                layer.from_images = images
+            images = False
+        elif isinstance(layer, _ON_IMAGES):
+            images = True
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            images = images or bool(image_ranks(getattr(layer, "multiparam_kind", "")))
+    return images
+
+
+def _batch_norm(num_features: int, eps: float, momentum: float) -> Any:
+    layer = keras.layers.BatchNormalization(momentum=1 - momentum, epsilon=eps)
+    return spatial.for_any_rank(layer, num_features)
+
+
+def _instance_norm(num_features: int, eps: float, affine: bool) -> Any:
+    layer = keras.layers.GroupNormalization(-1, epsilon=eps, center=affine, scale=affine)
+    return spatial.for_any_rank(layer, num_features)
+
+
+def _build_group_norm(num_groups: int, num_channels: int, eps: float) -> Any:
+    return spatial.for_any_rank(keras.layers.GroupNormalization(num_groups, epsilon=eps), num_channels)
+
+
+def _rms_norm(normalized_shape: int, eps: float) -> Any:
+    return _built(keras.layers.RMSNormalization(epsilon=eps), None, normalized_shape)
+
+
+def _prelu(num_parameters: int, init: float) -> Any:
+    layer = keras.layers.PReLU(alpha_initializer=keras.initializers.Constant(init))
+    return spatial.for_any_rank(layer, num_parameters)
 
 
 def _built(layer: Any, *shape: int | None) -> Any:

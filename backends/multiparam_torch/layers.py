@@ -26,29 +26,14 @@ class Lambda(nn.Module):
 
 def table() -> LayerTable:
     """The rows."""
-    rows = {kind: Row(kind, getattr(nn, kind)) for kind in KINDS if hasattr(nn, kind)}
-    for kind in (
-        "Linear",
-        "Embedding",
-        "LayerNorm",
-        "ReLU",
-        "GELU",
-        "Tanh",
-        "Sigmoid",
-        "Softmax",
-        "Dropout",
-        "Identity",
-    ):
-        rows[kind] = Row(kind, getattr(nn, kind), builds={kind: getattr(nn, kind)})
+    native = {kind: getattr(nn, kind) for kind in KINDS if hasattr(nn, kind)}
+    rows = {kind: Row(kind, layer, builds={kind: layer}) for kind, layer in native.items()}
     for kind in KINDS:
         if "Norm" in kind and hasattr(nn, kind):
             rows[kind] = replace(rows[kind], settings=_norm)
     rows["GELU"] = replace(rows["GELU"], settings=lambda native: {"approximate": native.approximate})
-    rows["LeakyReLU"] = Row(
-        "LeakyReLU", nn.LeakyReLU, settings=lambda native: {"negative_slope": native.negative_slope}
-    )
+    rows["LeakyReLU"] = replace(rows["LeakyReLU"], settings=lambda native: {"negative_slope": native.negative_slope})
     rows["Sequential"] = Row("Sequential", nn.Sequential, builds={"Sequential": _sequential})
-    rows["Flatten"] = Row("Flatten", nn.Flatten, builds={"Flatten": nn.Flatten})
     rows["Lambda"] = Row("Lambda", Lambda, builds={"Lambda": Lambda})
     for rank in (1, 2, 3):
         for name in ("Conv", "ConvTranspose"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,48 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 
 
+# kind: the builder, its arguments, and the shape of a batch, channels first
+SPATIAL: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "Conv1d": ("Conv1d", {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "padding": 1}, (2, 4, 9)),
+    "Conv2d": (
+        "Conv2d",
+        {"in_channels": 4, "out_channels": 6, "kernel_size": (3, 2), "stride": 2, "padding": (1, 0), "groups": 2},
+        (2, 4, 9, 8),
+    ),
+    "Conv2d dilated": (
+        "Conv2d",
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "dilation": 2, "bias": False},
+        (2, 4, 9, 8),
+    ),
+    "Conv3d": ("Conv3d", {"in_channels": 2, "out_channels": 3, "kernel_size": 2, "padding": 1}, (2, 2, 4, 5, 6)),
+    "ConvTranspose1d": (
+        "ConvTranspose1d",
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 2, "stride": 3},
+        (2, 4, 5),
+    ),
+    "ConvTranspose2d": (
+        "ConvTranspose2d",
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 4, "stride": 2, "padding": 1},
+        (2, 4, 5, 6),
+    ),
+    "ConvTranspose3d": ("ConvTranspose3d", {"in_channels": 2, "out_channels": 3, "kernel_size": 2}, (2, 2, 3, 4, 5)),
+    "BatchNorm1d": ("BatchNorm1d", {"num_features": 4}, (5, 4)),
+    "BatchNorm1d of a sequence": ("BatchNorm1d", {"num_features": 4}, (5, 4, 7)),
+    "BatchNorm2d": ("BatchNorm2d", {"num_features": 4, "eps": 0.1, "momentum": 0.3}, (5, 4, 3, 2)),
+    "BatchNorm3d": ("BatchNorm3d", {"num_features": 4}, (5, 4, 3, 2, 2)),
+    "InstanceNorm1d": ("InstanceNorm1d", {"num_features": 4}, (5, 4, 7)),
+    "InstanceNorm2d": ("InstanceNorm2d", {"num_features": 4, "affine": True}, (5, 4, 7, 3)),
+    "GroupNorm": ("GroupNorm", {"num_groups": 2, "num_channels": 4}, (5, 4, 7, 3)),
+    "RMSNorm": ("RMSNorm", {"normalized_shape": 4}, (5, 4)),
+    "PReLU": ("PReLU", {"init": 0.3}, (5, 4)),
+    "LeakyReLU": ("LeakyReLU", {}, (5, 4)),
+    "MaxPool1d": ("MaxPool1d", {"kernel_size": 2}, (2, 4, 9)),
+    "MaxPool2d": ("MaxPool2d", {"kernel_size": (3, 2), "stride": 2}, (2, 4, 9, 8)),
+    "AvgPool2d": ("AvgPool2d", {"kernel_size": 3}, (2, 4, 9, 8)),
+    "AvgPool3d": ("AvgPool3d", {"kernel_size": 2, "stride": 1}, (2, 4, 3, 4, 5)),
+}
+
+
 class BuildingTests(NativeModels):
     """Each builder beside the numpy backend's, which `tests/test_numpy.py` checks against scipy."""
 
@@ -46,6 +89,46 @@ class BuildingTests(NativeModels):
         assert list(mp.parameters(layer)) == list(mp.parameters(reference))
         x = self.batch(*shape)
         np.testing.assert_allclose(mp.run(layer, x), mp.run(reference, x), rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("case", SPATIAL)
+    def test_a_spatial_layer_computes_what_pytorch_computes(self, case: str, tmp_path: Path) -> None:
+        self.require(Capability.BUILD)
+        kind, arguments, shape = SPATIAL[case]
+        build = getattr(mp.nn, kind)
+        if self.adapter.table.builder(kind) is None:
+            with pytest.raises(mp.UnsupportedError, match=f"building {kind}"):
+                build(**arguments, backend=self.backend)
+            return
+        layer, reference = build(**arguments, backend=self.backend), build(**arguments, backend="torch")
+        assert mp.layers(layer).kind == kind
+        mp.initialize(layer, {"*": mp.init.Uniform(0.5, 1)}, seed=1) if len(mp.parameters(layer)) else None
+        mp.save(layer, tmp_path / "layer.safetensors")
+        assert mp.load(tmp_path / "layer.safetensors", into=reference).differences == []
+        x = self.batch(*shape)
+        np.testing.assert_allclose(mp.run(layer, x), mp.run(reference, x), rtol=1e-4, atol=1e-5)
+
+    def test_a_convolutional_network_computes_what_pytorchs_computes(self, tmp_path: Path) -> None:
+        self.require(Capability.BUILD)
+        if self.adapter.table.builder("Conv2d") is None:
+            pytest.skip(f"{self.backend} has no convolutions, as another test shows")
+        nets = []
+        for backend in (self.backend, "torch"):
+            with mp.use(backend):
+                features = mp.nn.Sequential(
+                    *(mp.nn.Conv2d(3, 6, 3, padding=1), mp.nn.BatchNorm2d(6), mp.nn.ReLU(), mp.nn.MaxPool2d(2))
+                )
+                head = mp.nn.Sequential(mp.nn.Flatten(), mp.nn.Linear(6 * 4 * 3, 5))
+                nets.append(mp.nn.Sequential(features, head))
+        net, reference = nets
+        mp.initialize(net, mp.init.KaimingNormal(), seed=0)
+        mp.save(net, tmp_path / "net.safetensors")
+        mp.load(tmp_path / "net.safetensors", into=reference)
+        x = self.batch(2, 3, 8, 7)
+        np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-5)
+        images = mp.layers(net)[0].native
+        assert mp.run(images, x).shape == (2, 6, 4, 3)
+        turned = np.moveaxis(x, 1, -1) if self.adapter.channels_last(images) else x
+        assert mp.run(images, turned, native=True).shape in {(2, 6, 4, 3), (2, 4, 3, 6)}
 
     def test_embeddings_look_up_rows(self) -> None:
         self.require(Capability.BUILD)

@@ -1,18 +1,14 @@
-"""Builders: PyTorch's layer names and arguments, native objects of the chosen backend.
-
-Nothing is wrapped: `Linear(4, 8)` is a `torch.nn.Linear`, a `keras.layers.Dense` or an `nnx.Linear`. Every builder
-takes `backend=`; None is the active one (see `multiparam.use`).
-"""
+"""Builders of the layers that work on the last axis, and of activations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .adapter import Adapter, Capability
-from .errors import ArgumentError
-from .registry import adapter as adapter_of
-from .registry import common
+from ..errors import ArgumentError
+from ..registry import adapter as adapter_of
+from ..registry import common
+from .build import build, new, sizes
 
 __all__ = [
     "GELU",
@@ -23,7 +19,9 @@ __all__ = [
     "Lambda",
     "LayerNorm",
     "LazyLinear",
+    "LeakyReLU",
     "Linear",
+    "RMSNorm",
     "ReLU",
     "Sequential",
     "Sigmoid",
@@ -59,7 +57,7 @@ def Sequential(*layers: Any, backend: str | None = None) -> Any:
     found = common(children.values())
     if found is not None and backend is not None and found.name != backend:
         raise ArgumentError(f"the layers are of the {found.name} backend, and backend={backend!r} was asked for")
-    return _build(found or adapter_of(backend), "Sequential", children=children, named=named)
+    return build(found or adapter_of(backend), "Sequential", children=children, named=named)
 
 
 def Linear(in_features: int, out_features: int, bias: bool = True, *, backend: str | None = None) -> Any:
@@ -75,8 +73,8 @@ def Linear(in_features: int, out_features: int, bias: bool = True, *, backend: s
     >>> {name: one.shape for name, one in mp.parameters(mp.nn.Linear(4, 8)).items()}
     {'weight': (8, 4), 'bias': (8,)}
     """
-    _sizes(in_features=in_features, out_features=out_features)
-    return _new("Linear", backend, in_features=in_features, out_features=out_features, bias=bool(bias))
+    sizes(in_features=in_features, out_features=out_features)
+    return new("Linear", backend, in_features=in_features, out_features=out_features, bias=bool(bias))
 
 
 def LazyLinear(out_features: int, bias: bool = True, *, backend: str | None = None) -> Any:
@@ -91,8 +89,8 @@ def LazyLinear(out_features: int, bias: bool = True, *, backend: str | None = No
     >>> mp.parameters(mp.nn.LazyLinear(8))["weight"].shape
     (8, None)
     """
-    _sizes(out_features=out_features)
-    return _new("LazyLinear", backend, out_features=out_features, bias=bool(bias))
+    sizes(out_features=out_features)
+    return new("LazyLinear", backend, out_features=out_features, bias=bool(bias))
 
 
 def Embedding(num_embeddings: int, embedding_dim: int, *, backend: str | None = None) -> Any:
@@ -107,8 +105,8 @@ def Embedding(num_embeddings: int, embedding_dim: int, *, backend: str | None = 
     >>> mp.run(mp.nn.Embedding(7, 4), np.array([[0, 6, 3]])).shape
     (1, 3, 4)
     """
-    _sizes(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-    return _new("Embedding", backend, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+    sizes(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+    return new("Embedding", backend, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
 
 
 def LayerNorm(normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, backend: str | None = None) -> Any:
@@ -124,8 +122,20 @@ def LayerNorm(normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, ba
     >>> mp.run(mp.nn.LayerNorm(2, eps=0), np.array([[1.0, 3.0]]))
     array([[-1.,  1.]], dtype=float32)
     """
-    _sizes(normalized_shape=normalized_shape)
-    return _new("LayerNorm", backend, normalized_shape=normalized_shape, eps=float(eps), bias=bool(bias))
+    sizes(normalized_shape=normalized_shape)
+    return new("LayerNorm", backend, normalized_shape=normalized_shape, eps=float(eps), bias=bool(bias))
+
+
+def RMSNorm(normalized_shape: int, eps: float | None = None, *, backend: str | None = None) -> Any:
+    """Divides the last axis by its root mean square, then scales by `weight`.
+
+    Args:
+        normalized_shape: size of the last axis.
+        eps: added to the mean square; None is float32's machine epsilon.
+        backend: whose layer; None is the active backend's.
+    """
+    sizes(normalized_shape=normalized_shape)
+    return new("RMSNorm", backend, normalized_shape=normalized_shape, eps=2.0**-23 if eps is None else float(eps))
 
 
 def Lambda(function: Callable[[Any], Any], *, backend: str | None = None) -> Any:
@@ -141,12 +151,12 @@ def Lambda(function: Callable[[Any], Any], *, backend: str | None = None) -> Any
     """
     if not callable(function):
         raise ArgumentError(f"Lambda takes a function, not {type(function).__name__}")
-    return _new("Lambda", backend, function=function)
+    return new("Lambda", backend, function=function)
 
 
 def ReLU(*, backend: str | None = None) -> Any:
     """max(x, 0)."""
-    return _new("ReLU", backend)
+    return new("ReLU", backend)
 
 
 def GELU(approximate: str = "none", *, backend: str | None = None) -> Any:
@@ -158,17 +168,27 @@ def GELU(approximate: str = "none", *, backend: str | None = None) -> Any:
     """
     if approximate not in ("none", "tanh"):
         raise ArgumentError(f"approximate is 'none' or 'tanh', not {approximate!r}")
-    return _new("GELU", backend, approximate=approximate)
+    return new("GELU", backend, approximate=approximate)
 
 
 def Tanh(*, backend: str | None = None) -> Any:
     """The hyperbolic tangent."""
-    return _new("Tanh", backend)
+    return new("Tanh", backend)
+
+
+def LeakyReLU(negative_slope: float = 0.01, *, backend: str | None = None) -> Any:
+    """max(x, 0) + negative_slope · min(x, 0).
+
+    Args:
+        negative_slope: the slope below 0; its default is PyTorch's in every framework.
+        backend: whose layer; None is the active backend's.
+    """
+    return new("LeakyReLU", backend, negative_slope=float(negative_slope))
 
 
 def Sigmoid(*, backend: str | None = None) -> Any:
     """1 / (1 + exp(-x))."""
-    return _new("Sigmoid", backend)
+    return new("Sigmoid", backend)
 
 
 def Softmax(dim: int = -1, *, backend: str | None = None) -> Any:
@@ -178,12 +198,12 @@ def Softmax(dim: int = -1, *, backend: str | None = None) -> Any:
         dim: the axis.
         backend: whose layer; None is the active backend's.
     """
-    return _new("Softmax", backend, dim=dim)
+    return new("Softmax", backend, dim=dim)
 
 
 def Flatten(*, backend: str | None = None) -> Any:
     """Everything but the first axis as one, in C, H, W order in every framework."""
-    return _new("Flatten", backend)
+    return new("Flatten", backend)
 
 
 def Dropout(p: float = 0.5, *, backend: str | None = None) -> Any:
@@ -195,27 +215,9 @@ def Dropout(p: float = 0.5, *, backend: str | None = None) -> Any:
     """
     if not 0 <= p < 1:
         raise ArgumentError(f"p is a probability in [0, 1), not {p}")
-    return _new("Dropout", backend, p=float(p))
+    return new("Dropout", backend, p=float(p))
 
 
 def Identity(*, backend: str | None = None) -> Any:
     """The input as it is."""
-    return _new("Identity", backend)
-
-
-def _new(kind: str, backend: str | None, **arguments: Any) -> Any:
-    return _build(adapter_of(backend), kind, **arguments)
-
-
-def _build(adapter: Adapter, kind: str, **arguments: Any) -> Any:
-    adapter.require(Capability.BUILD)
-    make = adapter.table.builder(kind)
-    if make is None:
-        raise adapter.unsupported(f"building {kind}", "its layer table has no such layer")
-    return make(**arguments)
-
-
-def _sizes(**sizes: Any) -> None:
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise ArgumentError(f"{name} is a positive integer, not {size!r}")
+    return new("Identity", backend)

@@ -1,0 +1,32 @@
+"""From a builder's arguments to a native layer, through the adapter's layer table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..adapter import Adapter, Capability
+from ..errors import ArgumentError
+from ..registry import adapter as adapter_of
+
+__all__ = ["build", "new", "sizes"]
+
+
+def new(kind: str, backend: str | None, **arguments: Any) -> Any:
+    """A native layer of the kind, of the named or the active backend."""
+    return build(adapter_of(backend), kind, **arguments)
+
+
+def build(adapter: Adapter, kind: str, **arguments: Any) -> Any:
+    """A native layer of the kind, made by the row of the adapter's layer table that builds it."""
+    adapter.require(Capability.BUILD)
+    make = adapter.table.builder(kind)
+    if make is None:
+        raise adapter.unsupported(f"building {kind}", "its layer table has no such layer")
+    return make(**arguments)
+
+
+def sizes(**given: Any) -> None:
+    """Raises ArgumentError unless each is a positive integer."""
+    for name, size in given.items():
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+            raise ArgumentError(f"{name} is a positive integer, not {size!r}")
