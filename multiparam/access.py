@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .errors import ParameterNotFoundError
+from .errors import ArgumentError, ParameterNotFoundError
 from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .tree import Node, Slot, Tree, epoch
@@ -78,8 +79,9 @@ def layers(net: Any) -> Layer:
     >>> mp.layers(net)[0]["block 0"].bias
     Parameter('0.block 0.bias', shape=(8,), float32, Linear)
     """
-    adapter = infer_model(net)
-    return Layer(Tree(adapter, net).root, state(net))
+    if isinstance(net, Layer):
+        return net
+    return Layer(Tree(infer_model(net), net).root, state(net), net)
 
 
 class Layer:
@@ -93,9 +95,12 @@ class Layer:
         native: the framework's own object.
     """
 
-    def __init__(self, node: Node, mapping: Parameters) -> None:
+    __slots__ = ("_mapping", "_model", "_node", "kind", "name", "native")
+
+    def __init__(self, node: Node, mapping: Parameters, model: Any) -> None:
         self._node = node
         self._mapping = mapping
+        self._model = model
         self.name = node.name
         self.kind = node.kind
         self.native = node.native
@@ -103,7 +108,7 @@ class Layer:
     @property
     def children(self) -> Sequence[Layer]:
         """The layers directly below, in order."""
-        return [Layer(child, self._mapping) for child in self._node.children]
+        return [self._of(child) for child in self._node.children]
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -118,11 +123,16 @@ class Layer:
     def walk(self) -> Iterator[Layer]:
         """This layer and every layer below it, parents first."""
         for node in self._node.walk():
-            yield Layer(node, self._mapping)
+            yield self._of(node)
 
-    def __getitem__(self, key: int | str) -> Layer:
-        if isinstance(key, int):
-            return Layer(self._node.children[key], self._mapping)
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return self.children[key]
+        if not isinstance(key, str):
+            try:
+                return self._of(self._node.children[operator.index(key)])
+            except TypeError:
+                raise ArgumentError(f"layers are asked by index or name, not by {type(key).__name__}") from None
         node = self._node
         for component in [key] if any(key == child.key for child in node.children) else key.split("."):
             below = {child.key: child for child in node.children}
@@ -130,7 +140,10 @@ class Layer:
             if component not in below:
                 raise ParameterNotFoundError(f"layer in {node.name or 'the model'!r}", component, below)
             node = below[component]
-        return Layer(node, self._mapping)
+        return self._of(node)
+
+    def _of(self, node: Node) -> Layer:
+        return Layer(node, self._mapping, self._model)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -140,7 +153,7 @@ class Layer:
                 return self._mapping[slot.name]
         for child in self._node.children:
             if child.key == name:
-                return Layer(child, self._mapping)
+                return self._of(child)
         there = [slot.role for slot in self._node.slots] + [child.key for child in self._node.children]
         raise AttributeError(f"{self.name or 'the model'!r} ({self.kind}) has no {name!r}; it has {', '.join(there)}")
 
@@ -156,12 +169,14 @@ class Layer:
 
 
 def _mapping(net: Any, wanted: Callable[[Slot], bool]) -> Parameters:
-    model = net.native if isinstance(net, Layer) else net
-    adapter = infer_model(model)
-    mapping = Parameters(lambda: Tree(adapter, model), epoch, wanted, _layer_of(model))
+    native, above, model = net, (), net
+    if isinstance(net, Layer):  # names from here on, effects on the whole model
+        native, above, model = net.native, net._node.above, net._model
+    adapter = infer_model(native)
+    mapping = Parameters(model, lambda: Tree(adapter, native, "", above), epoch, wanted, _layer_of(native))
     len(mapping)  # walked now, so that a wrong model is refused here and not at the first use
     return mapping
 
 
 def _layer_of(model: Any) -> Callable[[Slot], Layer]:
-    return lambda slot: Layer(slot.node, state(model))
+    return lambda slot: Layer(slot.node, state(model), model)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .containers import collect, entries, is_container, replace, resolve
+from .containers import check_replaceable, collect, entries, is_container, replace, resolve
 from .errors import ArgumentError, MultiparamError, UninitializedError, UnsupportedError
 from .kinds import KINDS, image_ranks
 from .layout import (
@@ -62,6 +62,7 @@ __all__ = [
     "Transposed",
     "UninitializedError",
     "UnsupportedError",
+    "check_replaceable",
     "collect",
     "entries",
     "image_ranks",
@@ -123,7 +124,8 @@ class Adapter(ABC):
     table: LayerTable
 
     def __init__(self) -> None:
-        self._gradients: weakref.WeakKeyDictionary[Any, dict[str, Array]] = weakref.WeakKeyDictionary()
+        # by identity: two equal layers are two, and not every layer can be hashed
+        self._gradients: dict[int, dict[str, Array]] = {}
 
     @property
     def name(self) -> str:
@@ -139,6 +141,10 @@ class Adapter(ABC):
     @abstractmethod
     def is_tensor(self, native: Any) -> bool:
         """Whether the object is one of the framework's tensors or variables."""
+
+    def child(self, native: Any, key: str) -> Any:
+        """One of the children that `members` lists, or None; faster than listing where the adapter knows how."""
+        return next((child for name, child in self.members(native).children if name == key), None)
 
     @abstractmethod
     def members(self, native: Any) -> Members:
@@ -234,17 +240,26 @@ class Adapter(ABC):
 
     def gradient(self, layer: Any, part: str) -> Array | None:
         """A layer's gradient as the layer sees it, or None; kept here unless the framework keeps its own."""
-        return self._gradients.get(layer, {}).get(part)
+        return self._gradients.get(id(layer), {}).get(part)
 
     def keep_gradient(self, layer: Any, part: str, value: Array | None) -> None:
         """Remembers what `gradients` gave, for frameworks in which a variable has no gradient of its own."""
-        self._gradients.setdefault(layer, {})
+        kept = self._gradients.get(id(layer))
+        if kept is None:
+            if value is None:
+                return
+            kept = self._gradients[id(layer)] = {}
+            weakref.finalize(layer, self._gradients.pop, id(layer), None)
         if value is None:
-            self._gradients[layer].pop(part, None)
+            kept.pop(part, None)
         else:
-            self._gradients[layer][part] = value
+            kept[part] = value
 
     # --- ties --------------------------------------------------------------------------------------------------
+
+    def check_tie(self, side: TieSide, handle: Handle) -> None:
+        """Raises a MultiparamError if `tie` or `untie` would fail; called for all of them before the first is made."""
+        check_replaceable(side.layer, side.part, attribute=handle.axes is not None)
 
     def tie(self, model: Any, side: TieSide, handle: Handle) -> None:
         """Makes a layer's tensor be another variable, seen through the handle's axes; the layer's own is let go.

@@ -12,7 +12,7 @@ import numpy as np
 from .errors import MismatchError, MismatchReport
 from .layout import Array
 
-__all__ = ["ReadOnlyArray", "frozen", "is_float", "checked", "numeric", "rank_of"]
+__all__ = ["ReadOnlyArray", "frozen", "is_float", "checked", "converted", "numeric", "rank_of"]
 
 _SMALL_FLOATS = frozenset(
     np.dtype(getattr(ml_dtypes, name))
@@ -22,9 +22,13 @@ _SMALL_FLOATS = frozenset(
 _RANKS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
-def _out_of_place(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _out_of_place(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     def in_place(self: Array, other: Any) -> Any:
-        return operation(self.view(np.ndarray), other)
+        plain = self.view(np.ndarray)
+        if not self.flags.writeable:
+            return operation(plain, other)
+        operation(plain, other, out=plain)  # a copy of the user's own
+        return self
 
     return in_place
 
@@ -84,6 +88,33 @@ def numeric(value: Any) -> Array:
             return np.asarray(value)
         except Warning as warning:
             raise ValueError(str(warning)) from warning
+
+
+def converted(name: str, array: Array, dtype: np.dtype[Any], what: str = "cannot write") -> Array:
+    """The array in another dtype; itself where it has that already.
+
+    Raises:
+        MismatchError: a number does not fit: an integer out of range, or a finite one that would become infinite.
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(all="ignore"):
+        made = array.astype(dtype)
+    if rank_of(dtype) in (0, 1):
+        fits = np.array_equal(made, array)
+    else:
+        fits = bool((np.isfinite(_wide(made)) | ~np.isfinite(_wide(array))).all())
+    if not fits:
+        raise MismatchError(
+            f"{what} {name!r}: some numbers do not fit into its dtype",
+            MismatchReport(mistyped=[(name, dtype, array.dtype)]),
+        )
+    return made
+
+
+def _wide(array: Array) -> Array:
+    # numpy's isfinite does not know the dtypes of ml_dtypes in every version
+    return array.astype(np.float32) if array.dtype in _SMALL_FLOATS else array
 
 
 def checked(name: str, value: Any, dtype: np.dtype[Any], what: str = "cannot write") -> Array:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any
 
-from .errors import ArgumentError
+from .errors import AmbiguousMatchError, ArgumentError
 from .names import escape, unescape
 
-__all__ = ["collect", "entries", "is_container", "replace", "resolve"]
+__all__ = ["check_replaceable", "collect", "entries", "is_container", "replace", "resolve"]
 
 
 def is_container(value: Any) -> bool:
     """Whether layers and variables are looked for in it: lists, tuples, dicts, and a framework's own kinds of them."""
-    return isinstance(value, (Sequence, Mapping)) and not isinstance(value, (str, bytes, bytearray))
+    return isinstance(value, (list, tuple, Mapping, MutableSequence)) and not isinstance(value, bytearray)
 
 
 def entries(container: Any) -> Iterator[tuple[str, Any]]:
@@ -47,6 +47,8 @@ def collect(
     children: list[tuple[str, Any]] = []
     for key, value in attributes:
         if is_variable(value):
+            if escape(key) in variables:
+                raise AmbiguousMatchError(f"two variables in one place are called {key!r}", [repr(key), repr(key)])
             variables[escape(key)] = value
         elif is_layer(value):
             children.append((key, value))
@@ -76,17 +78,34 @@ def resolve(owner: Any, path: str) -> Any:
     return owner
 
 
+def check_replaceable(owner: Any, path: str, attribute: bool = False) -> None:
+    """Raises ArgumentError if what lies at a path could not be replaced.
+
+    Args:
+        owner: the layer.
+        path: as `collect` gave it.
+        attribute: it must be an attribute of the layer itself.
+    """
+    head, _, last = path.rpartition(".")
+    holder = resolve(owner, head) if head else owner
+    if isinstance(holder, tuple):
+        raise ArgumentError(f"{path!r} lies in a tuple, which cannot be changed: use a list")
+    if attribute and head:
+        raise ArgumentError(
+            f"{last!r} lies in a list or dict, {head!r}; only an attribute can become another layer's transpose"
+        )
+
+
 def replace(owner: Any, path: str, value: Any) -> None:
     """Puts something else at a path that `collect` gave.
 
     Raises:
         ArgumentError: it lies in a tuple, which cannot change.
     """
+    check_replaceable(owner, path)
     head, _, last = path.rpartition(".")
     holder = resolve(owner, head) if head else owner
     key = unescape(last)
-    if isinstance(holder, tuple):
-        raise ArgumentError(f"{path!r} lies in a tuple, which cannot be changed: use a list")
     if isinstance(holder, MutableSequence):
         holder[int(key)] = value
     elif isinstance(holder, MutableMapping):

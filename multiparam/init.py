@@ -63,8 +63,11 @@ class Rule(ABC):
 
     @property
     def eager(self) -> bool:
-        """Whether only trying can tell that the rule works: foreign code, called before the first write."""
-        return False
+        """Whether only trying can tell that the rule works, so that its numbers are made before the first write.
+
+        It costs memory for all of them at once; the rules of this module do without.
+        """
+        return True
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in vars(self).items())
@@ -77,21 +80,27 @@ class Rule(ABC):
         return hash((type(self), tuple(vars(self).values())))
 
 
-class Constant(Rule):
+class _BuiltIn(Rule):
+    @property
+    def eager(self) -> bool:
+        return False
+
+
+class Constant(_BuiltIn):
     """Every element the same.
 
     Args:
         value: the number.
 
     >>> Constant(42).values(0, "w", (2,))
-    array([42., 42.], dtype=float32)
+    array([42., 42.])
     """
 
     def __init__(self, value: float) -> None:
         self.value = _number("value", value)
 
     def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        return np.full(shape, self.value, np.float32)
+        return np.full(shape, self.value, np.float64)
 
 
 class Zeros(Constant):
@@ -114,7 +123,7 @@ class Ones(Constant):
         return "Ones()"
 
 
-class Uniform(Rule):
+class Uniform(_BuiltIn):
     """Uniform on [low, high).
 
     Args:
@@ -130,12 +139,14 @@ class Uniform(Rule):
         self.high = _number("high", high)
         if self.low > self.high:
             raise ArgumentError(f"low must not exceed high, and {low} > {high}")
+        if self.high - self.low > float(np.finfo(np.float32).max):
+            raise ArgumentError(f"{low} to {high} is wider than float32")
 
     def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
         return _uniform(seed, name, shape, self.low, self.high)
 
 
-class Normal(Rule):
+class Normal(_BuiltIn):
     """Normally distributed.
 
     Args:
@@ -156,7 +167,7 @@ class Normal(Rule):
         return _normal(seed, name, shape, self.std, self.mean)
 
 
-class _Scaled(Rule):
+class _Scaled(_BuiltIn):
     """A distribution whose spread follows from the shape's fans."""
 
     @abstractmethod
@@ -272,10 +283,6 @@ class Custom(Rule):
                 MismatchReport(misshaped=[(name, shape, array.shape)]),
             )
         return array
-
-    @property
-    def eager(self) -> bool:
-        return True
 
     def __repr__(self) -> str:
         return _name(self.function)

@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
-from .arrays import is_float, rank_of
+from .arrays import converted, is_float, rank_of
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError
 from .init import Constant, Ones, Rule, Zeros, as_rule
 from .kinds import purpose
 from .layout import Array
-from .names import Pattern
-from .parameter import Parameter, Parameters, Selection
+from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .table import LazyShape
 from .tree import Node, Slot, Tree
@@ -92,48 +89,84 @@ def initialize(net: Any, rule: Any, *, seed: int | None = None) -> Initializatio
       2.weight (1, 8): Constant(value=42.0)
     """
     number = _checked_seed(seed)
-    if isinstance(net, (Selection, list, tuple)) and net and all(isinstance(one, Parameter) for one in net):
-        chosen = list(net)
-        model, adapter = chosen[0].model, chosen[0].slot.node.adapter
-        if any(one.model is not model for one in chosen):
-            raise ArgumentError("the parameters are of different models; initialize one model at a time")
-    else:
-        model, adapter, chosen = net, infer_model(net), []
+    given = _given(net)
+    model = net if given is None else given[0].model
+    adapter = infer_model(model)
     mapping = parameters_of(model)
-    decide = _decision(rule, mapping, chosen, bool(Tree(adapter, model).opaque()))
+    tree = Tree(adapter, model)
+    chosen = None if given is None else mapping.match(given)
+    decide = _decision(rule, mapping, chosen, [node.name for node in tree.opaque()])
     report = InitializationReport(number)
-    _apply(adapter, Tree(adapter, model), mapping.values(), decide, report)
+    _apply(adapter, tree, mapping.values(), decide, report)
     return report
 
 
-def _decision(rule: Any, mapping: Parameters, chosen: list[Parameter], more_to_come: bool) -> Decide:
+def _given(net: Any) -> list[Parameter] | None:
+    """The parameters that were passed in place of a model; None for a model."""
+    if isinstance(net, Parameter):
+        return [net]
+    if isinstance(net, Parameters):
+        net = list(net.values())
+    if not isinstance(net, (list, tuple)) or not all(isinstance(one, Parameter) for one in net):
+        return None
+    if not net:
+        raise ArgumentError("there is nothing to initialize: no parameter was selected")
+    if any(one.model is not net[0].model for one in net):
+        raise ArgumentError("the parameters are of different models; initialize one model at a time")
+    return list(net)
+
+
+def _decision(rule: Any, mapping: Parameters, chosen: list[Parameter] | None, opaque: list[str]) -> Decide:
     """What turns a parameter into its rule, or None for one that stays as it is."""
+    within = None if chosen is None else {one.name for one in chosen}
     if isinstance(rule, Mapping):
-        if not rule:
-            raise ArgumentError("the dict of patterns and rules is empty")
-        rules = {pattern: as_rule(one) for pattern, one in rule.items()}
-        within = {one.name for one in chosen}
-        for pattern in rules:
-            if not mapping.match(pattern) and not more_to_come:
-                shown = pattern if isinstance(pattern, str) else pattern.pattern
-                raise ParameterNotFoundError("parameter matches", shown, [*mapping, *mapping.aliases()])
-        return lambda parameter: _first_match(rules, parameter) if not within or parameter.name in within else None
+        return _of_patterns(rule, mapping, within, opaque)
     if isinstance(rule, str):
         raise ArgumentError(
             f"{rule!r} is no rule: pass one of multiparam.init, a function, or a dict of patterns and rules"
         )
     single = as_rule(rule)
-    if not chosen:
-        return lambda parameter: _for_purpose(single, parameter)
-    names = {one.name for one in chosen}
-    plain = all(purpose(one.kind, one.role) != "weight" for one in chosen)
-    return lambda parameter: (
-        None if parameter.name not in names else single if plain else _for_purpose(single, parameter)
-    )
+    plain = chosen is not None and all(purpose(one.kind, one.role) != "weight" for one in chosen)
+
+    def decide(parameter: Parameter) -> Rule | None:
+        if within is not None and parameter.name not in within:
+            return None
+        return single if plain else _for_purpose(single, parameter)
+
+    return decide
 
 
-def _first_match(rules: Mapping[Pattern, Rule], parameter: Parameter) -> Rule | None:
-    return next((rule for pattern, rule in rules.items() if parameter.matches(pattern)), None)
+def _of_patterns(rules: Mapping[Any, Any], mapping: Parameters, within: set[str] | None, opaque: list[str]) -> Decide:
+    if not rules:
+        raise ArgumentError("the dict of patterns and rules is empty")
+    known = set(mapping)
+    steps: list[tuple[Any, set[str], Rule]] = []
+    for pattern, given in rules.items():
+        rule = as_rule(given)
+        names = {one.name for one in mapping.match(pattern)}
+        if within is not None:
+            names &= within
+        if not names and not _may_match_later(pattern, opaque):
+            shown = getattr(pattern, "pattern", pattern)
+            where = mapping if within is None else sorted(within)
+            raise ParameterNotFoundError("parameter matches", str(shown), [*where, *mapping.aliases()])
+        steps.append((pattern, names, rule))
+
+    def decide(parameter: Parameter) -> Rule | None:
+        new = parameter.name not in known  # of a layer whose parameters could not be told before
+        for pattern, names, rule in steps:
+            if parameter.name in names or (new and parameter.matches(pattern)):
+                return rule
+        return None
+
+    return decide
+
+
+def _may_match_later(pattern: Any, opaque: list[str]) -> bool:
+    """Whether a parameter that cannot be told yet, below one of the opaque layers, may match."""
+    if not opaque or not isinstance(pattern, str) or "*" in pattern or "?" in pattern:
+        return bool(opaque)
+    return any(not name or pattern.startswith(f"{name}.") for name in opaque)
 
 
 def _for_purpose(rule: Rule, parameter: Parameter) -> Rule:
@@ -145,6 +178,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     """Checks everything, then writes; what has no shape yet is left with its layer."""
     todo = [(parameter, rule) for parameter in candidates if (rule := decide(parameter)) is not None]
     _check(todo)
+    settled = {parameter.name for parameter in candidates if parameter.initialized}
     later: dict[int, tuple[Node, dict[str, Rule]]] = {}
     now: list[tuple[Parameter, Rule]] = []
     for parameter, rule in todo:
@@ -167,7 +201,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     for node, rules in later.values():
         adapter.when_ready(node.native, _carry_out(adapter, node.name, _by_name(rules), report.seed))
     for node in opaque:
-        adapter.when_ready(node.native, _carry_out(adapter, node.name, decide, report.seed))
+        adapter.when_ready(node.native, _carry_out(adapter, node.name, _except(settled, decide), report.seed))
 
 
 def _carry_out(adapter: Adapter, name: str, decide: Decide, seed: int) -> Callable[[Any], None]:
@@ -181,6 +215,10 @@ def _carry_out(adapter: Adapter, name: str, decide: Decide, seed: int) -> Callab
     return carry_out
 
 
+def _except(names: set[str], decide: Decide) -> Decide:
+    return lambda parameter: None if parameter.name in names else decide(parameter)
+
+
 def _by_name(rules: Mapping[str, Rule]) -> Decide:
     return lambda parameter: rules.get(parameter.name)
 
@@ -190,6 +228,7 @@ def _no_layer(slot: Slot) -> Any:
 
 
 def _check(todo: list[tuple[Parameter, Rule]]) -> None:
+    problems = []
     for parameter, rule in todo:
         shape = parameter.shape
         if shape is None:
@@ -197,29 +236,27 @@ def _check(todo: list[tuple[Parameter, Rule]]) -> None:
         try:
             rule.check(tuple(1 if extent is None else extent for extent in shape))
         except ArgumentError as error:
-            raise ArgumentError(
-                f"{rule!r} is undefined for {parameter.name!r} of shape {shape}: {error}; nothing was written. "
-                f"Give this parameter a rule of its own: {{{parameter.name!r}: ..., '*': ...}}"
-            ) from None
+            problems.append(f"{rule!r} is undefined for {parameter.name!r} of shape {shape}: {error}")
+    if problems:
+        raise ArgumentError(
+            "\n".join([*problems, "Nothing was written. A narrower pattern leaves them out, '*.weight' for instance"])
+        )
 
 
 def _must_try(parameter: Parameter, rule: Rule) -> bool:
-    return rule.eager or not (is_float(parameter.dtype) or parameter.dtype.kind == "c")
+    return rule.eager or parameter.dtype.itemsize < 4 or not (is_float(parameter.dtype) or parameter.dtype.kind == "c")
 
 
 def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:
     shape = parameter.shape
     assert shape is not None
     values = rule.values(seed, parameter.name, tuple(int(extent or 0) for extent in shape), parameter)
-    rank = rank_of(values.dtype)
-    wanted = parameter.dtype
-    exact = values.astype(wanted) if rank is not None and rank > (rank_of(wanted) or 0) else values
-    if rank is None or not np.array_equal(exact, values):
+    if rank_of(values.dtype) is None:
         raise MismatchError(
-            f"{rule!r} makes numbers that {parameter.name!r} cannot hold; nothing was written",
-            MismatchReport(mistyped=[(parameter.name, wanted, values.dtype)]),
+            f"{rule!r} makes no numbers for {parameter.name!r}; nothing was written",
+            MismatchReport(mistyped=[(parameter.name, parameter.dtype, values.dtype)]),
         )
-    return exact
+    return converted(parameter.name, values, parameter.dtype, f"{rule!r} cannot initialize")
 
 
 def _checked_seed(seed: int | None) -> int:

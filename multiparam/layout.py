@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .errors import ArgumentError
+
 __all__ = [
     "Array",
     "At",
@@ -50,19 +52,32 @@ class Handle:
 
 
 class Step(ABC):
-    """One invertible rearrangement on the way from a native tensor to the canonical one."""
+    """One invertible rearrangement on the way from a native tensor to the canonical one.
+
+    `lead` is how many axes stand before those that the step is about: those of a stack of layers.
+    """
 
     @abstractmethod
-    def do(self, array: Array) -> Array:
+    def do(self, array: Array, lead: int) -> Array:
         """The rearranged array, a view where possible."""
 
     @abstractmethod
-    def undo(self, array: Array, shape: Shape) -> Array:
+    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
         """The inverse; `shape` is what went in."""
 
     @abstractmethod
-    def shape(self, shape: Shape) -> Shape:
+    def shape(self, shape: Shape, lead: int) -> Shape:
         """The shape that comes out."""
+
+
+class _Reshaping(Step):
+    """A step that changes the shape and not the order of the elements."""
+
+    def do(self, array: Array, lead: int) -> Array:
+        return array.reshape(self.shape(array.shape, lead))
+
+    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
+        return array.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -71,14 +86,14 @@ class Transpose(Step):
 
     axes: tuple[int, ...]
 
-    def do(self, array: Array) -> Array:
-        return array.transpose(self.axes)
+    def do(self, array: Array, lead: int) -> Array:
+        return array.transpose(_behind(self.axes, lead))
 
-    def undo(self, array: Array, shape: Shape) -> Array:
-        return array.transpose(invert(self.axes))
+    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
+        return array.transpose(invert(_behind(self.axes, lead)))
 
-    def shape(self, shape: Shape) -> Shape:
-        return tuple(shape[axis] for axis in self.axes)
+    def shape(self, shape: Shape, lead: int) -> Shape:
+        return tuple(shape[axis] for axis in _behind(self.axes, lead))
 
 
 @dataclass(frozen=True)
@@ -87,59 +102,42 @@ class Flip(Step):
 
     axes: tuple[int, ...]
 
-    def do(self, array: Array) -> Array:
-        return np.flip(array, self.axes)
+    def do(self, array: Array, lead: int) -> Array:
+        return np.flip(array, tuple(lead + axis for axis in self.axes))
 
-    def undo(self, array: Array, shape: Shape) -> Array:
-        return np.flip(array, self.axes)
+    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
+        return self.do(array, lead)
 
-    def shape(self, shape: Shape) -> Shape:
+    def shape(self, shape: Shape, lead: int) -> Shape:
         return shape
 
 
 @dataclass(frozen=True)
-class Merge(Step):
+class Merge(_Reshaping):
     """An axis and the one behind it as one: (I, m) as (I·m,)."""
 
     axis: int
 
-    def do(self, array: Array) -> Array:
-        return array.reshape(self.shape(array.shape))
-
-    def undo(self, array: Array, shape: Shape) -> Array:
-        return array.reshape(shape)
-
-    def shape(self, shape: Shape) -> Shape:
-        return (*shape[: self.axis], shape[self.axis] * shape[self.axis + 1], *shape[self.axis + 2 :])
+    def shape(self, shape: Shape, lead: int) -> Shape:
+        axis = lead + self.axis
+        return (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
 
 
 @dataclass(frozen=True)
-class Insert(Step):
+class Insert(_Reshaping):
     """A new axis of extent 1."""
 
     axis: int
 
-    def do(self, array: Array) -> Array:
-        return array.reshape(self.shape(array.shape))
-
-    def undo(self, array: Array, shape: Shape) -> Array:
-        return array.reshape(shape)
-
-    def shape(self, shape: Shape) -> Shape:
-        return (*shape[: self.axis], 1, *shape[self.axis :])
+    def shape(self, shape: Shape, lead: int) -> Shape:
+        return (*shape[: lead + self.axis], 1, *shape[lead + self.axis :])
 
 
 @dataclass(frozen=True)
-class Flatten(Step):
+class Flatten(_Reshaping):
     """All axes as one."""
 
-    def do(self, array: Array) -> Array:
-        return array.reshape(-1)
-
-    def undo(self, array: Array, shape: Shape) -> Array:
-        return array.reshape(shape)
-
-    def shape(self, shape: Shape) -> Shape:
+    def shape(self, shape: Shape, lead: int) -> Shape:
         return (math.prod(shape),)
 
 
@@ -193,25 +191,35 @@ class At(Source):
 
     def read(self, arrays: Sequence[Array]) -> Array:
         (array,) = arrays
+        lead = self._lead(array.shape)
         for step in self._all():
-            array = step.do(array)
+            array = step.do(array, lead)
         return array
 
     def write(self, value: Array, shapes: Sequence[Shape]) -> tuple[Array, ...]:
         (shape,) = shapes
+        lead = self._lead(shape)
         before = []
         for step in self._all():
             before.append((step, shape))
-            shape = step.shape(shape)
+            shape = step.shape(shape, lead)
         for step, shape in reversed(before):
-            value = step.undo(value, shape)
+            value = step.undo(value, shape, lead)
         return (value,)
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         (shape,) = shapes
+        lead = self._lead(shape)
         for step in self._all():
-            shape = step.shape(shape)
+            shape = step.shape(shape, lead)
         return tuple(shape)
+
+    def _lead(self, shape: Shape) -> int:
+        """How many axes a stack of layers has put before the layer's own."""
+        lead = 0 if self.axes is None else len(shape) - len(self.axes)
+        if lead < 0:
+            raise ArgumentError(f"{self!r} is about {len(self.axes or ())} axes, and the native shape is {shape}")
+        return lead
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         (handle,) = handles
@@ -273,11 +281,15 @@ def compose(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tu
     return _normal([first[axis] for axis in second])
 
 
+def _behind(axes: tuple[int, ...], lead: int) -> tuple[int, ...]:
+    return axes if not lead else (*range(lead), *(lead + axis for axis in axes))
+
+
 def _normal(axes: Sequence[int] | None) -> tuple[int, ...] | None:
     if axes is None or list(axes) == list(range(len(axes))):
         return None
     if sorted(axes) != list(range(len(axes))):
-        raise ValueError(f"axes must be a permutation of 0..{len(axes) - 1}, not {tuple(axes)}")
+        raise ArgumentError(f"axes must be a permutation of 0..{len(axes) - 1}, not {tuple(axes)}")
     return tuple(axes)
 
 

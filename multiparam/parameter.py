@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any, cast
 
 import numpy as np
 
 from .adapter import Adapter, Capability
-from .arrays import ReadOnlyArray, checked, frozen
+from .arrays import ReadOnlyArray, checked, converted, frozen
 from .errors import (
     ArgumentError,
     MismatchError,
@@ -171,12 +171,12 @@ class Parameter:
             UninitializedError: a lazy parameter has no shape yet.
         """
         handles = self._handles("cannot be set")
-        array = checked(self.name, value, self.dtype)
+        array = self._checked(value)
         if array.shape != self.shape:
             raise MismatchError(
                 f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, self.shape, array.shape)])
             )
-        self._slot.write(handles, array.astype(self.dtype, copy=False))
+        self._slot.write(handles, converted(self.name, array, self.dtype))
 
     def __getitem__(self, index: Any) -> Any:
         taken = self._slot.read(self._handles("has no value"))[index]
@@ -184,10 +184,10 @@ class Parameter:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         handles = self._handles("cannot be set")
-        array = checked(self.name, value, self.dtype)
+        array = converted(self.name, self._checked(value), self.dtype)
         whole = np.array(self._slot.read(handles))
         try:
-            whole[index] = array.astype(whole.dtype)
+            whole[index] = array
         except ValueError as error:
             target = whole[index].shape
             raise MismatchError(
@@ -217,6 +217,10 @@ class Parameter:
         if self.aliases:
             about.append(f"tied to {', '.join(self.aliases)}")
         return f"Parameter({', '.join(about)})"
+
+    def _checked(self, value: Any) -> Array:
+        native = self._adapter.is_tensor(value) and not isinstance(value, np.ndarray)
+        return checked(self.name, self._adapter.array(value) if native else value, self.dtype)
 
     # --- for the verbs -----------------------------------------------------------------------------------------
 
@@ -299,11 +303,13 @@ class Parameters(Mapping[str, Parameter]):
 
     def __init__(
         self,
+        model: Any,
         tree: Callable[[], Tree],
         epoch: Callable[[], int],
         wanted: Callable[[Slot], bool],
         layer: Callable[[Slot], Any],
     ) -> None:
+        self._model = model
         self._tree = tree
         self._epoch = epoch
         self._wanted = wanted
@@ -314,8 +320,12 @@ class Parameters(Mapping[str, Parameter]):
         self._aliases: dict[str, Parameter] = {}
 
     def __getitem__(self, name: str) -> Parameter:
-        self._refresh()
+        if self._seen != self._epoch() or self._lazy:
+            self._walk()
         found = self._by_name.get(name, self._aliases.get(name))
+        if found is None or not found.slot.node.attached():
+            self._walk()  # the model was changed behind our back
+            found = self._by_name.get(name, self._aliases.get(name))
         if found is None:
             if not isinstance(name, str):
                 raise ArgumentError(f"parameters are asked by name, a string, not by {type(name).__name__}")
@@ -323,16 +333,26 @@ class Parameters(Mapping[str, Parameter]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        self._refresh()
+        self._walk()
         return iter(list(self._by_name))
 
     def __len__(self) -> int:
-        self._refresh()
+        self._walk()
         return len(self._by_name)
 
     def __contains__(self, name: object) -> bool:
-        self._refresh()
+        self._walk()
         return name in self._by_name or name in self._aliases
+
+    def values(self) -> ValuesView[Parameter]:
+        """The parameters, in order; found by one walk, where asking for each name would check each."""
+        self._walk()
+        return dict(self._by_name).values()
+
+    def items(self) -> ItemsView[str, Parameter]:
+        """The names and parameters, in order."""
+        self._walk()
+        return dict(self._by_name).items()
 
     def select(
         self,
@@ -354,7 +374,7 @@ class Parameters(Mapping[str, Parameter]):
         Raises:
             ArgumentError: the pattern is none of these.
         """
-        self._refresh()
+        self._walk()
         chosen = list(self._by_name.values()) if pattern is None else self.match(pattern)
         return Selection(
             parameter
@@ -366,7 +386,7 @@ class Parameters(Mapping[str, Parameter]):
 
     def match(self, pattern: Target) -> list[Parameter]:
         """As `select` with a pattern alone."""
-        self._refresh()
+        self._walk()
         if isinstance(pattern, str):
             exact = self._by_name.get(pattern, self._aliases.get(pattern))
             if exact is not None:
@@ -378,37 +398,35 @@ class Parameters(Mapping[str, Parameter]):
 
     def aliases(self) -> list[str]:
         """The other names of tied parameters."""
-        self._refresh()
+        self._walk()
         return list(self._aliases)
 
     def _given(self, parameters: Iterable[Any]) -> list[Parameter]:
-        try:
-            names = {parameter.name for parameter in parameters if isinstance(parameter, Parameter)}
-        except TypeError:
-            names = set()
-        if not names:
+        wanted = [parameters] if isinstance(parameters, Parameter) else parameters
+        if not isinstance(wanted, (list, tuple)) or not all(isinstance(one, Parameter) for one in wanted):
             raise ArgumentError(
                 f"a pattern is a name, a glob, a compiled regex or a list of parameters, "
                 f"not {type(parameters).__name__}"
             )
-        return [self[name] for name in self if name in names]
+        found = {id(one): one for one in (self[given.name] for given in wanted)}
+        return [one for one in self._by_name.values() if id(one) in found]
 
     def __repr__(self) -> str:
         lines = "".join(f"\n  {parameter!r}" for parameter in self.values())
         return f"Parameters({len(self)}){lines}"
 
-    def _refresh(self) -> None:
-        if self._seen == self._epoch() and not self._lazy:
-            return
-        self._seen = self._epoch()
+    def _walk(self) -> None:
+        epoch = self._epoch()
         tree = self._tree()
-        self._lazy = tree.lazy
-        known, self._by_name, self._aliases = self._by_name, {}, {}
+        by_name: dict[str, Parameter] = {}
+        aliases: dict[str, Parameter] = {}
         for group in tree.groups:
             if not self._wanted(group[0]):
                 continue
-            parameter = known.get(group[0].name)
+            parameter = self._by_name.get(group[0].name)
             if parameter is None or not parameter.follow(group):
-                parameter = Parameter(tree.model, group, self._layer)
-            self._by_name[group[0].name] = parameter
-            self._aliases.update({slot.name: parameter for slot in group[1:]})
+                parameter = Parameter(self._model, group, self._layer)
+            by_name[group[0].name] = parameter
+            aliases.update({slot.name: parameter for slot in group[1:]})
+        # all at once, so that a walk that fails, or another thread, finds the old state and not half of the new
+        self._by_name, self._aliases, self._lazy, self._seen = by_name, aliases, tree.lazy, epoch

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from .adapter import Adapter
-from .errors import BackendError, close_names
+from .errors import ArgumentError, BackendError, close_names
 from .plugin import Plugin
 
 __all__ = ["BackendInfo", "active", "adapter", "backends", "infer", "owner", "plugins", "use"]
@@ -98,6 +98,8 @@ def adapter(backend: str | None = None) -> Adapter:
         BackendError: there is no such backend, it is broken, or its framework is not installed.
     """
     name = active() if backend is None else backend
+    if not isinstance(name, str):
+        raise ArgumentError(f"a backend is named by a string, not by {type(name).__name__}")
     with _loading:
         if name not in _adapters:
             _adapters[name] = _load(name)
@@ -152,7 +154,7 @@ def owner(native: type) -> str | None:
     """The name of the backend whose root comes first along the MRO of a class, or None."""
     roots = {root: plugin.name for plugin in _discover()[0].values() for root in plugin.roots}
     for base in native.__mro__:
-        root = base.__module__.partition(".")[0]
+        root = (base.__module__ or "").partition(".")[0]
         if root in roots:
             return roots[root]
     return None

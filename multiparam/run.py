@@ -75,8 +75,7 @@ def materialize(net: Any, sample: Any, *, native: bool = False) -> None:
         return
     run(net, sample, native=native)
     tree = Tree(adapter, net)
-    left = [group[0].name for group in tree.groups if group[0].ready() is None] + [node.name for node in tree.opaque()]
-    if left:
+    if left := unready(tree):
         raise UninitializedError(f"the sample's forward pass does not reach {', '.join(left)}: still without a shape")
 
 
@@ -108,14 +107,14 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     adapter = infer_model(net)
     adapter.require(Capability.GRADIENTS)
     tree = Tree(adapter, net)
-    for group in tree.groups:
-        if group[0].ready() is None:
-            raise UninitializedError(
-                f"{group[0].name!r} has no value yet: "
-                f"call multiparam.materialize(net, sample) before asking for gradients"
-            )
+    if not callable(loss):
+        raise ArgumentError(f"the loss is a function of (net, *inputs), not {type(loss).__name__}")
+    for name in unready(tree):
+        raise UninitializedError(
+            f"{name!r} has no value yet: call multiparam.materialize(net, sample) before asking for gradients"
+        )
     mapping = parameters(net)
-    wanted = [parameter for parameter in mapping.values() if parameter.trainable]
+    wanted = [one for one in mapping.values() if one.trainable and (is_float(one.dtype) or one.dtype.kind == "c")]
     variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(
         net, loss, _batches(tree, inputs, frozenset() if native else _turned(tree)), list(variables.values())
@@ -133,6 +132,12 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
         parts = [seen_through(handle, by_variable[id(handle.variable)]) for handle in handles]
         result[parameter.name] = frozen(np.array(parameter.slot.source.read(parts)))
     return result
+
+
+def unready(tree: Tree) -> list[str]:
+    """The parameters without a value, and the layers whose parameters cannot be told yet."""
+    without = [group[0].name for group in tree.groups if group[0].ready() is None]
+    return without + [node.name or "the model" for node in tree.opaque()]
 
 
 def _turned(tree: Tree) -> frozenset[int]:

@@ -12,6 +12,8 @@ import errno
 import json
 import os
 import secrets
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +85,17 @@ def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str]) -> 
         CheckpointError: the path is a folder or its folder is not there, the disk is full, a dtype has no code, …;
             what was there before is as it was.
     """
+    counted = Counter(entry.name for entry in entries)
+    for name, count in counted.items():
+        if count > 1 or name == "__metadata__":
+            raise CheckpointError(path, f"{name!r} is {'there twice' if count > 1 else 'what the format keeps'}")
     for entry in entries:
         if entry.dtype not in _CODES:
             raise CheckpointError(path, f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold")
     # the widest dtypes first, so that every tensor is aligned to its own width
     ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
     with _replacing(path) as file:
-        file.write(_header(ordered, metadata))
+        file.write(_header(entries, ordered, metadata))
         for entry in ordered:
             array = np.ascontiguousarray(entry.read())
             if array.dtype != entry.dtype or array.size * array.itemsize != entry.size:
@@ -109,11 +115,9 @@ class SafetensorsFile(Mapping[str, Array]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        header, start = _checked_header(path)
+        header, self._start, self._bytes = _opened(path)
         self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
         self._header = header
-        self._bytes = np.memmap(path, np.uint8, "r") if path.stat().st_size > start else np.empty(0, np.uint8)
-        self._start = start
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """A tensor's numpy dtype."""
@@ -140,16 +144,21 @@ class SafetensorsFile(Mapping[str, Array]):
         return len(self._header)
 
 
-def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+def _header(entries: Sequence[Entry], ordered: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
+    """The header, names in the order given, offsets in the order written."""
+    offsets: dict[str, int] = {}
     offset = 0
+    for entry in ordered:
+        offsets[entry.name] = offset
+        offset += entry.size
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
     for entry in entries:
+        first = offsets[entry.name]
         header[entry.name] = {
             "dtype": _CODES[entry.dtype],
             "shape": list(entry.shape),
-            "data_offsets": [offset, offset + entry.size],
+            "data_offsets": [first, first + entry.size],
         }
-        offset += entry.size
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
@@ -159,28 +168,43 @@ def _bytes(array: Array) -> Any:
     return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
-def _checked_header(path: Path) -> tuple[dict[str, Any], int]:
+def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
+    """A file's header, where its data begin, and its bytes: all of one file, even while another takes its place."""
     import safetensors  # here, since most programs import multiparam and load no file
 
     try:
-        with safetensors.safe_open(path, "np"):
-            pass
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(length))
+        while True:
+            with path.open("rb") as file, safetensors.safe_open(path, "np"):  # the library checks the header
+                ours = os.fstat(file.fileno())
+                if not os.path.samestat(ours, path.stat()):
+                    continue  # replaced in between
+                length = int.from_bytes(file.read(8), "little")
+                header: dict[str, Any] = json.loads(file.read(length))
+                start = 8 + length
+                mapped = np.memmap(file, np.uint8, "r") if ours.st_size > start else np.empty(0, np.uint8)
+                return header, start, mapped
     except safetensors.SafetensorError as error:
-        raise CheckpointError(path, f"no valid safetensors file: {error}") from error
-    except IsADirectoryError as error:
-        raise CheckpointError(path, "is a folder") from error
+        raise CheckpointError(path, f"no valid safetensors file: {error}{_looks_like(path)}") from error
     except OSError as error:
         reason = "is a folder" if path.is_dir() else error.strerror or str(error)
         raise CheckpointError(path, "no such file" if not path.exists() else reason) from error
-    return header, 8 + length
+
+
+def _looks_like(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(8)
+    kinds = {
+        b"PK\x03\x04": "a zip file, as torch.save, numpy.savez and Keras write",
+        b"\x89HDF": "an HDF5 file, as Keras writes",
+        b"\x93NUM": "a numpy file",
+    }
+    return next((f"; it looks like {kind}" for mark, kind in kinds.items() if start.startswith(mark)), "")
 
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the path's place when the block ends well, and leaves no trace when it does not."""
+    path = path.resolve() if path.is_symlink() else path  # the file changes, and not the link to it
     folder = path.parent
     temporary = folder / f".{path.name[:100]}.{secrets.token_hex(8)}.tmp"
     try:
@@ -192,6 +216,8 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+                if path.exists():
+                    os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -19,13 +19,14 @@ import numpy as np
 
 from .access import state
 from .adapter import Adapter, Capability
-from .arrays import rank_of
+from .arrays import converted, rank_of
 from .errors import ArgumentError, BackendError, CheckpointError, MismatchError, MismatchReport, UninitializedError
 from .layout import Array
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
-from .registry import infer, infer_model
+from .registry import infer, infer_model, owner
+from .run import unready
 from .safetensors_file import Entry, SafetensorsFile, write
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
@@ -92,14 +93,16 @@ def save(thing: Any, path: FilePath) -> None:
     """
     ties: list[list[str]]
     layers: dict[str, Any] = {}
-    if isinstance(thing, Parameters):
+    kind: type = type(thing)
+    native = owner(kind)
+    if native is not None and adapter_of(native).is_model(thing):
+        content, (entries, ties, layers) = "model", _of_model(adapter_of(native), thing)
+    elif isinstance(thing, Parameters):
         content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
     elif isinstance(thing, Mapping):
         content, entries, ties = "dict", [_entry(name, one) for name, one in thing.items()], []
     elif isinstance(thing, (list, tuple)):
         content, entries, ties = "list", [_entry(str(index), one) for index, one in enumerate(thing)], []
-    elif (found := infer(thing, "a model, a tensor, or a list or dict of tensors")).is_model(thing):
-        content, (entries, ties, layers) = "model", _of_model(found, thing)
     else:
         content, entries, ties = "tensor", [_entry("tensor", thing)], []
     about: dict[str, Any] = {"version": 1, "content": content}
@@ -107,7 +110,7 @@ def save(thing: Any, path: FilePath) -> None:
         about["ties"] = ties
     if layers:
         about["layers"] = layers
-    write(Path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
+    write(_path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
 
 
 def load(
@@ -149,7 +152,7 @@ def load(
     shape of weight: (4, 8) expected, (8, 4) given
     shape of bias: (4,) expected, (8,) given
     """
-    file = SafetensorsFile(Path(path))
+    file = SafetensorsFile(_path(path))
     about = _about(file)
     if into is None:
         if rename or not strict:
@@ -158,6 +161,13 @@ def load(
     if backend is not None:
         raise ArgumentError("backend= is for loading tensors; a model decides by itself")
     return _into_model(into, file, about, strict, rename or {})
+
+
+def _path(path: Any) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}") from None
 
 
 def _entry(name: Any, value: Any) -> Entry:
@@ -172,7 +182,7 @@ def _entry(name: Any, value: Any) -> Entry:
         if not found.is_tensor(value):
             raise BackendError(f"expected a tensor; got the model {type(value).__name__}, which is saved by itself")
     except BackendError as error:
-        raise BackendError(f"{name!r} cannot be saved: {error}") from None
+        raise BackendError(f"{name!r} cannot be saved: {error}; nor is it a list or dict of tensors") from None
     array = found.array(value)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return Entry(name, array.dtype, array.shape, lambda: array)
@@ -261,10 +271,17 @@ def _into_model(
 ) -> LoadReport:
     adapter = infer_model(model)
     tree = Tree(adapter, model)
+    for name in unready(tree):
+        raise UninitializedError(
+            f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
+        )
     renamed = _renamer(rename)
     given = _given_names(file, renamed)
     groups = [[renamed(name) for name in group] for group in about.get("ties", [])]
-    stored = {alias: name for group in groups for name in group if name in given for alias in group}
+    stored: dict[str, str] = {}
+    for group in groups:
+        kept = [name for name in group if name in given]
+        stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     mapping = state(model)
     plan = _plan(file, given, stored, mapping, _file_only(tree, once=False))
     _plan_ties(adapter, tree, groups, stored, plan)
@@ -279,14 +296,21 @@ def _into_model(
 
 
 def _renamer(rename: Mapping[str, str]) -> Callable[[str], str]:
+    if not isinstance(rename, Mapping):
+        raise ArgumentError(f"rename= takes a dict of regular expressions and replacements, not {rename!r}")
     try:
         steps = [(re.compile(pattern), replacement) for pattern, replacement in rename.items()]
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise ArgumentError(f"rename= takes regular expressions: {error}") from error
 
     def renamed(name: str) -> str:
         for pattern, replacement in steps:
-            name = pattern.sub(replacement, name)
+            try:
+                name = pattern.sub(replacement, name)
+            except (re.error, IndexError, TypeError) as error:
+                raise ArgumentError(
+                    f"rename= cannot put {replacement!r} in the place of {pattern.pattern!r}: {error}"
+                ) from None
         return name
 
     return renamed
@@ -331,17 +355,13 @@ def _plan(
 
 
 def _fits(parameter: Parameter, file: SafetensorsFile, key: str, plan: _Plan) -> bool:
-    if not parameter.initialized:
-        raise UninitializedError(
-            f"{parameter.name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; "
-            f"nothing was written"
-        )
     dtype, shape = file.dtype(key), file.shape(key)
     if shape != parameter.shape:
         plan.problems["misshaped"].append((parameter.name, parameter.shape, shape))
     if rank_of(dtype) != rank_of(parameter.dtype):
         plan.problems["mistyped"].append((parameter.name, parameter.dtype, dtype))
     elif dtype != parameter.dtype:
+        converted(parameter.name, file[key], parameter.dtype, f"{file.path} cannot be loaded into")
         plan.report.converted.append((parameter.name, dtype, parameter.dtype))
     return shape == parameter.shape and rank_of(dtype) == rank_of(parameter.dtype)
 
@@ -357,9 +377,12 @@ def _same(file: SafetensorsFile, key: str, other: str, parameter: Parameter) -> 
 
 
 def _plan_ties(adapter: Adapter, tree: Tree, groups: list[list[str]], stored: dict[str, str], plan: _Plan) -> None:
-    slots = {slot.name: slot for group in tree.groups for slot in group}
+    slots = {slot.name: slot for group in tree.groups for slot in group if not slot.is_buffer}
+    tied = {slot.name: [other.name for other in group] for group in tree.groups for slot in group}
     for group in groups:
         there = [name for name in group if name in slots and group[0] in stored]
+        # what the model has tied to one of them stays tied to it
+        there = list(dict.fromkeys(other for name in there for other in [name, *tied[name]]))
         apart = [name for name in there[1:] if slots[name].storage() != slots[there[0]].storage()]
         if not apart:
             continue

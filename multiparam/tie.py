@@ -9,6 +9,7 @@ from typing import Any
 from .adapter import Adapter, Capability, TieSide
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
 from .layout import At, Handle, Step, compose, invert, seen_through
+from .parameter import Parameter
 from .registry import infer_model
 from .tree import Node, Slot, Tree, changed
 
@@ -31,7 +32,7 @@ class TieReport:
         return "\n".join([f"changed: {', '.join(self.names) or 'nothing'}", *self.notes])
 
 
-def tie(net: Any, name: str, *, to: str) -> TieReport:
+def tie(net: Any, name: str | Parameter, *, to: str | Parameter) -> TieReport:
     """Makes one parameter, or each parameter of one layer, be another: one storage, summed gradients.
 
     An optimizer that was built before holds the old parameter: build it anew. (A compiled Keras model's own
@@ -57,7 +58,7 @@ def tie(net: Any, name: str, *, to: str) -> TieReport:
     """
     adapter = infer_model(net)
     adapter.require(Capability.TIE)
-    return tie_slots(adapter, net, Tree(adapter, net), [(name, to)])
+    return tie_slots(adapter, net, Tree(adapter, net), [(_name(name), _name(to))])
 
 
 def tie_slots(adapter: Adapter, net: Any, tree: Tree, wanted: Sequence[tuple[str, str]]) -> TieReport:
@@ -90,7 +91,7 @@ def tied(net: Any) -> list[tuple[str, ...]]:
     return [tuple(slot.name for slot in group) for group in tree.groups if len(group) > 1 and not group[0].is_buffer]
 
 
-def untie(net: Any, name: str) -> TieReport:
+def untie(net: Any, name: str | Parameter) -> TieReport:
     """Gives a tied parameter, or each tied parameter of a layer, a storage of its own, with the same numbers.
 
     Args:
@@ -114,19 +115,20 @@ def untie(net: Any, name: str) -> TieReport:
     adapter.require(Capability.TIE)
     tree = Tree(adapter, net)
     groups = {slot.name: group for group in tree.groups for slot in group}
+    name = _name(name)
     slots = [slot for slot in _slots(tree, name) if len(groups[slot.name]) > 1]
     if not slots:
         raise ArgumentError(f"{name!r} is not tied; tied are {tied(net) or 'none'}")
     for slot in slots:
-        twins = [
-            other.name for other in groups[slot.name] if other.node.native is slot.node.native and other is not slot
-        ]
+        twins = [other.name for other in groups[slot.name] if other is not slot and _same_place(other, slot)]
         if twins:
             raise adapter.unsupported(
                 "untie",
                 f"{slot.name!r} and {twins[0]!r} are one layer object used twice; put two layers in their places "
                 f"and tie the parameters that should stay tied",
             )
+    for slot in slots:
+        adapter.check_tie(_side(slot), Handle(None))
     for slot in slots:
         side = _side(slot)
         value = seen_through(side.handle, adapter.read(side.handle.variable)).copy()
@@ -161,14 +163,18 @@ def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
         raise adapter.unsupported(
             Capability.TIE, f"the native layouts of {slot.name!r} and {target.name!r} are no transposes of each other"
         )
-    if _handle(slot, target).axes is not None:
+    handle = _handle(slot, target)
+    if handle.axes is not None:
         adapter.require(Capability.TIE_TRANSPOSED)
+    adapter.check_tie(_side(slot), handle)
 
 
 def _pairs(tree: Tree, name: str, to: str) -> list[tuple[Slot, Slot]]:
     slots, targets = _slots(tree, name), _slots(tree, to)
     if [slot.name for slot in slots] == [name] and [slot.name for slot in targets] == [to]:
         return [(slots[0], targets[0])]
+    if [slot.name for slot in slots] == [name] or [slot.name for slot in targets] == [to]:
+        raise ArgumentError(f"{name!r} and {to!r}: one is a parameter and the other a layer; name two of a sort")
     below = {slot.name[len(name) :]: slot for slot in slots}
     there = {slot.name[len(to) :]: slot for slot in targets}
     if below.keys() != there.keys():
@@ -180,6 +186,14 @@ def _pairs(tree: Tree, name: str, to: str) -> list[tuple[Slot, Slot]]:
             ),
         )
     return [(below[key], there[key]) for key in below]
+
+
+def _name(given: Any) -> str:
+    if isinstance(given, Parameter):
+        return given.name
+    if not isinstance(given, str):
+        raise ArgumentError(f"a parameter or layer is named by a string, not by {type(given).__name__}")
+    return given
 
 
 def _slots(tree: Tree, name: str) -> list[Slot]:
@@ -194,6 +208,7 @@ def _slots(tree: Tree, name: str) -> list[Slot]:
             found = [slot for one in node.walk() for slot in one.slots if not slot.is_buffer]
             if found:
                 return found
+            raise ArgumentError(f"{name!r} ({node.kind}) has no parameters")
     names = [slot.name for node in nodes for slot in node.slots if not slot.is_buffer]
     raise ParameterNotFoundError("parameter or layer", name, names + [node.name for node in nodes if node.name])
 
@@ -226,10 +241,15 @@ def _orphans(tree: Tree, slot: Slot) -> list[Slot]:
         other
         for node in tree.root.walk()
         for other in node.slots
-        if other.node.native is not slot.node.native and other.storage() == storage
+        if not _same_place(other, slot) and other.storage() == storage
     ]
     views = [other for other in others if _side(other).handle.axes is not None]
     return views if len(views) == len(others) and _side(slot).handle.axes is None else []
+
+
+def _same_place(slot: Slot, other: Slot) -> bool:
+    """Whether they are one tensor of one layer object, met under two names."""
+    return slot.node.native is other.node.native and slot.role == other.role
 
 
 def _inherit(adapter: Adapter, net: Any, heirs: list[Slot]) -> None:

@@ -81,7 +81,7 @@ class Slot:
 
     def shape(self) -> LazyShape:
         """The canonical shape; for a lazy tensor what is known of it."""
-        handles = self.ready()
+        handles = self.handles()
         if handles is None:
             return self.lazy
         shapes: list[Shape] = []
@@ -122,11 +122,27 @@ class Node:
         native: the native layer.
         name: the canonical path from the root, whose own name is empty.
         above: the native layers from the root down to this one's parent.
+        parent: the layer above; the root has none.
     """
 
-    __slots__ = ("above", "adapter", "children", "file_only", "key", "kind", "name", "native", "opaque", "slots")
+    __slots__ = (
+        "above",
+        "adapter",
+        "children",
+        "file_only",
+        "key",
+        "kind",
+        "name",
+        "native",
+        "opaque",
+        "parent",
+        "slots",
+    )
 
-    def __init__(self, adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, ...]) -> None:
+    def __init__(
+        self, adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, ...], parent: Node | None
+    ) -> None:
+        self.parent = parent
         self.adapter = adapter
         self.native = native
         self.name = name
@@ -138,6 +154,15 @@ class Node:
         self.opaque = False
         row = adapter.table.row(type(native))
         self.file_only = row.file_only if row is not None else {}
+
+    def attached(self) -> bool:
+        """Whether it is still where it was found, however the model was changed since."""
+        node = self
+        while node.parent is not None:
+            if self.adapter.child(node.parent.native, node.key) is not node.native:
+                return False
+            node = node.parent
+        return True
 
     def settings(self) -> Mapping[str, Setting]:
         """What decides the layer's function beside its weights."""
@@ -160,10 +185,10 @@ class Tree:
         lazy: some layer has no parameters yet, so that a later walk can see more.
     """
 
-    def __init__(self, adapter: Adapter, model: Any, prefix: str = "") -> None:
+    def __init__(self, adapter: Adapter, model: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> None:
         self.adapter = adapter
         self.model = model
-        self.root = _walk(adapter, model, prefix, "", ())
+        self.root = _walk(adapter, model, prefix, "", above, None)
         groups: dict[tuple[Any, ...], list[Slot]] = {}
         self.lazy = False
         for node in self.root.walk():
@@ -174,12 +199,16 @@ class Tree:
         self.lazy = self.lazy or any(group[0].ready() is None for group in self.groups)
 
     def opaque(self) -> list[Node]:
-        """The layers whose parameters cannot be told before their first batch."""
-        return [node for node in self.root.walk() if node.opaque]
+        """The layers whose parameters cannot be told before their first batch, each once."""
+        found: dict[int, Node] = {}
+        for node in self.root.walk():
+            if node.opaque:
+                found.setdefault(id(node.native), node)
+        return list(found.values())
 
 
-def _walk(adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, ...]) -> Node:
-    node = Node(adapter, native, name, key, above)
+def _walk(adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, ...], parent: Node | None) -> Node:
+    node = Node(adapter, native, name, key, above, parent)
     members = adapter.members(native)
     node.opaque = members.opaque
     node.slots = _slots(node, members)
@@ -196,7 +225,7 @@ def _walk(adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, 
                 [taken[component], described],
             )
         taken[component] = described
-        node.children.append(_walk(adapter, child, join(name, component), child_key, below))
+        node.children.append(_walk(adapter, child, join(name, component), child_key, below, node))
     return node
 
 
@@ -212,9 +241,14 @@ def _slots(node: Node, members: Members) -> list[Slot]:
             else:
                 slots.append(Slot(node, role, sources.get(role, At(role)), lazy=shape))
     slots += _of_row(node, members.buffers, row.buffers if row else {}, is_buffer=True)
+    seen: dict[str, Slot] = {}
     for slot in slots:
         if slot.is_buffer and slot.source.parts[0] in members.transient:
             slot.transient = True
+        if slot.role in seen:
+            parts = [slot.source.parts[0], seen[slot.role].source.parts[0]]
+            raise AmbiguousMatchError(f"two tensors of {node.name or 'the model'!r} are called {slot.role!r}", parts)
+        seen[slot.role] = slot
     return slots
 
 

@@ -18,6 +18,7 @@ from multiparam.adapter import (
     Handle,
     Members,
     TieSide,
+    UninitializedError,
     collect,
     entries,
     is_container,
@@ -28,10 +29,12 @@ from multiparam.adapter import (
 )
 
 from . import plugin
+from .attributes import attributes
 from .layers import LazyLinear, NamedSequential, table
 
 _VIEW = "_multiparam_view_"
 _ORDER = "_multiparam_order_"
+_GENERATORS = (nnx.Rngs, nnx.RngStream)
 _SKIPPED = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)  # generators, and what a forward pass leaves behind
 
 
@@ -60,21 +63,21 @@ class FlaxAdapter(Adapter):
         return _FUNCTIONS.get(name, name)
 
     def members(self, native: Any) -> Members:
-        if isinstance(native, NamedSequential):
-            return Members(children=list(zip(native.names, native.layers, strict=True)))
         if is_container(native):
             return Members(children=collect(entries(native), _is_layer, _is_variable)[1])
-        if not isinstance(native, nnx.Module):
+        if not _is_layer(native):
             return Members()  # a plain function in a Sequential
-        attributes = [(key, value) for key, value in vars(native).items() if not key.startswith("_")]
-        if isinstance(native, nnx.Sequential):
-            attributes = [(key, value) for key, value in attributes if key != "layers"]
-        variables, children = collect(attributes, _is_layer, _is_variable)
-        if isinstance(native, nnx.Sequential):
-            children = [*((str(index), layer) for index, layer in enumerate(native.layers)), *children]
+        listed: list[tuple[str, Any]] = []
+        if isinstance(native, NamedSequential):
+            listed = list(zip(native.names, native.layers, strict=True))
+        elif isinstance(native, nnx.Sequential):
+            listed = [(str(index), layer) for index, layer in enumerate(native.layers)]
         views = {key[len(_VIEW) :]: _viewed(native, key[len(_VIEW) :]) for key in vars(native) if key.startswith(_VIEW)}
+        own = attributes(native, without="layers" if listed else "", beside=views)
+        variables, children = collect(own, _is_layer, lambda one: _is_variable(one) or isinstance(one, Handle))
+        children = [*listed, *children]
         return Members(
-            parameters={**{k: v for k, v in variables.items() if _is_parameter(v)}, **views},
+            parameters={k: v for k, v in variables.items() if _is_parameter(v)},
             buffers={k: v for k, v in variables.items() if not _is_parameter(v)},
             children=children,
             transient=frozenset(k for k, v in variables.items() if isinstance(v, nnx.Cache)),
@@ -113,7 +116,7 @@ class FlaxAdapter(Adapter):
         return not isinstance(variable.get_value(), jax.ShapeDtypeStruct)
 
     def tensor(self, value: Any) -> jax.Array:
-        return jnp.array(value)
+        return _batch(np.array(value))
 
     def array(self, tensor: Any) -> Any:
         return np.asarray(tensor.get_value() if isinstance(tensor, nnx.Variable) else tensor)
@@ -134,9 +137,13 @@ class FlaxAdapter(Adapter):
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:
         with _evaluating(model):
-            return model(*(jnp.asarray(one) for one in inputs))
+            return model(*(_batch(one) for one in inputs))
 
-    def when_ready(self, layer: LazyLinear, call: Callable[[Any], None]) -> None:
+    def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
+        if not isinstance(layer, LazyLinear):
+            raise UninitializedError(
+                f"this {type(layer).__name__} has shapes and no numbers, as nnx.eval_shape makes it: make it for real"
+            )
         layer.when_ready = (*layer.when_ready, call)
 
     def gradients(
@@ -144,8 +151,8 @@ class FlaxAdapter(Adapter):
     ) -> list[Any]:
         def scalar(net: Any, *batches: Any) -> Any:
             value = loss(net, *batches)
-            if not isinstance(value, (jax.Array, float, np.generic)) or np.size(value) != 1:
-                raise ArgumentError(f"the loss must be a scalar array, and is {_described(value)}")
+            if not isinstance(value, jax.Array) or np.size(value) != 1 or not jnp.issubdtype(value.dtype, jnp.inexact):
+                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
             return jnp.reshape(value, ())
 
         wanted = {id(variable) for variable in variables}
@@ -153,7 +160,7 @@ class FlaxAdapter(Adapter):
         for path, node in nnx.iter_graph(model):
             if id(node) in wanted:
                 paths.setdefault(id(node), path)
-        batches = [jnp.asarray(one) for one in inputs]
+        batches = [_batch(one) for one in inputs]
         of = nnx.DiffState(0, lambda path, value: path in chosen)
         chosen = set(paths.values())
         found = dict(nnx.to_flat_state(nnx.grad(scalar, argnums=of)(model, *batches)))
@@ -166,8 +173,6 @@ class FlaxAdapter(Adapter):
         if handle.axes is None:
             replace(side.layer, side.part, handle.variable)
             return
-        if "." in side.part:
-            raise self.unsupported("a tie across transposed layouts", f"{side.part!r} lies in a list or dict")
         setattr(side.layer, _VIEW + side.part, handle.variable)
         setattr(side.layer, _ORDER + side.part, handle.axes)
         see(side.layer, side.part, _view)
@@ -190,16 +195,24 @@ def _frozen(thawed: type) -> type:
 FrozenParam = _frozen(nnx.Param)
 
 
+def _batch(array: Any) -> jax.Array:
+    made = jnp.asarray(array)
+    if array.dtype.kind in "iu" and made.dtype != array.dtype and not np.array_equal(made, array):
+        raise ArgumentError(f"{array.dtype} numbers do not fit into {made.dtype}: enable jax_enable_x64")
+    return made
+
+
 def _is_layer(native: Any) -> bool:
-    return isinstance(native, nnx.Module) and not is_container(native)
+    # a plain Pytree may hold layers too; generators hold nothing that is ours
+    return isinstance(native, nnx.Pytree) and not is_container(native) and not isinstance(native, _GENERATORS)
 
 
 def _is_variable(native: Any) -> bool:
     return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED)
 
 
-def _is_parameter(variable: nnx.Variable[Any]) -> bool:
-    return isinstance(variable, nnx.Param) or hasattr(type(variable), "multiparam_thawed")
+def _is_parameter(variable: Any) -> bool:
+    return isinstance(variable, (nnx.Param, Handle)) or hasattr(type(variable), "multiparam_thawed")
 
 
 def _viewed(layer: Any, part: str) -> Handle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -75,9 +76,9 @@ class LazyLinear(nnx.Module):
         if self.kernel is None:
             made = nnx.Linear(x.shape[-1], self.out_features, use_bias=self.use_bias, rngs=nnx.Rngs(self.seed))
             self.kernel, self.bias = made.kernel, made.bias
-            waiting, self.when_ready = self.when_ready, ()
-            for call in waiting:
-                call(self)
+        while self.when_ready:
+            self.when_ready[0](self)
+            self.when_ready = self.when_ready[1:]  # only now: one that fails is due again
         y = x @ self.kernel[...]
         return y if self.bias is None else y + self.bias[...]
 
@@ -175,7 +176,7 @@ class Flatten(nnx.Module):
 
     def __call__(self, x: Any) -> Any:
         x = jnp.moveaxis(x, -1, 1) if self.channels_last else x
-        return x.reshape(x.shape[0], -1)
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class Identity(nnx.Module):

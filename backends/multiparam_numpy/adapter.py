@@ -78,15 +78,16 @@ class NumpyAdapter(Adapter):
         return isinstance(native, (np.ndarray, np.generic, Variable))
 
     def members(self, native: Any) -> Members:
-        if isinstance(native, layers.Sequential):
-            return Members(children=list(native.layers.items()))
         if not isinstance(native, Module):
             return Members(children=collect(entries(native), _is_layer, _is_variable)[1])
-        variables, children = collect(vars(native).items(), _is_layer, _is_variable)
+        attributes, listed = vars(native).items(), []
+        if isinstance(native, layers.Sequential):
+            attributes, listed = [(key, one) for key, one in attributes if key != "layers"], list(native.layers.items())
+        variables, children = collect(attributes, _is_layer, _is_variable)
         return Members(
             parameters={key: _handle(one) for key, one in variables.items() if not isinstance(one, Buffer)},
             buffers={key: one for key, one in variables.items() if isinstance(one, Buffer)},
-            children=children,
+            children=[*listed, *children],
         )
 
     def part(self, native: Any, name: str) -> Any:

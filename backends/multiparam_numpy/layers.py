@@ -110,16 +110,24 @@ class LazyLinear(Linear):
     """A Linear whose input size is known at the first batch."""
 
     def __init__(self, out_features: int, bias: bool = True) -> None:
-        super().__init__(None, out_features, bias)
         self.when_ready: list[Callable[[Any], None]] = []
+        super().__init__(None, out_features, bias)
 
     def forward(self, x: Any) -> Any:
         if self.weight is None:
             self.build(x.shape[-1])
-            waiting, self.when_ready = self.when_ready, []
-            for call in waiting:
-                call(self)
+        self._carry_out()
         return super().forward(x)
+
+    def build(self, in_features: int) -> None:
+        """Makes the parameters, and carries out what was waiting for them."""
+        super().build(in_features)
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        while self.when_ready:
+            self.when_ready[0](self)
+            self.when_ready.pop(0)  # only now: one that fails is due again
 
 
 class Embedding(Module):
@@ -208,7 +216,7 @@ class Flatten(Module):
     """Everything but the first axis as one."""
 
     def forward(self, x: Any) -> Any:
-        return x.reshape(x.shape[0], -1)
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class Dropout(Module):

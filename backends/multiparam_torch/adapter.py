@@ -18,6 +18,13 @@ from .layers import table
 from .tensors import from_numpy, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
+_PENDING = "_multiparam_pending"
+
+
+class _Pending(list[Callable[[Any], None]]):
+    """What waits for a lazy layer's parameters."""
+
+    started = False
 
 
 class TorchAdapter(Adapter):
@@ -40,16 +47,20 @@ class TorchAdapter(Adapter):
 
     def members(self, native: nn.Module) -> Members:
         views = native.__dict__.get(_VIEWS, {})
+        own = {key: views.get(key, one) for key, one in native._parameters.items()}
         return Members(
-            parameters={**{key: one for key, one in native._parameters.items() if one is not None}, **views},
+            parameters={key: one for key, one in own.items() if one is not None},
             buffers={key: one for key, one in native._buffers.items() if one is not None},
             children=[(key, child) for key, child in native._modules.items() if child is not None],
             transient=frozenset(native._non_persistent_buffers_set),
         )
 
+    def child(self, native: nn.Module, key: str) -> Any:
+        return native._modules.get(key)
+
     def part(self, native: nn.Module, name: str) -> Any:
         for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
-            if name in holder:
+            if holder.get(name) is not None:
                 return holder[name]
         return None
 
@@ -72,7 +83,7 @@ class TorchAdapter(Adapter):
         return str(variable.device)
 
     def initialized(self, variable: torch.Tensor) -> bool:
-        return not is_lazy(variable)
+        return not is_lazy(variable) and not variable.is_meta
 
     def tensor(self, value: Any) -> torch.Tensor:
         return from_numpy(np.array(value))
@@ -84,6 +95,8 @@ class TorchAdapter(Adapter):
         return variable.requires_grad
 
     def set_trainable(self, model: nn.Module, layers: Sequence[Any], variable: torch.Tensor, value: bool) -> None:
+        if value and not (variable.is_floating_point() or variable.is_complex()):
+            raise self.unsupported("trainable", f"PyTorch differentiates no {variable.dtype} tensors")
         variable.requires_grad_(value)
         if not value:
             variable.grad = None  # or an optimizer with momentum would go on
@@ -95,14 +108,11 @@ class TorchAdapter(Adapter):
             return model(*_tensors(model, inputs))
 
     def when_ready(self, layer: nn.Module, call: Callable[[Any], None]) -> None:
-        def hook(module: nn.Module, inputs: Any) -> None:
-            # found by itself: a copied model has the hook too, under a key of its own
-            for key, one in list(module._forward_pre_hooks.items()):
-                if one is hook:
-                    del module._forward_pre_hooks[key]
-            call(module)
-
-        layer.register_forward_pre_hook(hook)  # runs after the lazy layer's own, which makes the parameters
+        waiting = layer.__dict__.setdefault(_PENDING, _Pending())
+        waiting.append(call)
+        if len(waiting) == 1:
+            layer.register_forward_pre_hook(_forget_if_made, prepend=True)
+            layer.register_forward_pre_hook(_carry_out)  # behind the lazy layer's own, which makes the parameters
 
     def gradients(
         self, model: nn.Module, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
@@ -116,7 +126,7 @@ class TorchAdapter(Adapter):
                 found = torch.autograd.grad(value.reshape(()), variables, allow_unused=True)
         for variable, gradient in zip(variables, found, strict=True):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient.detach()
-        return [to_numpy(variable.grad) for variable in variables]
+        return [_dense(variable.grad) for variable in variables]
 
     def gradient(self, layer: nn.Module, part: str) -> Any:
         found = self.part(layer, part)
@@ -124,7 +134,7 @@ class TorchAdapter(Adapter):
         gradient = getattr(handle.variable, "grad", None)
         if gradient is None:
             return None
-        array = to_numpy(gradient.to_dense() if gradient.is_sparse else gradient)
+        array = _dense(gradient)
         return array if handle.axes is None else array.transpose(handle.axes)
 
     def keep_gradient(self, layer: nn.Module, part: str, value: Any) -> None:
@@ -134,17 +144,21 @@ class TorchAdapter(Adapter):
 
     # --- ties --------------------------------------------------------------------------------------------------
 
+    def check_tie(self, side: TieSide, handle: Handle) -> None:
+        return  # every parameter of a module can be another
+
     def tie(self, model: nn.Module, side: TieSide, handle: Handle) -> None:
-        _let_go(side)
+        _unsee(side)
         if handle.axes is None:
             setattr(side.layer, side.part, handle.variable)
             return
+        side.layer._parameters[side.part] = None  # its place: optimizers count parameters by position
         side.layer.__dict__.setdefault(_VIEWS, {})[side.part] = handle
         see(side.layer, side.part, _view)
 
     def untie(self, model: nn.Module, side: TieSide, value: Any) -> None:
         old = side.handle.variable
-        _let_go(side)
+        _unsee(side)
         fresh = from_numpy(np.array(value)).to(old.device)
         setattr(side.layer, side.part, nn.Parameter(fresh, requires_grad=old.requires_grad))
 
@@ -152,11 +166,38 @@ class TorchAdapter(Adapter):
         return ["An optimizer built before this holds the old parameters: build it anew."]
 
 
-def _let_go(side: TieSide) -> None:
+def _forget_if_made(layer: nn.Module, inputs: Any) -> None:
+    """Drops what was waiting if the parameters were made meanwhile, by a load say: those numbers stay."""
+    pending = layer.__dict__[_PENDING]
+    if not pending.started and not any(is_lazy(one) for one in layer.parameters(recurse=False)):
+        pending.clear()
+    if not pending:
+        _unhook(layer)
+
+
+def _carry_out(layer: nn.Module, inputs: Any) -> None:
+    pending = layer.__dict__.get(_PENDING, ())
+    while pending:
+        pending.started = True
+        pending[0](layer)
+        del pending[0]  # only now: one that fails is due again
+    _unhook(layer)
+
+
+def _unhook(layer: nn.Module) -> None:
+    for key, hook in list(layer._forward_pre_hooks.items()):
+        if hook in (_forget_if_made, _carry_out):
+            del layer._forward_pre_hooks[key]
+    layer.__dict__.pop(_PENDING, None)
+
+
+def _unsee(side: TieSide) -> None:
     if side.layer.__dict__.get(_VIEWS, {}).pop(side.part, None) is not None:
         unsee(side.layer, side.part, _view)
-    else:
-        delattr(side.layer, side.part)
+
+
+def _dense(gradient: torch.Tensor) -> Any:
+    return to_numpy(gradient.to_dense() if gradient.is_sparse else gradient)
 
 
 def _view(layer: nn.Module, part: str) -> torch.Tensor:

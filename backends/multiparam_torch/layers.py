@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from multiparam.adapter import KINDS, LayerTable, Row, Setting
+from multiparam.adapter import KINDS, ArgumentError, LayerTable, Row, Setting
 
 
 class Lambda(nn.Module):
@@ -35,12 +35,13 @@ def table() -> LayerTable:
     rows["LeakyReLU"] = replace(rows["LeakyReLU"], settings=lambda native: {"negative_slope": native.negative_slope})
     rows["Sequential"] = Row("Sequential", nn.Sequential, builds={"Sequential": _sequential})
     rows["Lambda"] = Row("Lambda", Lambda, builds={"Lambda": Lambda})
-    for rank in (1, 2, 3):
-        for name in ("Conv", "ConvTranspose"):
-            kind = f"{name}{rank}d"
-            rows[f"Lazy{kind}"] = Row(kind, getattr(nn, f"Lazy{kind}"), lazy=_lazy_conv)
-        kind = f"BatchNorm{rank}d"
-        rows[f"Lazy{kind}"] = Row(kind, getattr(nn, f"Lazy{kind}"), settings=_norm, lazy=_lazy_norm)
+    for name, layer in vars(nn).items():
+        made = getattr(layer, "cls_to_become", None)
+        if name.startswith("Lazy") and made is not None:
+            settings = _norm if "Norm" in name else None
+            lazy = _lazy_norm if "Norm" in name else _lazy_conv
+            rows[name] = Row(made.__name__, layer, settings=settings, lazy=lazy)
+    rows["SyncBatchNorm"] = Row("BatchNorm", nn.SyncBatchNorm, settings=_norm)
     rows["LazyLinear"] = Row("Linear", nn.LazyLinear, lazy=_lazy_linear, builds={"LazyLinear": nn.LazyLinear})
     return LayerTable(rows.values())
 
@@ -55,7 +56,10 @@ def _norm(native: Any) -> dict[str, Setting]:
 def _sequential(children: Mapping[str, nn.Module], named: bool) -> nn.Sequential:
     net = nn.Sequential()
     for name, child in children.items():
-        net.add_module(name, child)
+        try:
+            net.add_module(name, child)
+        except KeyError as error:
+            raise ArgumentError(f"a torch.nn.Sequential cannot have a child called {name!r}: {error.args[0]}") from None
     return net
 
 

@@ -78,7 +78,7 @@ def test_big_endian_arrays_are_written_as_numbers(tmp_path):
     assert np.array_equal(load_file(tmp_path / "big.safetensors")["x"], [0, 1, 2])
 
 
-@pytest.mark.parametrize("thing", [3, "text", None, object(), {"a": "text"}, {"a": None}, {1: np.ones(2)}, [[1, 2]]])
+@pytest.mark.parametrize("thing", ["text", None, object(), {"a": "text"}, {"a": None}, {1: np.ones(2)}, [[1, 2]]])
 def test_what_cannot_be_saved_is_refused(tmp_path, thing):
     with pytest.raises(mp.MultiparamError):
         mp.save(thing, tmp_path / "thing.safetensors")
