@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .containers import check_replaceable, collect, entries, is_container, replace, resolve
-from .errors import ArgumentError, MultiparamError, UninitializedError, UnsupportedError
+from .errors import AmbiguousMatchError, ArgumentError, MultiparamError, UninitializedError, UnsupportedError
 from .kinds import KINDS, image_ranks
 from .layout import (
     Array,
@@ -38,6 +38,7 @@ from .views import see, unsee
 
 __all__ = [
     "Adapter",
+    "AmbiguousMatchError",
     "ArgumentError",
     "Array",
     "At",
@@ -65,6 +66,7 @@ __all__ = [
     "check_replaceable",
     "collect",
     "entries",
+    "escape",
     "image_ranks",
     "is_container",
     "out_in_first",

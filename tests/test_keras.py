@@ -1,5 +1,6 @@
 """The conformance kit on Keras, run once per Keras backend, and what only Keras has."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -372,3 +373,200 @@ def test_importing_the_adapter_moves_no_counter_of_automatic_names():
     code = "import keras, multiparam as mp; mp.registry.adapter('keras'); print(keras.Sequential().name)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "sequential"
+
+
+def test_whatever_keras_tracks_is_found():
+    class Unassigned(layers.Layer):
+        def build(self, shape):
+            self.add_weight(shape=(shape[-1],), name="scale", initializer="ones")
+
+        def call(self, x):
+            return x * self.weights[0]
+
+    class Public(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.loss, self.history, self.names = dense(2, 2), dense(2, 2), [dense(2, 2)]
+            self._hidden = dense(2, 2)
+
+        def call(self, x):
+            return self._hidden(self.names[0](self.history(self.loss(x))))
+
+    first, second = Unassigned(), Public()
+    for layer in (first, second):
+        layer(np.ones((1, 2), np.float32))
+        natives = {id(one.native) for one in mp.parameters(layer).values()}
+        assert natives == {id(one) for one in layer.weights}
+    assert list(mp.parameters(first)) == ["scale"]
+    mp.parameters(first)["scale"][...] = 3
+    assert (first.get_weights()[0] == 3).all()
+    assert mp.parameters(second).select("*.weight").names == [
+        *("loss.weight", "history.weight", "names.0.weight", "_hidden.weight")
+    ]
+
+
+def normed():
+    model = keras.Sequential([layers.LayerNormalization(), layers.LayerNormalization()])
+    model(np.ones((1, 4), np.float32))
+    return model
+
+
+def test_a_tie_and_an_untie_leave_the_order_of_weights(tmp_path):
+    model = normed()
+    before = [one.name for one in model.weights]
+    mp.tie(model, "1.weight", to="0.weight")
+    mp.untie(model, "1.weight")
+    assert [one.name for one in model.weights] == before
+    assert len({one.path for one in model.weights}) == 4
+    mp.initialize(model, {"*.weight": mp.init.Constant(2), "*.bias": mp.init.Constant(3)})
+    model.save_weights(tmp_path / "norm.weights.h5")
+    other = normed()
+    other.load_weights(tmp_path / "norm.weights.h5")
+    assert [value[0] for value in other.get_weights()] == [2, 3, 2, 3]
+
+
+def test_weights_of_a_transposed_tie_are_saved_and_loaded_by_keras(tmp_path):
+    models = []
+    for _ in range(2):
+        model = TestKeras().language_model()
+        mp.tie(model, "head.weight", to="embedding.weight")
+        model(np.zeros((1, 1), np.int32))
+        models.append(model)
+    models[0].save_weights(tmp_path / "tied.weights.h5")
+    models[1].load_weights(tmp_path / "tied.weights.h5")
+    for name, one in mp.parameters(models[0]).items():
+        assert np.array_equal(one.value, mp.parameters(models[1])[name].value)
+    mp.untie(models[0], "head.weight")
+    models[0].save_weights(tmp_path / "untied.weights.h5")
+    other = TestKeras().language_model()
+    other(np.zeros((1, 1), np.int32))
+    other.load_weights(tmp_path / "untied.weights.h5")
+
+
+def test_a_parameter_untied_while_frozen_can_be_thawed():
+    model = TestKeras().nested()
+    mp.tie(model, "0.block 1.0.weight", to="0.block 0.0.weight")
+    mp.parameters(model)["0.block 0.0.weight"].trainable = False
+    mp.untie(model, "0.block 1.0.weight")
+    param = mp.parameters(model)["0.block 1.0.weight"]
+    assert param.trainable is False
+    param.trainable = True
+    mp.initialize(model, mp.init.Constant(0.1))
+    assert mp.gradients(model, TestKeras().loss, np.ones((2, 4)))["0.block 1.0.weight"].any()
+
+
+def test_an_untied_parameter_keeps_its_regularizer():
+    model = keras.Sequential([dense(4, 4, kernel_regularizer="l2"), dense(4, 4)])
+    mp.tie(model, "1.weight", to="0.weight")
+    mp.untie(model, "0.weight")
+    assert model.layers[0]._kernel.regularizer is not None
+
+
+class Double(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.a = self.add_weight(shape=(4,), name="a")
+        self.b = self.add_weight(shape=(4,), name="b")
+
+    def call(self, x):
+        return x * self.a + self.b
+
+
+def test_two_tensors_of_one_layer_can_be_tied_and_untied():
+    model = keras.Sequential([Double(), Double()])
+    model(np.ones((1, 4), np.float32))
+    mp.tie(model, "0.b", to="0.a")
+    assert mp.tied(model) == [("0.a", "0.b")]
+    mp.tie(model, "0.b", to="1.a")
+    assert mp.tied(model) == [("0.b", "1.a")]
+    assert {id(one) for one in model.trainable_variables} == {id(p.native) for p in mp.parameters(model).values()}
+    mp.untie(model, "0.b")
+    assert mp.tied(model) == []
+    assert [one.path.rpartition("/")[2] for one in model.weights] == ["a", "b", "a", "b"]
+
+
+def test_a_remembered_initialization_leaves_what_was_there_already():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding = layers.Embedding(5, 4)
+            self.embedding.build((None,))
+
+        def build(self, shape):
+            self.gain = self.add_weight(shape=(4,), name="gain")
+
+        def call(self, x):
+            return self.embedding(x) * self.gain
+
+    model = Net()
+    mp.initialize(model, {"*": mp.init.Constant(2)})
+    mp.parameters(model)["embedding.weight"].assign(np.full((5, 4), 7))
+    mp.run(model, np.arange(5))
+    assert (mp.parameters(model)["embedding.weight"].value == 7).all()
+    assert (mp.parameters(model)["gain"].value == 2).all()
+
+
+def test_a_layer_unknown_before_its_first_batch_is_told_before_loading_and_differentiating(tmp_path):
+    model = keras.Sequential([Custom()])
+    mp.save({"0.scale": np.ones(4)}, tmp_path / "file.safetensors")
+    for attempt in (
+        lambda: mp.load(tmp_path / "file.safetensors", into=model, strict=False),
+        lambda: mp.gradients(model, TestKeras().loss, np.ones((1, 4))),
+    ):
+        with pytest.raises(mp.UninitializedError, match="'0'"):
+            attempt()
+    with pytest.raises(mp.ParameterNotFoundError, match=r"9\.kernl"):
+        mp.initialize(model, {"9.kernl": mp.init.Ones()})
+
+
+def test_a_shared_lazy_layer_is_keyed_by_its_first_name():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a = self.b = Custom()
+
+        def call(self, x):
+            return self.b(self.a(x)[:, :1] * x)
+
+    lazy, eager = Net(), Net()
+    mp.materialize(eager, np.ones((1, 4)))
+    for model in (lazy, eager):
+        mp.initialize(model, {"*": mp.init.Normal()}, seed=0)
+    mp.materialize(lazy, np.ones((1, 4)))
+    for name, one in mp.parameters(eager).items():
+        assert np.array_equal(mp.parameters(lazy)[name].value, one.value)
+
+
+def test_freezing_through_a_layer_reaches_the_compiled_model():
+    model = TestKeras().mlp()
+    x, y = np.random.rand(8, 4).astype(np.float32), np.random.rand(8, 1).astype(np.float32)
+    model.compile("adam", "mse")
+    model.fit(x, y, verbose=0)
+    mp.parameters(mp.layers(model)[0])["weight"].trainable = False
+    before = mp.parameters(model)["0.weight"].value
+    model.fit(x, y, epochs=2, verbose=0)
+    assert np.array_equal(mp.parameters(model)["0.weight"].value, before)
+
+
+def test_a_layer_built_again_is_not_initialized_again():
+    layer = layers.Dense(3)
+    original = layer.build
+    model = keras.Sequential([layer])
+    for value in (1, 2):
+        mp.initialize(model, {"*": mp.init.Constant(value)})
+    mp.run(model, np.ones((1, 4)))
+    assert layer.build is original
+    assert (mp.parameters(model)["0.weight"].value == 2).all()
+
+
+def test_a_model_with_named_children_is_saved_copied_and_extended(tmp_path):
+    with mp.use("keras"):
+        model = mp.nn.Sequential({"first": mp.nn.Linear(4, 8), "second": mp.nn.Linear(8, 2)})
+    x = np.ones((1, 4), np.float32)
+    expected = mp.run(model, x)
+    model.save(tmp_path / "model.keras")
+    for other in (keras.models.load_model(tmp_path / "model.keras"), copy.deepcopy(model)):
+        assert list(mp.parameters(other)) == ["first.weight", "first.bias", "second.weight", "second.bias"]
+        np.testing.assert_allclose(mp.run(other, x), expected, rtol=1e-6)
+    model.add(dense(2, 3))
+    assert list(mp.parameters(model))[-1] == "2.bias"

@@ -20,7 +20,6 @@ from multiparam.adapter import (
     Members,
     TieSide,
     replace,
-    resolve,
     see,
     unsee,
 )
@@ -28,9 +27,9 @@ from multiparam.adapter import (
 from . import plugin
 from .compiled import reset
 from .layers import ACTIVATIONS, table
-from .walk import contents, is_buffer, is_layer, is_opaque, is_variable
+from .walk import VIEWS, contents, held, is_buffer, is_layer, is_opaque, is_variable, variable_at
 
-_VIEWS = "_multiparam_views"
+_WAITING = "_multiparam_waiting"
 
 
 class KerasAdapter(Adapter):
@@ -59,7 +58,7 @@ class KerasAdapter(Adapter):
     def members(self, native: Any) -> Members:
         variables, children = contents(native)
         buffers = {key: one for key, one in variables.items() if is_buffer(native, one)}
-        views = native.__dict__.get(_VIEWS, {}) if is_layer(native) else {}
+        views = native.__dict__.get(VIEWS, {}) if is_layer(native) else {}
         row = self.table.row(type(native))
         return Members(
             parameters={**{key: one for key, one in variables.items() if key not in buffers}, **views},
@@ -69,10 +68,9 @@ class KerasAdapter(Adapter):
         )
 
     def part(self, native: Any, name: str) -> Any:
-        if name in native.__dict__.get(_VIEWS, {}):
-            return native.__dict__[_VIEWS][name]
-        found = resolve(native, name)
-        return found if is_variable(found) else None
+        if name in getattr(native, "__dict__", {}).get(VIEWS, {}):
+            return native.__dict__[VIEWS][name]
+        return variable_at(native, name)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
@@ -132,13 +130,19 @@ class KerasAdapter(Adapter):
             return model(*packed, training=False)
 
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
+        waiting = layer.__dict__.get(_WAITING)
+        if waiting is not None:
+            waiting.append(call)
+            return
+        layer.__dict__[_WAITING] = [call]
         original = layer.build
 
         @functools.wraps(original)
         def build(*args: Any, **kwargs: Any) -> None:
             original(*args, **kwargs)
             layer.build = original
-            call(layer)
+            for one in layer.__dict__.pop(_WAITING):
+                one(layer)
 
         layer.build = build
 
@@ -153,7 +157,9 @@ class KerasAdapter(Adapter):
 
         batches = [keras.ops.convert_to_tensor(one) for one in inputs]
         found = self._engine.gradients(model, scalar, batches, variables)
-        return [self._engine.to_numpy(one) for one in found]
+        return [
+            self._engine.to_numpy(g).astype(self.dtype(v), copy=False) for g, v in zip(found, variables, strict=True)
+        ]
 
     def gradient(self, layer: Any, part: str) -> Any:
         found = self.part(layer, part)
@@ -172,22 +178,20 @@ class KerasAdapter(Adapter):
     # --- ties --------------------------------------------------------------------------------------------------
 
     def tie(self, model: Any, side: TieSide, handle: Handle) -> None:
-        if handle.axes is not None and "." in side.part:
-            raise self.unsupported("a tie across transposed layouts", f"{side.part!r} lies in a list or dict")
-        _let_go(side)
-        if handle.axes is None:
-            self._put(side, handle.variable)
-        else:
-            _track(side.layer, handle.variable)
-            side.layer.__dict__.setdefault(_VIEWS, {})[side.part] = handle
-            see(side.layer, side.part, _view)
+        self._put(side, handle)
         self._changed(model)
 
     def untie(self, model: Any, side: TieSide, value: Any) -> None:
         old = side.handle.variable
-        _let_go(side)
-        fresh = keras.Variable(_wide(value), dtype=old.dtype, trainable=old.trainable, name=old.name)
-        self._put(side, fresh)
+        # trainable at first: TensorFlow's own variable keeps for ever what it is made with
+        fresh = keras.Variable(
+            _wide(value), dtype=old.dtype, trainable=True, name=side.part.strip("_").replace("/", "_")
+        )
+        fresh.trainable = old.trainable
+        fresh._path = f"{side.layer.path}/{fresh.name}"
+        for kept in ("regularizer", "constraint", "overwrite_with_gradient"):
+            setattr(fresh, kept, getattr(old, kept))
+        self._put(side, Handle(fresh))
         self._changed(model)
 
     def notes_on_change(self, model: Any) -> list[str]:
@@ -197,9 +201,32 @@ class KerasAdapter(Adapter):
             notes.append("The compiled optimizer was replaced by a new one: its moments and step count start anew.")
         return notes
 
-    def _put(self, side: TieSide, variable: Any) -> None:
-        _track(side.layer, variable)
-        replace(side.layer, side.part, variable)
+    def _put(self, side: TieSide, handle: Handle) -> None:
+        """Makes a layer's tensor be the handle's variable, in the same place of the layer's lists and attributes."""
+        layer, part = side.layer, side.part
+        views = layer.__dict__.setdefault(VIEWS, {})
+        if views.pop(part, None) is not None:
+            unsee(layer, part, _view)
+            if not views:
+                self._weights_as_kept(layer)
+        elsewhere = [path for path, one in held(layer).items() if one is side.handle.variable and path != part]
+        elsewhere += [path for path, other in views.items() if other.variable is side.handle.variable]
+        _retrack(layer, side.handle.variable, handle.variable, keep=bool(elsewhere))
+        if handle.axes is None:
+            replace(layer, part, handle.variable)
+            return
+        layer.__dict__[part] = None  # its place among the attributes
+        views[part] = handle
+        see(layer, part, _view)
+        self._weights_as_kept(layer)
+
+    def _weights_as_kept(self, layer: Any) -> None:
+        """Has Keras save and load a layer's own weights only, where it sees others as its own."""
+        for name, method in (("save_own_variables", _save_own), ("load_own_variables", _load_own)):
+            if layer.__dict__[VIEWS]:
+                layer.__dict__[name] = functools.partial(method, layer)
+            else:
+                layer.__dict__.pop(name, None)
 
     def _changed(self, model: Any) -> None:
         layers = [model, *model._flatten_layers(include_self=False, recursive=True)]
@@ -208,32 +235,38 @@ class KerasAdapter(Adapter):
             self._replaced.add(model)
 
 
-def _let_go(side: TieSide) -> None:
-    """Takes a variable out of its layer and out of the layer's lists."""
-    variable = side.handle.variable
-    if side.layer.__dict__.get(_VIEWS, {}).pop(side.part, None) is not None:
-        unsee(side.layer, side.part, _view)
-    elif "." not in side.part:
-        # not delattr, which Keras answers by freeing memory that others may hold
-        side.layer.__dict__.pop(side.part)
-    side.layer._untrack_variable(variable)
+def _retrack(layer: Any, old: Any, new: Any, keep: bool) -> None:
+    """Puts one variable in another's place in a layer's lists, as a weight even while it is frozen.
+
+    Positions count: `get_weights`, `save_weights` and optimizers know variables by them.
+    """
+    name = "trainable_variables"
+    store, ids = layer._tracker.config[name][1], layer._tracker.stored_ids[name]
+    position = next((index for index, one in enumerate(store) if one is old), len(store))
+    if not keep and id(old) in ids:
+        del store[position]
+        ids.discard(id(old))
+    if id(new) not in ids:
+        store.insert(position + keep, new)
+        ids.add(id(new))
 
 
-def _track(layer: Any, variable: Any) -> None:
-    """Enters a variable in a built layer's lists, as a weight even while it is frozen."""
-    if layer._tracker.is_in_store("trainable_variables", variable):
-        return
-    locked = layer._tracker.locked
-    layer._tracker.unlock()
-    try:
-        layer._tracker.add_to_store("trainable_variables", variable)
-    finally:
-        if locked:
-            layer._tracker.lock()
+def _save_own(layer: Any, store: Any) -> None:
+    for index, variable in enumerate(_kept(layer)):
+        store[str(index)] = variable
+
+
+def _load_own(layer: Any, store: Any) -> None:
+    for index, variable in enumerate(_kept(layer)):
+        variable.assign(store[str(index)])
+
+
+def _kept(layer: Any) -> list[Any]:
+    return list(contents(layer)[0].values())
 
 
 def _view(layer: Any, part: str) -> Any:
-    handle = layer.__dict__[_VIEWS][part]
+    handle = layer.__dict__[VIEWS][part]
     return keras.ops.transpose(handle.variable, handle.axes)
 
 

@@ -42,19 +42,38 @@ _ON_IMAGES = (
 _AFFINE = {"weight": At("gamma"), "bias": At("beta")}
 
 
+@keras.saving.register_keras_serializable(package="multiparam")
 class NamedSequential(keras.Sequential):
     """A Sequential whose children have names, whatever the layers themselves are called.
 
     Args:
         children: the layers by name, in order.
+        **options: as for `keras.Sequential`.
     """
 
-    def __init__(self, children: Mapping[str, Any]) -> None:
-        super().__init__(list(children.values()))
-        self.names = tuple(children)
+    def __init__(self, children: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(list((children or {}).values()), **options)
+        self._child_names = list(children or {})
+
+    def child_names(self) -> list[str]:
+        """The names; layers added later have their positions."""
+        return [*self._child_names, *map(str, range(len(self._child_names), len(self.layers)))]
 
     def __getitem__(self, key: int | str) -> Any:
-        return self.layers[self.names.index(key) if isinstance(key, str) else key]
+        return self.layers[self.child_names().index(key) if isinstance(key, str) else key]
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the same model again."""
+        return {**super().get_config(), "child_names": list(self._child_names)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """The model of a configuration."""
+        rest = dict(config)
+        names = rest.pop("child_names")
+        model = super().from_config(rest, custom_objects)
+        model._child_names = names
+        return model
 
 
 @keras.saving.register_keras_serializable(package="multiparam")

@@ -10,9 +10,11 @@ import keras
 from keras.src.models import Functional
 from keras.src.utils.naming import to_snake_case
 
-from multiparam.adapter import collect, entries, is_container
+from multiparam.adapter import AmbiguousMatchError, collect, entries, escape, is_container, resolve
 
 from .layers import NamedSequential
+
+VIEWS = "_multiparam_views"  # in a layer's __dict__: the tensors that are another layer's, seen transposed
 
 
 def _empty() -> Iterator[Any]:
@@ -24,10 +26,20 @@ def _empty() -> Iterator[Any]:
     yield keras.Model(inputs, inputs, name="multiparam")
 
 
-# attributes that Keras keeps for itself: what empty layers and models have, and what fitting adds
-_OWN = frozenset(name for thing in _empty() for name in vars(thing)) | {
-    *("_functional", "_tracker", "_layers", "_torch_params"),
-    *("optimizer", "_optimizer", "history", "names"),
+# attributes that Keras keeps for itself: what empty layers and models have, and what fitting adds; a user's own may
+# have any other name, and public ones like `history` too
+_OWN = frozenset(name for thing in _empty() for name in vars(thing) if name.startswith("_")) | {
+    *(
+        "_functional",
+        "_tracker",
+        "_layers",
+        "_torch_params",
+        "_optimizer",
+        "_modules",
+        "_parameters",
+        "_buffers",
+        "_child_names",
+    )
 }
 _BUILDS = {base.build for base in (keras.layers.Layer, keras.Model, keras.Sequential, Functional)}
 
@@ -43,18 +55,49 @@ def is_variable(native: Any) -> bool:
 
 
 def contents(layer: Any) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
-    """The variables by path, and the children by name: attribute path, else the user's name, else position."""
+    """The variables by path, and the children by name: attribute path, else the user's name, else position.
+
+    What Keras tracks and no attribute leads to is there too: variables by their own names, layers as in a Sequential.
+    """
     if is_container(layer):
         return {}, collect(entries(layer), is_layer, is_variable)[1]
-    if isinstance(layer, NamedSequential):
-        return {}, list(zip(layer.names, layer.layers, strict=True))
     variables, children = collect(_attributes(layer), is_layer, is_variable)
+    for name, variable in _unreached(layer, variables):
+        variables[name] = variable
     order = {id(one): position for position, one in enumerate(layer._layers)}
     children.sort(key=lambda child: min((order.get(id(one), len(order)) for one in _leaves(child[1])), default=0))
-    if isinstance(layer, keras.Model):
-        seen = {id(one) for _, child in children for one in _leaves(child)}
-        children += [(name, child) for name, child in _listed(layer) if id(child) not in seen]
+    if isinstance(layer, NamedSequential):
+        return variables, [*zip(layer.child_names(), layer.layers, strict=True), *children]
+    seen = {id(one) for _, child in children for one in _leaves(child)}
+    children += [(name, child) for name, child in _listed(layer) if id(child) not in seen]
     return variables, children
+
+
+def held(layer: Any) -> dict[str, Any]:
+    """The variables that a layer's attributes lead to, by path."""
+    return collect(_attributes(layer), is_layer, is_variable)[0]
+
+
+def variable_at(layer: Any, path: str) -> Any:
+    """One of the variables of `contents`, or None."""
+    found = resolve(layer, path)
+    if is_variable(found) or not is_layer(layer):
+        return found if is_variable(found) else None
+    return contents(layer)[0].get(path)
+
+
+def _unreached(layer: Any, variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The layer's tracked variables that no attribute holds, by their own names."""
+    reached = {id(one) for one in variables.values()}
+    reached |= {id(handle.variable) for handle in layer.__dict__.get(VIEWS, {}).values()}
+    for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+        if id(variable) in reached:
+            continue
+        name = escape(variable.name)
+        if name in variables:
+            raise AmbiguousMatchError(f"two variables of {layer.name!r} are called {name!r}", [name, variable.path])
+        reached.add(id(variable))
+        yield name, variable
 
 
 def is_buffer(layer: Any, variable: Any) -> bool:
@@ -87,10 +130,10 @@ def _leaves(child: Any) -> Iterator[Any]:
                 yield from _leaves(one)
 
 
-def _listed(model: Any) -> Iterator[tuple[str, Any]]:
-    """A Sequential's or functional model's layers, by the user's name or by position."""
+def _listed(owner: Any) -> Iterator[tuple[str, Any]]:
+    """A model's layers, or those that any other layer tracks, by the user's name or by position."""
     position = 0
-    for layer in model.layers:
+    for layer in owner.layers if isinstance(owner, keras.Model) else owner._layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         automatic = re.fullmatch(rf"{re.escape(to_snake_case(type(layer).__name__))}(_\d+)?", layer.name)
