@@ -1,6 +1,7 @@
 """The conformance kit on Flax NNX, and what only Flax has."""
 
 import copy
+import dataclasses
 import pickle
 
 import jax
@@ -317,3 +318,115 @@ def test_a_module_built_for_shapes_only_is_uninitialized():
 def test_plain_functions_are_layers_of_a_sequential_model():
     model = nnx.Sequential(linear(4, 8), jax.nn.relu, jnp.tanh)
     assert [child.kind for child in mp.layers(model)] == ["Linear", "ReLU", "Tanh"]
+
+
+def test_private_attributes_are_found():
+    class Private(nnx.Module):
+        def __init__(self):
+            self._dense = linear(2, 2)
+            self._w = nnx.Param(jnp.ones(3))
+
+    assert sorted(mp.parameters(Private())) == ["_dense.bias", "_dense.weight", "_w"]
+
+
+def test_layers_in_a_plain_pytree_are_found():
+    class Holder(nnx.Pytree):
+        def __init__(self):
+            self.inner = linear(2, 2)
+
+    class Net(nnx.Module):
+        def __init__(self):
+            self.holder = Holder()
+
+    assert list(mp.parameters(Net())) == ["holder.inner.weight", "holder.inner.bias"]
+
+
+def test_a_stack_of_layers_is_a_stack_of_canonical_tensors(tmp_path):
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def stack(key):
+        return nnx.Linear(2, 5, rngs=nnx.Rngs(key))
+
+    model = stack(jax.random.split(jax.random.key(0), 3))
+    param = mp.parameters(model)["weight"]
+    assert param.shape == (3, 5, 2)
+    assert np.array_equal(param.value, np.asarray(model.kernel[...]).transpose(0, 2, 1))
+    mp.initialize(model, {"weight": mp.init.Normal()}, seed=0)
+    assert model.kernel.shape == (3, 2, 5)
+    assert np.array_equal(param.value, mp.init.Normal().values(0, "weight", (3, 5, 2)))
+    mp.save(model, tmp_path / "stack.safetensors")
+    mp.load(tmp_path / "stack.safetensors", into=model)
+
+
+class Table(nnx.Module):
+    """Its attributes are defined in another order than that of their names."""
+
+    def __init__(self):
+        self.table = nnx.Embed(5, 4, rngs=nnx.Rngs(0))
+        self.decoder = linear(4, 5, use_bias=False)
+
+    def __call__(self, x):
+        return self.decoder(self.table(x))
+
+
+def test_names_and_order_do_not_depend_on_what_was_done_with_the_model():
+    model = Table()
+    mp.tie(model, "decoder.weight", to="table.weight")
+    mp.initialize(model, mp.init.Normal(), seed=0)
+    first = mp.parameters(model)["table.weight"].value
+    for change in (
+        lambda: mp.gradients(model, lambda net, x: net(x).sum(), np.arange(3)),
+        lambda: nnx.jit(lambda net, x: net(x))(model, jnp.arange(3)),
+    ):
+        change()
+        assert mp.tied(model) == [("table.weight", "decoder.weight")]
+        mp.initialize(model, mp.init.Normal(), seed=0)
+        assert np.array_equal(mp.parameters(model)["table.weight"].value, first)
+    assert mp.tied(nnx.clone(model)) == [("table.weight", "decoder.weight")]
+
+
+def test_attributes_set_by_computed_names_come_in_natural_order():
+    class Net(nnx.Module):
+        def __init__(self):
+            for index in (10, 9, 1):
+                setattr(self, f"block {index}", linear(1, 1, use_bias=False))
+
+    assert list(mp.parameters(Net())) == ["block 1.weight", "block 9.weight", "block 10.weight"]
+
+
+def test_integer_parameters_have_no_gradients():
+    class Counting(nnx.Module):
+        def __init__(self):
+            self.steps, self.w = nnx.Param(jnp.zeros(2, jnp.int32)), nnx.Param(jnp.ones(2))
+
+        def __call__(self, x):
+            return x * self.w[...] + self.steps[...]
+
+    found = mp.gradients(Counting(), lambda net, x: net(x).sum(), np.ones(2))
+    assert list(found) == ["w"]
+
+
+def test_a_dataclass_is_a_module_too():
+    @dataclasses.dataclass
+    class Net(nnx.Module):
+        inner: nnx.Linear
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    model = Net(linear(2, 2))
+    assert list(mp.parameters(model)) == ["inner.weight", "inner.bias"]
+    found = mp.gradients(model, lambda net, x: net(x).sum(), np.ones((1, 2)))
+    assert np.array_equal(mp.parameters(model)["inner.weight"].grad, found["inner.weight"])
+
+
+def test_a_module_of_shapes_cannot_be_initialized():
+    model = nnx.eval_shape(lambda: linear(4, 8))
+    assert mp.parameters(model)["weight"].shape == (8, 4)
+    with pytest.raises(mp.UninitializedError, match="eval_shape"):
+        mp.initialize(model, mp.init.Ones())
+
+
+def test_integers_that_do_not_fit_are_refused():
+    model = nnx.Embed(5, 4, rngs=nnx.Rngs(0))
+    with pytest.raises(mp.ArgumentError, match="jax_enable_x64"):
+        mp.run(model, np.array([2**40 + 3]))

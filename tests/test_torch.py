@@ -388,3 +388,144 @@ def test_every_lazy_layer_says_what_is_known_of_its_shapes():
     assert np.array_equal(params["2.weight"].value, expected)
     assert (params["1.weight"].value == 1).all()
     assert list(mp.buffers(model)) == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
+
+
+def test_a_mapping_sees_what_was_changed_natively():
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    params = mp.parameters(net)
+    old = params["1.weight"]
+    net[1] = nn.Linear(3, 5)
+    assert params["1.weight"].shape == (5, 3)
+    assert old.shape == (2, 3)
+    net.append(nn.Linear(5, 1))
+    assert params["2.bias"].shape == (1,)
+    assert len(params) == 6
+    net.append(nn.Linear(1, 1))
+    assert "3.weight" in list(params)
+    net[3].weight = net[2].weight = nn.Parameter(torch.ones(1, 1))
+    assert [one.name for one in params.values()][-3:] == ["2.weight", "2.bias", "3.bias"]
+
+
+def norms():
+    return nn.Sequential(nn.LayerNorm(4), nn.LayerNorm(4))
+
+
+def test_a_tie_and_an_untie_leave_the_order_of_parameters():
+    model = norms()
+    names = [name for name, _ in model.named_parameters()]
+    mp.tie(model, "1.weight", to="0.weight")
+    mp.untie(model, "1.weight")
+    assert [name for name, _ in model.named_parameters()] == names
+
+
+def test_a_transposed_tie_and_its_untie_leave_the_order_of_parameters():
+    mp.register_layer(MyLinear, "Linear", weight=mp.Transposed("w"))
+    layer = MyLinear()
+    layer.b = nn.Parameter(torch.zeros(7))
+    model = nn.Sequential(nn.Embedding(7, 4), layer)
+    names = [name for name, _ in model.named_parameters()]
+    mp.tie(model, "1.weight", to="0.weight")
+    mp.untie(model, "1.weight")
+    assert [name for name, _ in model.named_parameters()] == names
+
+
+def test_numbers_that_came_after_a_remembered_initialization_stay():
+    made = TestTorch().mlp()
+    for value in (1, 2):
+        model = TestTorch().lazy()
+        mp.initialize(model, mp.init.Constant(9), seed=0)
+        model.load_state_dict(made.state_dict())
+        if value == 2:
+            mp.initialize(model, {"*": mp.init.Constant(value)})
+        model(torch.ones(1, 4))
+        expected = made[0].weight if value == 1 else torch.full((8, 4), 2.0)
+        assert torch.equal(model[0].weight, expected)
+        assert not model[0]._forward_pre_hooks
+
+
+def test_a_remembered_initialization_that_fails_fails_again():
+    model = TestTorch().lazy()
+
+    def wrong(shape, rng):
+        return np.ones(3)
+
+    mp.initialize(model, {"0.weight": wrong})
+    for _ in range(2):
+        with pytest.raises(mp.MismatchError, match=r"0\.weight"):
+            mp.run(model, np.ones((1, 4)))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+@pytest.mark.parametrize("name", [name for name in vars(nn) if name.startswith("Lazy")])
+def test_a_lazy_layer_is_initialized_as_the_layer_that_it_becomes(name):
+    lazy = getattr(nn, name)
+    if "Norm" in name:
+        options = {"affine": True} if "Instance" in name else {}
+        layer, sample = lazy(**options), np.ones((2, 4, *(5,) * int(name[-2])), np.float32)
+    elif "Conv" in name:
+        layer, sample = lazy(8, 3), np.ones((2, 4, *(5,) * int(name[-2])), np.float32)
+    else:
+        layer, sample = lazy(8), np.ones((2, 4), np.float32)
+    mp.initialize(layer, mp.init.Normal(5), seed=0)
+    if "Norm" in name:
+        sample = np.random.default_rng(0).standard_normal(sample.shape).astype(np.float32)
+    mp.materialize(layer, sample)
+    weight = mp.parameters(layer)["weight"]
+    assert weight.kind == lazy.cls_to_become.__name__
+    assert (weight.value == 1).all() if "Norm" in name else weight.value.std() > 2
+    assert not mp.parameters(layer)["bias"].value.any()
+
+
+def test_parameters_on_the_meta_device_have_no_numbers(tmp_path):
+    mp.save(nn.Linear(2, 2), tmp_path / "linear.safetensors")
+    with torch.device("meta"):
+        model = nn.Linear(2, 2)
+    param = mp.parameters(model)["weight"]
+    assert (param.initialized, param.shape) == (False, (2, 2))
+    with pytest.raises(mp.UninitializedError):
+        mp.load(tmp_path / "linear.safetensors", into=model)
+    with pytest.raises(mp.UninitializedError):
+        _ = param.value
+
+
+def test_sparse_gradients_are_made_dense():
+    model = nn.Embedding(5, 3, sparse=True)
+    found = mp.gradients(model, lambda net, x: net(x).sum(), np.array([0, 2]))
+    assert found["weight"].sum(1).tolist() == [3, 0, 3, 0, 0]
+    assert np.array_equal(mp.parameters(model)["weight"].grad, found["weight"])
+
+
+def test_tensors_are_written_as_they_are():
+    model = nn.Linear(2, 2)
+    param = mp.parameters(model)["weight"]
+    param.assign(nn.Parameter(torch.eye(2)))
+    param[0] = torch.ones(2, dtype=torch.bfloat16)
+    assert param.value.tolist() == [[1, 1], [0, 1]]
+
+
+def test_ties_within_one_layer_can_be_undone():
+    model = nn.LSTM(4, 4, num_layers=2)
+    mp.tie(model, "weight_hh_l1", to="weight_hh_l0")
+    assert mp.tied(model) == [("weight_hh_l0", "weight_hh_l1")]
+    mp.untie(model, "weight_hh_l1")
+    assert mp.tied(model) == []
+    model(torch.ones(1, 1, 4))
+
+
+def test_buffers_that_are_shared_in_the_file_only_are_loaded_into_each(tmp_path):
+    def model(share):
+        first = nn.BatchNorm1d(3)
+        return nn.ModuleDict({"a": first, "b": first if share else nn.BatchNorm1d(3)})
+
+    shared, apart = model(True), model(False)
+    mp.buffers(shared)["a.running_mean"][...] = 5
+    mp.save(shared, tmp_path / "shared.safetensors")
+    mp.load(tmp_path / "shared.safetensors", into=apart)
+    assert (apart["b"].running_mean == 5).all()
+    assert apart["b"].weight is apart["a"].weight
+    assert apart["b"].running_mean is not apart["a"].running_mean
+
+
+def test_names_that_pytorch_cannot_have_are_refused():
+    with pytest.raises(mp.ArgumentError, match=r"'a\.b'"):
+        mp.nn.Sequential({"a.b": nn.Linear(2, 2)})
