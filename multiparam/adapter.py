@@ -33,7 +33,7 @@ from .layout import (
 )
 from .names import escape
 from .plugin import Capability, Plugin
-from .table import LayerTable, LazyShape, Row, Setting
+from .table import LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "UnsupportedError",
     "check_replaceable",
     "collect",
+    "each_rank",
     "entries",
     "escape",
     "image_ranks",
@@ -73,6 +74,7 @@ __all__ = [
     "replace",
     "resolve",
     "see",
+    "told_kind",
     "unsee",
 ]
 

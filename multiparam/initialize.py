@@ -34,7 +34,6 @@ class InitializedParameter(NamedTuple):
     name: str
     shape: LazyShape
     rule: Rule
-    deferred: bool = False
 
 
 @dataclass
@@ -43,11 +42,13 @@ class InitializationReport:
 
     Attributes:
         seed: the seed used; with it, the same call gives the same numbers again.
-        entries: name, shape and rule of each parameter; `deferred` ones get their numbers with their shapes.
+        entries: name, shape and rule of each parameter.
+        deferred: names of those that get their numbers with their layers' first batch.
     """
 
     seed: int
     entries: list[InitializedParameter] = field(default_factory=list)
+    deferred: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[InitializedParameter]:
         return iter(self.entries)
@@ -57,7 +58,7 @@ class InitializationReport:
 
     def __str__(self) -> str:
         lines = [
-            f"  {entry.name} {entry.shape}: {entry.rule!r}{' (at the first batch)' if entry.deferred else ''}"
+            f"  {entry.name} {entry.shape}: {entry.rule!r}{' (at the first batch)' if entry.name in self.deferred else ''}"
             for entry in self.entries
         ]
         return "\n".join([f"initialized {len(self.entries)} parameters with seed {self.seed}", *lines])
@@ -197,7 +198,8 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
         parameter.assign(
             made.pop(parameter.name, None) if parameter.name in made else _made(parameter, rule, report.seed)
         )
-    report.entries += [InitializedParameter(p.name, p.shape, rule, not p.initialized) for p, rule in todo]
+    report.entries += [InitializedParameter(p.name, p.shape, rule) for p, rule in todo]
+    report.deferred += [p.name for p, _ in todo if not p.initialized]
     for node, rules in later.values():
         adapter.when_ready(node.native, _carry_out(adapter, node.name, _by_name(rules), report.seed))
     for node in opaque:

@@ -129,6 +129,8 @@ class Parameter:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._adapter.require(Capability.TRAINABLE)
+        if not isinstance(value, (bool, np.bool_)):
+            raise ArgumentError(f".trainable is True or False, not {value!r}")
         if self._slot.is_buffer:
             raise UnsupportedError(self._adapter.name, "trainable", f"{self.name!r} is a buffer, which nothing trains")
         for handle in self._handles("cannot be frozen or thawed"):

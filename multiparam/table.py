@@ -12,7 +12,7 @@ from typing import Any
 from .errors import ArgumentError
 from .layout import Array, Source, as_source
 
-__all__ = ["LayerTable", "LazyShape", "Row", "Setting"]
+__all__ = ["LayerTable", "LazyShape", "Row", "Setting", "each_rank", "told_kind"]
 
 Setting = float | int | str | bool
 LazyShape = tuple[int | None, ...] | None
@@ -114,3 +114,29 @@ def user_row(native: type, kind: str | None, roles: Mapping[str, str | Source], 
         sources=sources,
         buffers=inherited.buffers if inherited else {},
     )
+
+
+def told_kind(name: str) -> Callable[[Any], str]:
+    """The kind of a native layer that does not know how many axes it works on: what its builder said, or `name`."""
+    return lambda native: getattr(native, "multiparam_kind", name)
+
+
+def each_rank(name: str, build: Callable[..., Any], *, tell: bool = False) -> dict[str, Callable[..., Any]]:
+    """One builder for `name` over one, two and three axes.
+
+    Args:
+        name: the kind without its rank, `"BatchNorm"`.
+        build: makes a native layer of any of them.
+        tell: the native layer has to be told its kind, for `told_kind`.
+    """
+
+    def telling(kind: str) -> Callable[..., Any]:
+        def make(**arguments: Any) -> Any:
+            layer = build(**arguments)
+            layer.multiparam_kind = kind
+            return layer
+
+        return make
+
+    kinds = [f"{name}{rank}d" for rank in (1, 2, 3)]
+    return {kind: telling(kind) if tell else build for kind in kinds}

@@ -22,8 +22,10 @@ from multiparam.adapter import (
     Transpose,
     Transposed,
     UnsupportedError,
+    each_rank,
     image_ranks,
     out_in_first,
+    told_kind,
 )
 
 _LINEAR = {"weight": Transposed("kernel"), "bias": At("bias")}
@@ -203,30 +205,30 @@ def table() -> LayerTable:
                 settings=_norm,
                 builds={"LayerNorm": _layer_norm},
             ),
-            Row(_ranked("Conv"), nnx.Conv, _conv, builds=_each_rank("Conv", _build_conv)),
+            Row(_ranked("Conv"), nnx.Conv, _conv, builds=each_rank("Conv", _build_conv)),
             Row(
                 _ranked("ConvTranspose"),
                 nnx.ConvTranspose,
                 _conv_transpose,
-                builds=_each_rank("ConvTranspose", _build_conv_transpose),
+                builds=each_rank("ConvTranspose", _build_conv_transpose),
             ),
-            *(Row(_ranked(pool.__name__), pool, builds=_each_rank(pool.__name__, pool)) for pool in (MaxPool, AvgPool)),
+            *(Row(_ranked(pool.__name__), pool, builds=each_rank(pool.__name__, pool)) for pool in (MaxPool, AvgPool)),
             Row(
-                _told("BatchNorm"),
+                told_kind("BatchNorm"),
                 nnx.BatchNorm,
                 _AFFINE,
                 _STATISTICS,
                 file_only=_COUNT,
                 settings=_norm,
-                builds=_told_each_rank("BatchNorm", _build_batch_norm),
+                builds=each_rank("BatchNorm", _build_batch_norm, tell=True),
             ),
             Row("GroupNorm", nnx.GroupNorm, _AFFINE, settings=_norm, builds={"GroupNorm": _build_group_norm}),
             Row(
-                _told("InstanceNorm"),
+                told_kind("InstanceNorm"),
                 nnx.InstanceNorm,
                 _AFFINE,
                 settings=_norm,
-                builds=_told_each_rank("InstanceNorm", _build_instance_norm),
+                builds=each_rank("InstanceNorm", _build_instance_norm, tell=True),
             ),
             Row("RMSNorm", nnx.RMSNorm, _AFFINE, settings=_norm, builds={"RMSNorm": _build_rms_norm}),
             Row("PReLU", nnx.PReLU, {"weight": At("negative_slope", Insert(0))}, builds={"PReLU": _build_prelu}),
@@ -241,27 +243,6 @@ def table() -> LayerTable:
             *(Row(layer.__name__, layer, builds={layer.__name__: layer}) for layer in plain),
         ]
     )
-
-
-def _told(name: str) -> Callable[[Any], str]:
-    # NNX's norms do not know how many axes they normalize over; ours are told
-    return lambda native: getattr(native, "multiparam_kind", name)
-
-
-def _each_rank(name: str, build: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-    return {f"{name}{rank}d": build for rank in (1, 2, 3)}
-
-
-def _told_each_rank(name: str, build: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-    def told(kind: str) -> Callable[..., Any]:
-        def make(**arguments: Any) -> Any:
-            layer = build(**arguments)
-            layer.multiparam_kind = kind
-            return layer
-
-        return make
-
-    return {f"{name}{rank}d": told(f"{name}{rank}d") for rank in (1, 2, 3)}
 
 
 def _norm(native: Any) -> dict[str, Setting]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,10 @@ from multiparam.adapter import (
     Setting,
     Transpose,
     Transposed,
+    each_rank,
     image_ranks,
     out_in_first,
+    told_kind,
 )
 
 from . import spatial
@@ -177,14 +179,14 @@ def _convolutions() -> Iterator[Row]:
 def _norms() -> Iterator[Row]:
     layers = keras.layers
     yield Row(
-        _told("BatchNorm"),
+        told_kind("BatchNorm"),
         layers.BatchNormalization,
         _AFFINE,
         {"running_mean": At("moving_mean"), "running_var": At("moving_variance")},
         file_only={"num_batches_tracked": np.zeros((), np.int64)},
         settings=_norm,
         lazy=_lazy_norm,
-        builds=_told_each_rank("BatchNorm", _batch_norm),
+        builds=each_rank("BatchNorm", _batch_norm, tell=True),
     )
     yield Row(
         _group_norm,
@@ -192,7 +194,7 @@ def _norms() -> Iterator[Row]:
         _AFFINE,
         settings=_norm,
         lazy=_lazy_norm,
-        builds={"GroupNorm": _build_group_norm, **_told_each_rank("InstanceNorm", _instance_norm)},
+        builds={"GroupNorm": _build_group_norm, **each_rank("InstanceNorm", _instance_norm, tell=True)},
     )
     yield Row(
         "RMSNorm",
@@ -210,23 +212,6 @@ def _norms() -> Iterator[Row]:
         lazy=_lazy_norm,
         builds={"LayerNorm": _layer_norm},
     )
-
-
-def _told(name: str) -> Callable[[Any], str]:
-    # Keras's norms do not say how many axes they normalize over; ours are told
-    return lambda native: getattr(native, "multiparam_kind", name)
-
-
-def _told_each_rank(name: str, build: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-    def told(kind: str) -> Callable[..., Any]:
-        def make(**arguments: Any) -> Any:
-            layer = build(**arguments)
-            layer.multiparam_kind = kind
-            return layer
-
-        return make
-
-    return {f"{name}{rank}d": told(f"{name}{rank}d") for rank in (1, 2, 3)}
 
 
 def _norm(native: Any) -> dict[str, Setting]:

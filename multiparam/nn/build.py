@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..adapter import Adapter, Capability
 from ..errors import ArgumentError
 from ..registry import adapter as adapter_of
 
-__all__ = ["build", "new", "sizes"]
+__all__ = ["build", "new", "number", "sizes"]
 
 
 def new(kind: str, backend: str | None, **arguments: Any) -> Any:
@@ -23,6 +24,17 @@ def build(adapter: Adapter, kind: str, **arguments: Any) -> Any:
     if make is None:
         raise adapter.unsupported(f"building {kind}", "its layer table has no such layer")
     return make(**arguments)
+
+
+def number(name: str, value: Any) -> float:
+    """The value as a finite float.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not math.isfinite(value):
+        raise ArgumentError(f"{name} is a number, not {value!r}")
+    return float(value)
 
 
 def sizes(**given: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import ArgumentError
 from ..registry import adapter as adapter_of
 from ..registry import common
-from .build import build, new, sizes
+from .build import build, new, number, sizes
 
 __all__ = [
     "GELU",
@@ -123,7 +123,7 @@ def LayerNorm(normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, ba
     array([[-1.,  1.]], dtype=float32)
     """
     sizes(normalized_shape=normalized_shape)
-    return new("LayerNorm", backend, normalized_shape=normalized_shape, eps=float(eps), bias=bool(bias))
+    return new("LayerNorm", backend, normalized_shape=normalized_shape, eps=number("eps", eps), bias=bool(bias))
 
 
 def RMSNorm(normalized_shape: int, eps: float | None = None, *, backend: str | None = None) -> Any:
@@ -135,7 +135,9 @@ def RMSNorm(normalized_shape: int, eps: float | None = None, *, backend: str | N
         backend: whose layer; None is the active backend's.
     """
     sizes(normalized_shape=normalized_shape)
-    return new("RMSNorm", backend, normalized_shape=normalized_shape, eps=2.0**-23 if eps is None else float(eps))
+    return new(
+        "RMSNorm", backend, normalized_shape=normalized_shape, eps=2.0**-23 if eps is None else number("eps", eps)
+    )
 
 
 def Lambda(function: Callable[[Any], Any], *, backend: str | None = None) -> Any:
@@ -183,7 +185,7 @@ def LeakyReLU(negative_slope: float = 0.01, *, backend: str | None = None) -> An
         negative_slope: the slope below 0; its default is PyTorch's in every framework.
         backend: whose layer; None is the active backend's.
     """
-    return new("LeakyReLU", backend, negative_slope=float(negative_slope))
+    return new("LeakyReLU", backend, negative_slope=number("negative_slope", negative_slope))
 
 
 def Sigmoid(*, backend: str | None = None) -> Any:
@@ -198,6 +200,8 @@ def Softmax(dim: int = -1, *, backend: str | None = None) -> Any:
         dim: the axis.
         backend: whose layer; None is the active backend's.
     """
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise ArgumentError(f"dim is an integer, not {dim!r}")
     return new("Softmax", backend, dim=dim)
 
 
@@ -213,7 +217,7 @@ def Dropout(p: float = 0.5, *, backend: str | None = None) -> Any:
         p: the probability of a zero.
         backend: whose layer; None is the active backend's.
     """
-    if not 0 <= p < 1:
+    if not 0 <= number("p", p) < 1:
         raise ArgumentError(f"p is a probability in [0, 1), not {p}")
     return new("Dropout", backend, p=float(p))
 

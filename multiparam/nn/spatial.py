@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ArgumentError
-from .build import new, sizes
+from .build import new, number, sizes
 
 Size = int | Sequence[int]
 
@@ -76,7 +76,7 @@ def BatchNorm1d(num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, 
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    arguments = {"num_features": num_features, "eps": float(eps), "momentum": float(momentum)}
+    arguments = {"num_features": num_features, "eps": number("eps", eps), "momentum": number("momentum", momentum)}
     return new("BatchNorm1d", backend, **arguments)
 
 
@@ -90,7 +90,7 @@ def InstanceNorm1d(num_features: int, eps: float = 1e-5, affine: bool = False, *
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    return new("InstanceNorm1d", backend, num_features=num_features, eps=float(eps), affine=bool(affine))
+    return new("InstanceNorm1d", backend, num_features=num_features, eps=number("eps", eps), affine=bool(affine))
 
 
 def MaxPool1d(kernel_size: Size, stride: Size | None = None, *, backend: str | None = None) -> Any:
@@ -180,7 +180,7 @@ def BatchNorm2d(num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, 
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    arguments = {"num_features": num_features, "eps": float(eps), "momentum": float(momentum)}
+    arguments = {"num_features": num_features, "eps": number("eps", eps), "momentum": number("momentum", momentum)}
     return new("BatchNorm2d", backend, **arguments)
 
 
@@ -194,7 +194,7 @@ def InstanceNorm2d(num_features: int, eps: float = 1e-5, affine: bool = False, *
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    return new("InstanceNorm2d", backend, num_features=num_features, eps=float(eps), affine=bool(affine))
+    return new("InstanceNorm2d", backend, num_features=num_features, eps=number("eps", eps), affine=bool(affine))
 
 
 def MaxPool2d(kernel_size: Size, stride: Size | None = None, *, backend: str | None = None) -> Any:
@@ -284,7 +284,7 @@ def BatchNorm3d(num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, 
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    arguments = {"num_features": num_features, "eps": float(eps), "momentum": float(momentum)}
+    arguments = {"num_features": num_features, "eps": number("eps", eps), "momentum": number("momentum", momentum)}
     return new("BatchNorm3d", backend, **arguments)
 
 
@@ -298,7 +298,7 @@ def InstanceNorm3d(num_features: int, eps: float = 1e-5, affine: bool = False, *
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    return new("InstanceNorm3d", backend, num_features=num_features, eps=float(eps), affine=bool(affine))
+    return new("InstanceNorm3d", backend, num_features=num_features, eps=number("eps", eps), affine=bool(affine))
 
 
 def MaxPool3d(kernel_size: Size, stride: Size | None = None, *, backend: str | None = None) -> Any:
@@ -335,7 +335,7 @@ def GroupNorm(num_groups: int, num_channels: int, eps: float = 1e-5, *, backend:
     sizes(num_groups=num_groups, num_channels=num_channels)
     if num_channels % num_groups:
         raise ArgumentError(f"num_channels={num_channels} is no multiple of num_groups={num_groups}")
-    return new("GroupNorm", backend, num_groups=num_groups, num_channels=num_channels, eps=float(eps))
+    return new("GroupNorm", backend, num_groups=num_groups, num_channels=num_channels, eps=number("eps", eps))
 
 
 def PReLU(num_parameters: int = 1, init: float = 0.25, *, backend: str | None = None) -> Any:
@@ -350,7 +350,7 @@ def PReLU(num_parameters: int = 1, init: float = 0.25, *, backend: str | None = 
         UnsupportedError: the framework has no such layer with a weight for each channel.
     """
     sizes(num_parameters=num_parameters)
-    return new("PReLU", backend, num_parameters=num_parameters, init=float(init))
+    return new("PReLU", backend, num_parameters=num_parameters, init=number("init", init))
 
 
 def _conv(

@@ -83,6 +83,8 @@ class AccessTests(NativeModels):
             after = self.snapshot(model)
             assert np.array_equal(before["2.weight"], after["2.weight"])
             assert not np.array_equal(before["0.weight"], after["0.weight"])
+        with pytest.raises(mp.ArgumentError, match="True or False"):
+            params["2.weight"].trainable = "no"  # type: ignore[assignment]
         params["2.weight"].trainable = True
         assert not self.frozen_natively(params["2.weight"].native)
 

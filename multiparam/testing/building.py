@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,22 @@ class BuildingTests(NativeModels):
         for other in [one for one in foreign if not self.adapter.is_model(one)]:
             with pytest.raises(mp.BackendError):
                 mp.nn.Sequential(mp.nn.ReLU(backend=self.backend), other)
+
+    def test_wrong_numbers_are_refused(self) -> None:
+        self.require(Capability.BUILD)
+        attempts: list[Callable[[], Any]] = [
+            lambda: mp.nn.Dropout(1.5, backend=self.backend),
+            lambda: mp.nn.Dropout("a", backend=self.backend),  # type: ignore[arg-type]
+            lambda: mp.nn.LayerNorm(4, eps=None, backend=self.backend),  # type: ignore[arg-type]
+            lambda: mp.nn.Softmax("a", backend=self.backend),  # type: ignore[arg-type]
+            lambda: mp.nn.Conv2d(4, 6, (3, 3, 3), backend=self.backend),
+            lambda: mp.nn.Conv2d(4, 6, 3, groups=4, backend=self.backend),
+            lambda: mp.nn.MaxPool2d(0, backend=self.backend),
+            lambda: mp.nn.GroupNorm(3, 4, backend=self.backend),
+        ]
+        for attempt in attempts:
+            with pytest.raises(mp.ArgumentError):
+                attempt()
 
     def test_wrong_sizes_are_refused(self) -> None:
         self.require(Capability.BUILD)
