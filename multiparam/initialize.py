@@ -58,8 +58,8 @@ class InitializationReport:
 
     def __str__(self) -> str:
         lines = [
-            f"  {entry.name} {entry.shape}: {entry.rule!r}{' (at the first batch)' if entry.name in self.deferred else ''}"
-            for entry in self.entries
+            f"  {name} {shape}: {rule!r}{' (at the first batch)' if name in self.deferred else ''}"
+            for name, shape, rule in self.entries
         ]
         return "\n".join([f"initialized {len(self.entries)} parameters with seed {self.seed}", *lines])
 
