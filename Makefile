@@ -55,7 +55,7 @@ test-keras: setup
 	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py; done
 
 test-parity: setup
-	$(BIN)/python $(PYTEST) tests/test_parity.py
+	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_initializers.py
 
 demo: setup ## train one model in every framework and exchange the files
 	$(BIN)/multiparam demo

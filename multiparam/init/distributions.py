@@ -1,0 +1,354 @@
+"""Constants and distributions, whose elements are drawn one by one."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ArgumentError
+from ..kinds import fans
+from ..layout import Array, Shape
+from ..rng import fill
+from .rule import BuiltIn, number
+
+if TYPE_CHECKING:
+    from ..parameter import Parameter
+
+__all__ = [
+    "Constant",
+    "KaimingNormal",
+    "KaimingUniform",
+    "LecunNormal",
+    "LecunUniform",
+    "Normal",
+    "Ones",
+    "TruncatedNormal",
+    "Uniform",
+    "VarianceScaling",
+    "XavierNormal",
+    "XavierUniform",
+    "Zeros",
+]
+
+Mode = Literal["fan_in", "fan_out"]
+
+
+class Constant(BuiltIn):
+    """Every element the same.
+
+    Args:
+        value: the number.
+
+    >>> Constant(42).values(0, "w", (2,))
+    array([42., 42.])
+    """
+
+    def __init__(self, value: float) -> None:
+        self.value = number("value", value)
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        return np.full(shape, self.value, np.float64)
+
+
+class Zeros(Constant):
+    """Zeros."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    def __repr__(self) -> str:
+        return "Zeros()"
+
+
+class Ones(Constant):
+    """Ones."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    def __repr__(self) -> str:
+        return "Ones()"
+
+
+class Uniform(BuiltIn):
+    """Uniform on [low, high).
+
+    Args:
+        low: the lower bound.
+        high: the upper bound.
+
+    >>> Uniform(-1, 1).values(0, "0.weight", (3,))
+    array([-0.35017478, -0.3116678 ,  0.8889729 ], dtype=float32)
+    """
+
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        self.low = number("low", low)
+        self.high = number("high", high)
+        if self.low > self.high:
+            raise ArgumentError(f"low must not exceed high, and {low} > {high}")
+        if self.high - self.low > float(np.finfo(np.float32).max):
+            raise ArgumentError(f"{low} to {high} is wider than float32")
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        return _uniform(seed, name, shape, self.low, self.high)
+
+
+class Normal(BuiltIn):
+    """Normally distributed.
+
+    Args:
+        std: the standard deviation.
+        mean: the mean.
+
+    >>> Normal(std=0.01).values(0, "0.weight", (3,))
+    array([-0.01120714, -0.00466085, -0.01977169], dtype=float32)
+    """
+
+    def __init__(self, std: float = 1.0, mean: float = 0.0) -> None:
+        self.std = number("std", std)
+        self.mean = number("mean", mean)
+        if self.std < 0:
+            raise ArgumentError(f"std must not be negative, and is {std}")
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        return _normal(seed, name, shape, self.std, self.mean)
+
+
+class TruncatedNormal(BuiltIn):
+    """Normally distributed, and drawn again while outside of the bounds.
+
+    Args:
+        std: the standard deviation before the truncation, as PyTorch, Keras and JAX have it.
+        mean: the mean before the truncation.
+        low: the lower bound; None is two standard deviations below the mean.
+        high: the upper bound; None is two standard deviations above the mean.
+
+    >>> TruncatedNormal(std=0.01).values(0, "0.weight", (3,))
+    array([-0.01120714, -0.00466085, -0.01977169], dtype=float32)
+    """
+
+    def __init__(
+        self, std: float = 1.0, mean: float = 0.0, low: float | None = None, high: float | None = None
+    ) -> None:
+        self.std = number("std", std)
+        self.mean = number("mean", mean)
+        if self.std < 0:
+            raise ArgumentError(f"std must not be negative, and is {std}")
+        self.low = self.mean - 2 * self.std if low is None else number("low", low)
+        self.high = self.mean + 2 * self.std if high is None else number("high", high)
+        if self.std and not self.low < self.high:
+            raise ArgumentError(f"low must be less than high, and {self.low} >= {self.high}")
+        # farther out than this nearly all draws would be rejected
+        if self.std and (self.low > self.mean + 4 * self.std or self.high < self.mean - 4 * self.std):
+            raise ArgumentError(f"the bounds {self.low} to {self.high} lie more than 4 std from the mean {self.mean}")
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        return _truncated(seed, name, shape, self.std, self.mean, self.low, self.high)
+
+
+class _Scaled(BuiltIn):
+    """A distribution whose spread follows from the shape's fans."""
+
+    @abstractmethod
+    def std(self, shape: Shape) -> float:
+        """The standard deviation for a canonical shape."""
+
+    def check(self, shape: Shape) -> None:
+        fans(shape)
+
+
+class _ScaledUniform(_Scaled):
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        bound = math.sqrt(3.0) * self.std(shape)
+        return _uniform(seed, name, shape, -bound, bound)
+
+
+class _ScaledNormal(_Scaled):
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        return _normal(seed, name, shape, self.std(shape), 0.0)
+
+
+Distribution = Literal["truncated_normal", "untruncated_normal", "uniform"]
+
+
+class VarianceScaling(_Scaled):
+    """Variance scale / fan, as in Keras and JAX.
+
+    Args:
+        scale: a positive factor of the variance.
+        mode: `"fan_in"`, `"fan_out"`, or `"fan_avg"` for their mean.
+        distribution: `"truncated_normal"` at two standard deviations, and widened so that the variance is right all the
+            same; `"untruncated_normal"`; or `"uniform"`.
+    """
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in",
+        distribution: Distribution = "truncated_normal",
+    ) -> None:
+        self.scale = number("scale", scale)
+        if self.scale <= 0:
+            raise ArgumentError(f"scale must be positive, and is {scale}")
+        if mode not in ("fan_in", "fan_out", "fan_avg"):
+            raise ArgumentError(f"mode is 'fan_in', 'fan_out' or 'fan_avg', not {mode!r}")
+        if distribution not in ("truncated_normal", "untruncated_normal", "uniform"):
+            raise ArgumentError(
+                f"distribution is 'truncated_normal', 'untruncated_normal' or 'uniform', not {distribution!r}"
+            )
+        self.mode = mode
+        self.distribution = distribution
+
+    def std(self, shape: Shape) -> float:
+        both = fans(shape)
+        fan = {"fan_in": both.fan_in, "fan_out": both.fan_out, "fan_avg": (both.fan_in + both.fan_out) / 2}[self.mode]
+        return math.sqrt(self.scale / max(1.0, fan))
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        std = self.std(shape)
+        if self.distribution == "uniform":
+            return _uniform(seed, name, shape, -math.sqrt(3.0) * std, math.sqrt(3.0) * std)
+        if self.distribution == "untruncated_normal":
+            return _normal(seed, name, shape, std, 0.0)
+        wide = std / _STD_WITHIN_TWO
+        return _truncated(seed, name, shape, wide, 0.0, -2 * wide, 2 * wide)
+
+
+class LecunNormal(VarianceScaling):
+    """Truncated normal with variance 1 / fan_in (LeCun et al., 1998), as in Keras and JAX."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, "fan_in", "truncated_normal")
+
+    def __repr__(self) -> str:
+        return "LecunNormal()"
+
+
+class LecunUniform(VarianceScaling):
+    """Uniform with variance 1 / fan_in (LeCun et al., 1998), as in Keras and JAX."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, "fan_in", "uniform")
+
+    def __repr__(self) -> str:
+        return "LecunUniform()"
+
+
+class _Xavier(_Scaled):
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = number("gain", gain)
+
+    def std(self, shape: Shape) -> float:
+        both = fans(shape)
+        return self.gain * math.sqrt(2.0 / max(1, both.fan_in + both.fan_out))
+
+
+class XavierUniform(_Xavier, _ScaledUniform):
+    """Uniform with variance gain² · 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
+
+    Args:
+        gain: a factor of the bound.
+    """
+
+
+class XavierNormal(_Xavier, _ScaledNormal):
+    """Normal with variance gain² · 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
+
+    Args:
+        gain: a factor of the standard deviation.
+    """
+
+
+class _Kaiming(_Scaled):
+    def __init__(self, a: float = 0.0, mode: Mode = "fan_in", nonlinearity: str = "leaky_relu") -> None:
+        self.a = number("a", a)
+        if mode not in ("fan_in", "fan_out"):
+            raise ArgumentError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
+        if nonlinearity not in _GAINS:
+            raise ArgumentError(f"nonlinearity is one of {', '.join(sorted(_GAINS))}, not {nonlinearity!r}")
+        self.mode: Mode = mode
+        self.nonlinearity = nonlinearity
+
+    def std(self, shape: Shape) -> float:
+        both = fans(shape)
+        fan = both.fan_in if self.mode == "fan_in" else both.fan_out
+        return _GAINS[self.nonlinearity](self.a) / math.sqrt(max(1, fan))
+
+
+class KaimingUniform(_Kaiming, _ScaledUniform):
+    """Uniform with variance gain² / fan (He et al., 2015).
+
+    Args:
+        a: the negative slope of a leaky ReLU.
+        mode: `"fan_in"` keeps the forward pass's variance, `"fan_out"` the backward pass's.
+        nonlinearity: what follows the layer, by PyTorch's names; it decides the gain.
+    """
+
+
+class KaimingNormal(_Kaiming, _ScaledNormal):
+    """Normal with variance gain² / fan (He et al., 2015).
+
+    Args:
+        a: the negative slope of a leaky ReLU.
+        mode: `"fan_in"` keeps the forward pass's variance, `"fan_out"` the backward pass's.
+        nonlinearity: what follows the layer, by PyTorch's names; it decides the gain.
+    """
+
+
+# PyTorch's torch.nn.init.calculate_gain
+_GAINS: dict[str, Callable[[float], float]] = {
+    "linear": lambda a: 1.0,
+    "sigmoid": lambda a: 1.0,
+    "tanh": lambda a: 5.0 / 3.0,
+    "relu": lambda a: math.sqrt(2.0),
+    "leaky_relu": lambda a: math.sqrt(2.0 / (1.0 + a * a)),
+    "selu": lambda a: 0.75,
+}
+
+
+def _uniform(seed: int, name: str, shape: Shape, low: float, high: float) -> Array:
+    scale, shift = np.float32(high - low), np.float32(low)
+
+    def sample(rng: np.random.Generator, block: npt.NDArray[np.float32]) -> None:
+        rng.random(dtype=np.float32, out=block)
+        block *= scale
+        block += shift
+
+    return fill(seed, name, shape, sample)
+
+
+def _normal(seed: int, name: str, shape: Shape, std: float, mean: float) -> Array:
+    scale, shift = np.float32(std), np.float32(mean)
+
+    def sample(rng: np.random.Generator, block: npt.NDArray[np.float32]) -> None:
+        rng.standard_normal(dtype=np.float32, out=block)
+        block *= scale
+        block += shift
+
+    return fill(seed, name, shape, sample)
+
+
+# the standard deviation of a standard normal distribution truncated at -2 and 2
+_STD_WITHIN_TWO = 0.87962566103423978
+
+
+def _truncated(seed: int, name: str, shape: Shape, std: float, mean: float, low: float, high: float) -> Array:
+    scale, shift = np.float32(std), np.float32(mean)
+    least, most = (low - mean) / std if std else -1.0, (high - mean) / std if std else 1.0
+
+    def sample(rng: np.random.Generator, block: npt.NDArray[np.float32]) -> None:
+        rng.standard_normal(dtype=np.float32, out=block)
+        outside = np.flatnonzero((block < least) | (block > most))
+        while outside.size:
+            again = rng.standard_normal(outside.size, np.float32)
+            block[outside] = again
+            outside = outside[(again < least) | (again > most)]
+        block *= scale
+        block += shift
+
+    return fill(seed, name, shape, sample)
