@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from .errors import AmbiguousMatchError, ArgumentError
 from .names import escape, unescape
 
 __all__ = ["check_replaceable", "collect", "entries", "is_container", "replace", "resolve"]
+
+
+_SCALARS = frozenset((type(None), bool, int, float, str, bytes, type, FunctionType, BuiltinFunctionType))
 
 
 def is_container(value: Any) -> bool:
@@ -40,12 +44,15 @@ def collect(
         The variables by path (those in lists and dicts belong to the layer itself), and the children: layers, and
         containers with layers somewhere in them.
 
-    >>> collect([("a", 1), ("b", [2, "c"]), ("d", "x")], lambda v: isinstance(v, str), lambda v: isinstance(v, int))
-    ({'a': 1, 'b.0': 2}, [('b', [2, 'c']), ('d', 'x')])
+    >>> attributes = [("a", 1j), ("b", [2j, {1}]), ("c", {2})]
+    >>> collect(attributes, lambda value: isinstance(value, set), lambda value: isinstance(value, complex))
+    ({'a': 1j, 'b.0': 2j}, [('b', [2j, {1}]), ('c', {2})])
     """
     variables: dict[str, Any] = {}
     children: list[tuple[str, Any]] = []
     for key, value in attributes:
+        if type(value) in _SCALARS:
+            continue  # most attributes are; asking for abstract base classes is slow
         if is_variable(value):
             if escape(key) in variables:
                 raise AmbiguousMatchError(f"two variables in one place are called {key!r}", [repr(key), repr(key)])

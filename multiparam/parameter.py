@@ -293,7 +293,8 @@ Target = Pattern | Iterable[Parameter]
 class Parameters(Mapping[str, Parameter]):
     """A model's parameters, or buffers, by canonical name: live, ordered, each tied one once.
 
-    Iterating gives primary names; a tied parameter's other names are found too, and give the same object.
+    Iterating gives primary names; a tied parameter's other names are found too, and give the same object. Each
+    iteration walks the model anew; a name leads to the layer that is in its place now, however the model was changed.
 
     >>> import multiparam as mp
     >>> net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
@@ -322,8 +323,7 @@ class Parameters(Mapping[str, Parameter]):
         self._aliases: dict[str, Parameter] = {}
 
     def __getitem__(self, name: str) -> Parameter:
-        if self._seen != self._epoch() or self._lazy:
-            self._walk()
+        self._follow_verbs()
         found = self._by_name.get(name, self._aliases.get(name))
         if found is None or not found.slot.node.attached():
             self._walk()  # the model was changed behind our back
@@ -339,7 +339,7 @@ class Parameters(Mapping[str, Parameter]):
         return iter(list(self._by_name))
 
     def __len__(self) -> int:
-        self._walk()
+        self._follow_verbs()  # `list` asks for the length beside iterating: a second walk would be for nothing
         return len(self._by_name)
 
     def __contains__(self, name: object) -> bool:
@@ -416,6 +416,10 @@ class Parameters(Mapping[str, Parameter]):
     def __repr__(self) -> str:
         lines = "".join(f"\n  {parameter!r}" for parameter in self.values())
         return f"Parameters({len(self)}){lines}"
+
+    def _follow_verbs(self) -> None:
+        if self._seen != self._epoch() or self._lazy:
+            self._walk()
 
     def _walk(self) -> None:
         epoch = self._epoch()

@@ -75,9 +75,12 @@ class Slot:
     def ready(self) -> tuple[Handle, ...] | None:
         """As `handles`, and None too while one of them has no value."""
         handles = self.handles()
-        if handles is None or not all(self.node.adapter.initialized(handle.variable) for handle in handles):
-            return None
-        return handles
+        return handles if handles is not None and self.valued(handles) else None
+
+    def valued(self, handles: tuple[Handle, ...]) -> bool:
+        """Whether each of the variables has a value."""
+        initialized = self.node.adapter.initialized
+        return all(initialized(handle.variable) for handle in handles)
 
     def shape(self) -> LazyShape:
         """The canonical shape; for a lazy tensor what is known of it."""
@@ -104,9 +107,9 @@ class Slot:
         for handle, array in zip(handles, self.source.write(value, shapes), strict=True):
             adapter.write(handle.variable, put_through(handle, array))
 
-    def storage(self) -> tuple[Any, ...]:
-        """A key that two tied slots share and no others do."""
-        handles = self.handles()
+    def storage(self, handles: tuple[Handle, ...] | None = None) -> tuple[Any, ...]:
+        """A key that two tied slots share and no others do; `handles` are its own, where they are known already."""
+        handles = self.handles() if handles is None else handles
         return ("absent", id(self.node.native), self.role) if handles is None else self.source.identity(handles)
 
 
@@ -194,9 +197,10 @@ class Tree:
         for node in self.root.walk():
             self.lazy = self.lazy or node.opaque
             for slot in node.slots:
-                groups.setdefault(slot.storage(), []).append(slot)
+                handles = slot.handles()
+                groups.setdefault(slot.storage(handles), []).append(slot)
+                self.lazy = self.lazy or handles is None or not slot.valued(handles)
         self.groups = list(groups.values())
-        self.lazy = self.lazy or any(group[0].ready() is None for group in self.groups)
 
     def opaque(self) -> list[Node]:
         """The layers whose parameters cannot be told before their first batch, each once."""

@@ -28,7 +28,9 @@ def attributes(module: Any, without: str = "", beside: Mapping[str, Any] | None 
     order = _definitions(type(module))
     found = [(name, value) for name, value in vars(module).items() if name != without and not _PRIVATE.match(name)]
     found += (beside or {}).items()
-    return sorted(found, key=lambda pair: (order.get(pair[0], len(order)), _natural(pair[0])))
+    known = [pair for pair in found if pair[0] in order]
+    others = [pair for pair in found if pair[0] not in order]
+    return sorted(known, key=lambda pair: order[pair[0]]) + sorted(others, key=lambda pair: _natural(pair[0]))
 
 
 @functools.cache
