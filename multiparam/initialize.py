@@ -16,6 +16,7 @@ from .init import Constant, Ones, Rule, Zeros, as_rule
 from .kinds import purpose
 from .layout import Array
 from .parameter import Parameter, Parameters
+from .recipes import recipe
 from .registry import infer_model
 from .table import LazyShape
 from .tree import Node, Slot, Tree
@@ -71,7 +72,8 @@ def initialize(net: Any, rule: Any, *, seed: int | None = None) -> Initializatio
         net: a native model, or a list of parameters as `Parameters.select` gives it.
         rule: one rule (or a function of (shape, rng)) for the weights, with biases 0 and norm scales 1; or a dict
             from pattern to rule, in which the first match wins and unmatched parameters stay as they are. A list in
-            which there are no weights gets the rule as it is.
+            which there are no weights gets the rule as it is. Or a framework's name, `"pytorch"`, `"keras"`, `"flax"`,
+            `"paddle"` or `"mxnet"`, for its own default initialization.
         seed: a non-negative integer; None draws one, which the report tells.
 
     Returns:
@@ -123,9 +125,8 @@ def _decision(rule: Any, mapping: Parameters, chosen: list[Parameter] | None, op
     if isinstance(rule, Mapping):
         return _of_patterns(rule, mapping, within, opaque)
     if isinstance(rule, str):
-        raise ArgumentError(
-            f"{rule!r} is no rule: pass one of multiparam.init, a function, or a dict of patterns and rules"
-        )
+        own = recipe(rule, mapping.values() if chosen is None else chosen)
+        return lambda parameter: own(parameter) if within is None or parameter.name in within else None
     single = as_rule(rule)
     plain = chosen is not None and all(purpose(one.kind, one.role) != "weight" for one in chosen)
 

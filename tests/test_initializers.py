@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from scipy import stats
 
 import multiparam as mp
@@ -150,3 +151,155 @@ def test_a_rule_is_undefined_for_other_shapes(rule, shape):
 def test_wrong_arguments_are_refused(make):
     with pytest.raises(mp.ArgumentError):
         make()
+
+
+LAYERS = {
+    "Linear": lambda: mp.nn.Linear(300, 200),
+    "Conv2d": lambda: mp.nn.Conv2d(40, 60, (3, 4)),
+    "Conv2d grouped": lambda: mp.nn.Conv2d(40, 60, 3, groups=4),
+    "Conv1d": lambda: mp.nn.Conv1d(60, 90, 5),
+    "Embedding": lambda: mp.nn.Embedding(300, 64),
+    "LayerNorm": lambda: mp.nn.LayerNorm(8),
+    "BatchNorm2d": lambda: mp.nn.BatchNorm2d(8),
+    "PReLU": lambda: mp.nn.PReLU(),
+}
+
+
+def drawn_by(native, make):
+    """A layer of the framework with its own first numbers, many of them for small tensors."""
+    np.random.seed(0)
+    torch.manual_seed(0)
+    keras.utils.set_random_seed(0)
+    with mp.use(native):
+        layers = [make() for _ in range(20)]
+    return {
+        name: np.concatenate([mp.parameters(layer)[name].value.ravel().astype(float) for layer in layers])
+        for name in mp.parameters(layers[0])
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "native", "recipe"),
+    [
+        (kind, *which)
+        for kind in LAYERS
+        for which in (("torch", "pytorch"), ("keras", "keras"), ("flax", "flax"))
+        if kind != "PReLU" or which[0] == "torch"  # the builder's 1/4 is PyTorch's; the others' are tested below
+    ],
+)
+def test_a_recipe_is_the_frameworks_default(kind, native, recipe):
+    theirs = drawn_by(native, LAYERS[kind])
+    with mp.use("torch"):
+        layers = [LAYERS[kind]() for _ in range(20)]
+    for seed, layer in enumerate(layers):
+        mp.initialize(layer, recipe, seed=seed)
+    for name, expected in theirs.items():
+        ours = np.concatenate([mp.parameters(layer)[name].value.ravel().astype(float) for layer in layers])
+        if expected.std() == 0:
+            assert (ours == expected[0]).all()
+            continue
+        assert stats.ks_2samp(ours, expected).pvalue > 0.001, name
+        assert ours.std() == pytest.approx(expected.std(), rel=0.05)
+        if np.abs(expected).max() < 2.5 * expected.std():
+            assert np.abs(ours).max() == pytest.approx(np.abs(expected).max(), rel=0.05)
+
+
+@pytest.mark.parametrize("make", [lambda: torch.nn.LSTM(9, 400), lambda: torch.nn.GRUCell(9, 400)])
+def test_recurrent_layers_of_pytorch(make):
+    torch.manual_seed(0)
+    theirs, ours = make(), make()
+    mp.initialize(ours, "pytorch", seed=0)
+    for name, one in mp.parameters(theirs).items():
+        value, expected = mp.parameters(ours)[name].value, one.value
+        assert np.abs(value).max() == pytest.approx(np.abs(expected).max(), rel=0.02)
+        assert stats.ks_2samp(value.ravel(), expected.ravel()).pvalue > 0.001
+
+
+def test_attention_of_pytorch():
+    torch.manual_seed(0)
+    theirs, ours = torch.nn.MultiheadAttention(96, 4), torch.nn.MultiheadAttention(96, 4)
+    mp.initialize(ours, "pytorch", seed=0)
+    for name, one in mp.parameters(theirs).items():
+        value, expected = mp.parameters(ours)[name].value, one.value
+        if not expected.any():
+            assert not value.any()
+        else:
+            assert stats.ks_2samp(value.ravel(), expected.ravel()).pvalue > 0.001
+
+
+def test_transposed_convolutions_of_flax_and_pytorch():
+    native = {
+        "flax": nnx.ConvTranspose(40, 60, (3, 4), rngs=nnx.Rngs(0)),
+        "pytorch": torch.nn.ConvTranspose2d(40, 60, (3, 4)),
+        "keras": keras.layers.Conv2DTranspose(60, (3, 4)),
+    }
+    native["keras"].build((None, 9, 9, 40))
+    for recipe, layer in native.items():
+        expected = mp.parameters(layer)["weight"].value.ravel().astype(float)
+        ours = torch.nn.ConvTranspose2d(40, 60, (3, 4))
+        mp.initialize(ours, recipe, seed=0)
+        assert stats.ks_2samp(mp.parameters(ours)["weight"].value.ravel(), expected).pvalue > 0.001, recipe
+
+
+@pytest.mark.parametrize(
+    ("recipe", "weight", "convolution", "embedding", "slope"),
+    [
+        ("paddle", mp.init.XavierUniform(), mp.init.KaimingNormal(), mp.init.XavierUniform(), 0.25),
+        ("mxnet", mp.init.Uniform(-0.07, 0.07), mp.init.Uniform(-0.07, 0.07), mp.init.Uniform(-0.07, 0.07), 0.25),
+        ("keras", mp.init.XavierUniform(), mp.init.XavierUniform(), mp.init.Uniform(-0.05, 0.05), 0.0),
+        ("flax", mp.init.LecunNormal(), mp.init.LecunNormal(), None, 0.01),
+    ],
+)
+def test_recipes_are_the_same_bits_on_every_backend(recipe, weight, convolution, embedding, slope):
+    values = []
+    for backend in ("torch", "keras", "flax"):
+        with mp.use(backend):
+            layers = (mp.nn.Linear(30, 20), mp.nn.Conv2d(4, 6, 3), mp.nn.Embedding(9, 5), mp.nn.PReLU())
+            net = mp.nn.Sequential(*layers)
+        mp.initialize(net, recipe, seed=3)
+        values.append({name: one.value for name, one in mp.parameters(net).items()})
+    for other in values[1:]:
+        assert all(np.array_equal(other[name], values[0][name]) for name in values[0])
+    found = values[0]
+    assert np.array_equal(found["0.weight"], weight.values(3, "0.weight", (20, 30)))
+    assert np.array_equal(found["1.weight"], convolution.values(3, "1.weight", (6, 4, 3, 3)))
+    assert embedding is None or np.array_equal(found["2.weight"], embedding.values(3, "2.weight", (9, 5)))
+    assert found["3.weight"][0] == np.float32(slope)
+    assert not found["0.bias"].any()
+
+
+def test_slopes_of_prelu_are_the_frameworks():
+    native = keras.layers.PReLU()
+    native.build((None, 3))
+    for recipe, layer in {"keras": native, "flax": nnx.PReLU(), "pytorch": torch.nn.PReLU()}.items():
+        expected = mp.parameters(layer)["weight"].value[0]
+        mp.initialize(layer, recipe)
+        assert mp.parameters(layer)["weight"].value[0] == expected
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+def test_a_recipe_waits_for_lazy_layers():
+    lazy = torch.nn.Sequential(torch.nn.LazyLinear(20))
+    known = torch.nn.Sequential(torch.nn.Linear(30, 20))
+    for net in (lazy, known):
+        mp.initialize(net, "pytorch", seed=0)
+    mp.materialize(lazy, np.ones((1, 30)))
+    for name, one in mp.parameters(known).items():
+        assert np.array_equal(one.value, mp.parameters(lazy)[name].value)
+
+
+def test_what_a_recipe_does_not_know_is_refused_and_named():
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.ones(3))
+
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), Odd())
+    before = net[0].weight.detach().clone()
+    with pytest.raises(mp.ArgumentError, match=r"'keras' has no rule for 1\.w \(Odd\)"):
+        mp.initialize(net, "keras")
+    assert torch.equal(net[0].weight, before)
+    mp.initialize(mp.parameters(net).select("0.*"), "keras")
+    assert not net[0].bias.any()
+    with pytest.raises(mp.ArgumentError, match="did you mean 'pytorch'"):
+        mp.initialize(net, "pytroch")

@@ -130,6 +130,14 @@ class InitializationTests(NativeModels):
             mp.initialize(model, wrong, seed=0)
         assert same(self.snapshot(model), before)
 
+    @pytest.mark.parametrize("recipe", ["pytorch", "keras", "flax", "paddle", "mxnet"])
+    def test_a_frameworks_default_is_the_same_on_every_backend(self, recipe: str) -> None:
+        model, reference = self.mlp(), self.reference(4, 8, 1)
+        for one in (model, reference):
+            mp.initialize(one, recipe, seed=6)
+        assert same(self.snapshot(model), self.snapshot(reference))
+        assert self.snapshot(model)["0.weight"].any()
+
     @pytest.mark.parametrize("rule", [3.0, "pytorhc", None, mp.init.Normal, {}, {"*": 1}])
     def test_what_is_no_rule_is_refused(self, rule: Any) -> None:
         model = self.mlp()
