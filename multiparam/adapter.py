@@ -160,9 +160,13 @@ class Adapter(ABC):
         return members.parameters.get(name, members.buffers.get(name))
 
     def kind(self, native: Any) -> str:
-        """The canonical kind of a layer; for an unknown one its class's name."""
+        """The canonical kind of a layer; for an unknown one its class's name, for lists and dicts PyTorch's."""
         row = self.table.row(type(native))
-        return row.kind_of(native) if row is not None else type(native).__name__
+        if row is not None:
+            return row.kind_of(native)
+        if is_container(native):
+            return "ModuleDict" if isinstance(native, Mapping) else "ModuleList"
+        return type(native).__name__
 
     def component(self, key: str) -> str:
         """A name's component as it stands in canonical names; PyTorch's adapter leaves it as it is."""

@@ -57,7 +57,7 @@ class FlaxAdapter(Adapter):
         return isinstance(native, (jax.Array, nnx.Variable))
 
     def kind(self, native: Any) -> str:
-        if isinstance(native, nnx.Module):
+        if not callable(native) or isinstance(native, nnx.Pytree):
             return super().kind(native)
         name = getattr(native, "__name__", type(native).__name__)
         return _FUNCTIONS.get(name, name)

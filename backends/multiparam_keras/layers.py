@@ -216,7 +216,7 @@ def _norms() -> Iterator[Row]:
 
 def _norm(native: Any) -> dict[str, Setting]:
     momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
-    return {"eps": native.epsilon} | ({"momentum": 1 - momentum} if momentum is not None else {})
+    return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {})
 
 
 def _group_norm(native: Any) -> str:

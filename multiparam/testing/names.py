@@ -35,7 +35,9 @@ class NameTests(NativeModels):
         expected = [
             f"{layer}.{role}" for layer in ("blocks.0", "blocks.1", "heads.a", "heads.b") for role in ("weight", "bias")
         ]
-        assert list(mp.parameters(self.containers())) == expected
+        model = self.containers()
+        assert list(mp.parameters(model)) == expected
+        assert [child.kind for child in mp.layers(model)] == ["ModuleList", "ModuleDict"]
 
     def test_parameters_of_custom_layers_keep_their_own_names(self) -> None:
         params = mp.parameters(self.custom())
