@@ -294,7 +294,8 @@ class Parameters(Mapping[str, Parameter]):
     """A model's parameters, or buffers, by canonical name: live, ordered, each tied one once.
 
     Iterating gives primary names; a tied parameter's other names are found too, and give the same object. Each
-    iteration walks the model anew; a name leads to the layer that is in its place now, however the model was changed.
+    iteration walks the model anew, and a name leads to the layer that is in its place now, however the model was
+    changed; `len` and `in` answer by the last walk.
 
     >>> import multiparam as mp
     >>> net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
@@ -343,7 +344,7 @@ class Parameters(Mapping[str, Parameter]):
         return len(self._by_name)
 
     def __contains__(self, name: object) -> bool:
-        self._walk()
+        self._follow_verbs()  # asked in loops, where a walk each time would be quadratic
         return name in self._by_name or name in self._aliases
 
     def values(self) -> ValuesView[Parameter]:
