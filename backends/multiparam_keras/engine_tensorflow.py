@@ -16,7 +16,7 @@ def to_numpy(tensor: Any) -> Any:
 
 def outside_graphs() -> AbstractContextManager[None]:
     """Where assignments are carried out at once, even while a function is being traced."""
-    return tf.init_scope()  # type: ignore[no-any-return]
+    return tf.init_scope()
 
 
 def without_gradient() -> AbstractContextManager[None]:

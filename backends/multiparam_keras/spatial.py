@@ -17,14 +17,14 @@ class _Padded:
         self.pad = tuple(pad)
 
     def call(self, x: Any) -> Any:
-        return super().call(keras.ops.pad(x, [(0, 0), *((one, one) for one in self.pad), (0, 0)]))  # type: ignore[misc]
+        return super().call(keras.ops.pad(x, [(0, 0), *((one, one) for one in self.pad), (0, 0)]))
 
     def compute_output_shape(self, shape: Any) -> Any:
         between = [None if one is None else one + 2 * pad for one, pad in zip(shape[1:-1], self.pad, strict=True)]
-        return super().compute_output_shape((shape[0], *between, shape[-1]))  # type: ignore[misc]
+        return super().compute_output_shape((shape[0], *between, shape[-1]))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "pad": self.pad}  # type: ignore[misc]
+        return {**super().get_config(), "pad": self.pad}
 
 
 class _Cropped:
@@ -38,12 +38,12 @@ class _Cropped:
         self.pad = tuple(pad)
 
     def call(self, x: Any) -> Any:
-        full = super().call(x)  # type: ignore[misc]
+        full = super().call(x)
         cuts = [slice(before, -after if after else None) for before, after in self._cuts()]
         return full[(slice(None), *cuts, slice(None))]
 
     def compute_output_shape(self, shape: Any) -> Any:
-        full = super().compute_output_shape(shape)  # type: ignore[misc]
+        full = super().compute_output_shape(shape)
         between = [
             None if one is None else one - before - after
             for one, (before, after) in zip(full[1:-1], self._cuts(), strict=True)
@@ -51,10 +51,10 @@ class _Cropped:
         return (full[0], *between, full[-1])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "pad": self.pad}  # type: ignore[misc]
+        return {**super().get_config(), "pad": self.pad}
 
     def _cuts(self) -> list[tuple[int, int]]:
-        sizes = zip(self.pad, self.strides, self.kernel_size, strict=True)  # type: ignore[attr-defined]
+        sizes = zip(self.pad, self.strides, self.kernel_size, strict=True)
         return [(pad, pad + max(0, stride - extent)) for pad, stride, extent in sizes]
 
 
