@@ -275,7 +275,7 @@ def _into_model(
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
         )
-    renamed = _renamer(rename)
+    renamed = _renamer(rename, {slot.name for group in tree.groups for slot in group})
     given = _given_names(file, renamed)
     groups = [[renamed(name) for name in group] for group in about.get("ties", [])]
     stored: dict[str, str] = {}
@@ -295,7 +295,8 @@ def _into_model(
     return plan.report
 
 
-def _renamer(rename: Mapping[str, str]) -> Callable[[str], str]:
+def _renamer(rename: Mapping[str, str], known: set[str]) -> Callable[[str], str]:
+    """What the file calls a name of the model."""
     if not isinstance(rename, Mapping):
         raise ArgumentError(f"rename= takes a dict of regular expressions and replacements, not {rename!r}")
     try:
@@ -311,6 +312,10 @@ def _renamer(rename: Mapping[str, str]) -> Callable[[str], str]:
                 raise ArgumentError(
                     f"rename= cannot put {replacement!r} in the place of {pattern.pattern!r}: {error}"
                 ) from None
+        if "%" in name and name not in known:
+            # PyTorch leaves a % in a name as it is, where the others' is escaped
+            other = (name.replace("%25", "%"), name.replace("%", "%25"))
+            name = next((spelling for spelling in other if spelling in known), name)
         return name
 
     return renamed

@@ -529,3 +529,17 @@ def test_buffers_that_are_shared_in_the_file_only_are_loaded_into_each(tmp_path)
 def test_names_that_pytorch_cannot_have_are_refused():
     with pytest.raises(mp.ArgumentError, match=r"'a\.b'"):
         mp.nn.Sequential({"a.b": nn.Linear(2, 2)})
+
+
+def test_a_percent_sign_in_a_name_is_found_under_either_spelling(tmp_path):
+    with mp.use("numpy"):
+        escaped = mp.nn.Sequential({"50%": mp.nn.Linear(4, 8)})
+    model = nn.Sequential()
+    model.add_module("50%", nn.Linear(4, 8))
+    assert list(mp.parameters(escaped)) == ["50%25.weight", "50%25.bias"]
+    for source, target in ((escaped, model), (model, escaped)):
+        mp.initialize(source, mp.init.Normal())
+        mp.save(source, tmp_path / "file.safetensors")
+        mp.load(tmp_path / "file.safetensors", into=target)
+        values = [[one.value for one in mp.parameters(net).values()] for net in (source, target)]
+        assert all(np.array_equal(first, second) for first, second in zip(*values, strict=True))
