@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
 from .arrays import converted, is_float, rank_of
@@ -192,13 +194,14 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     opaque = tree.opaque()
     if later or opaque:
         adapter.require(Capability.LAZY)
+    for parameter, rule in now:
+        if isinstance(rule, Constant):  # one of its numbers tells for all
+            converted(parameter.name, np.asarray(rule.value), parameter.dtype, f"{rule!r} cannot initialize")
     made = {
         parameter.name: _made(parameter, rule, report.seed) for parameter, rule in now if _must_try(parameter, rule)
     }
     for parameter, rule in now:
-        parameter.assign(
-            made.pop(parameter.name, None) if parameter.name in made else _made(parameter, rule, report.seed)
-        )
+        parameter.assign(made.pop(parameter.name) if parameter.name in made else _made(parameter, rule, report.seed))
     report.entries += [InitializedParameter(p.name, p.shape, rule) for p, rule in todo]
     report.deferred += [p.name for p, _ in todo if not p.initialized]
     for node, rules in later.values():

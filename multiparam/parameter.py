@@ -388,8 +388,8 @@ class Parameters(Mapping[str, Parameter]):
         )
 
     def match(self, pattern: Target) -> list[Parameter]:
-        """As `select` with a pattern alone."""
-        self._walk()
+        """As `select` with a pattern alone, by the last walk."""
+        self._follow_verbs()
         if isinstance(pattern, str):
             exact = self._by_name.get(pattern, self._aliases.get(pattern))
             if exact is not None:
@@ -400,8 +400,8 @@ class Parameters(Mapping[str, Parameter]):
         return [parameter for parameter in self._by_name.values() if parameter.matches(wanted)]
 
     def aliases(self) -> list[str]:
-        """The other names of tied parameters."""
-        self._walk()
+        """The other names of tied parameters, by the last walk."""
+        self._follow_verbs()
         return list(self._aliases)
 
     def _given(self, parameters: Iterable[Any]) -> list[Parameter]:

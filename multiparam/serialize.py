@@ -296,7 +296,7 @@ def _into_model(
 
 
 def _renamer(rename: Mapping[str, str], known: set[str]) -> Callable[[str], str]:
-    """What the file calls a name of the model."""
+    """What turns a name of the file into one of the model; `known` are those that the model has."""
     if not isinstance(rename, Mapping):
         raise ArgumentError(f"rename= takes a dict of regular expressions and replacements, not {rename!r}")
     try:

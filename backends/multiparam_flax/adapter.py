@@ -21,6 +21,7 @@ from multiparam.adapter import (
     UninitializedError,
     collect,
     entries,
+    escape,
     is_container,
     replace,
     resolve,
@@ -82,6 +83,13 @@ class FlaxAdapter(Adapter):
             children=children,
             transient=frozenset(k for k, v in variables.items() if isinstance(v, nnx.Cache)),
         )
+
+    def child(self, native: Any, key: str) -> Any:
+        if isinstance(native, NamedSequential) and key in native.names:
+            return native.layers[native.names.index(key)]
+        if isinstance(native, nnx.Sequential) and key.isdigit():
+            return resolve(native.layers, key)
+        return resolve(native, escape(key))
 
     def part(self, native: Any, name: str) -> Any:
         if hasattr(native, _VIEW + name):

@@ -19,7 +19,10 @@ from multiparam.adapter import (
     Handle,
     Members,
     TieSide,
+    escape,
+    is_container,
     replace,
+    resolve,
     see,
     unsee,
 )
@@ -66,6 +69,12 @@ class KerasAdapter(Adapter):
             children=children,
             opaque=is_opaque(native) and (row is None or row.lazy is None),
         )
+
+    def child(self, native: Any, key: str) -> Any:
+        if type(native) is keras.Sequential and key.isdigit() and int(key) < len(native.layers):
+            return native.layers[int(key)]
+        found = resolve(native, escape(key))
+        return found if is_layer(found) or is_container(found) else super().child(native, key)
 
     def part(self, native: Any, name: str) -> Any:
         if name in getattr(native, "__dict__", {}).get(VIEWS, {}):

@@ -17,6 +17,7 @@ from multiparam.adapter import (
     TieSide,
     collect,
     entries,
+    escape,
     replace,
     resolve,
 )
@@ -89,6 +90,11 @@ class NumpyAdapter(Adapter):
             buffers={key: one for key, one in variables.items() if isinstance(one, Buffer)},
             children=[*listed, *children],
         )
+
+    def child(self, native: Any, key: str) -> Any:
+        if isinstance(native, layers.Sequential) and key in native.layers:
+            return native.layers[key]
+        return resolve(native, escape(key))
 
     def part(self, native: Any, name: str) -> Any:
         found = resolve(native, name)

@@ -49,7 +49,7 @@ class Constant(BuiltIn):
     """
 
     def __init__(self, value: float) -> None:
-        self.value = number("value", value)
+        self.value = number("value", value, limit=math.inf)
 
     def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
         return np.full(shape, self.value, np.float64)

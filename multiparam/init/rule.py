@@ -124,14 +124,16 @@ def as_rule(given: Any) -> Rule:
     )
 
 
-def number(what: str, value: Any) -> float:
-    """The value as a finite float, or ArgumentError."""
+def number(what: str, value: Any, limit: float = float(np.finfo(np.float32).max)) -> float:
+    """The value as a finite float of at most a limit, that of the numbers drawn; or ArgumentError."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise ArgumentError(f"{what} is a number, not {value!r}") from None
     if not math.isfinite(number):
         raise ArgumentError(f"{what} must be finite, and is {number}")
+    if abs(number) > limit:
+        raise ArgumentError(f"{what} is beyond float32, in which numbers are drawn: {number}")
     return number
 
 

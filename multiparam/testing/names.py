@@ -57,6 +57,13 @@ class NameTests(NativeModels):
         assert list(params) == ["0.weight", "0.bias", "2.weight", "2.bias", "6.weight", "6.bias"]
         assert mp.tied(self.shared()) == [("2.weight", "4.weight"), ("2.bias", "4.bias")]
 
+    def test_a_child_is_found_as_it_is_listed(self) -> None:
+        for model in (self.mlp(), self.nested(), self.containers(), self.twice(), self.shared(), self.custom()):
+            for layer in mp.layers(model).walk():
+                for key, child in self.adapter.members(layer.native).children:
+                    assert self.adapter.child(layer.native, key) is child
+                assert self.adapter.child(layer.native, "no such child") is None
+
     def test_a_part_of_a_model_is_a_model(self) -> None:
         layer = mp.layers(self.named())["hidden"].native
         assert list(mp.parameters(layer)) == ["weight", "bias"]

@@ -271,3 +271,13 @@ def test_the_path_of_a_file_can_be_a_string_or_a_path(tmp_path):
     for path in (str(tmp_path / "a"), Path(tmp_path) / "b"):
         mp.save([np.ones(2)], path)
         assert mp.load(path)[0].tolist() == [1, 1]
+
+
+def test_a_constant_that_does_not_fit_everywhere_changes_nothing():
+    model = Holding(wide=Variable(np.zeros(2)), narrow=Variable(np.zeros(2, np.float32)))
+    with pytest.raises(mp.MismatchError, match="'narrow'"):
+        mp.initialize(model, {"*": mp.init.Constant(1e39)})
+    assert not values(model)["wide"].any()
+    for make in (lambda: mp.init.Normal(1e39), lambda: mp.init.Normal(1, -1e39), lambda: mp.init.XavierNormal(1e39)):
+        with pytest.raises(mp.ArgumentError, match="float32"):
+            make()
