@@ -9,7 +9,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint demo bench clean $(addprefix test-,core floor numpy torch flax keras parity)
+.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax keras parity)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -56,6 +56,13 @@ test-keras: setup
 
 test-parity: setup
 	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_initializers.py
+
+parity: setup ## print every layer kind from each framework into each other
+	$(BIN)/python -m multiparam.testing.parity_table
+
+docs: setup ## write docs/layers.md from the layer tables
+	@mkdir -p docs
+	$(BIN)/python -m multiparam.testing.layer_docs > docs/layers.md
 
 demo: setup ## train one model in every framework and exchange the files
 	$(BIN)/multiparam demo

@@ -9,7 +9,7 @@
 
 from importlib.metadata import version as _version
 
-from . import init, nn
+from . import init, nn, steps
 from .access import Layer, buffers, layers, parameters, state
 from .errors import (
     AmbiguousMatchError,
@@ -23,7 +23,7 @@ from .errors import (
     UnsupportedError,
 )
 from .initialize import initialize
-from .layout import At, Transposed
+from .layout import At, Concat, Transposed
 from .parameter import Parameter, Parameters
 from .register import register_layer
 from .registry import backends, use
@@ -40,6 +40,7 @@ __all__ = [
     "At",
     "BackendError",
     "CheckpointError",
+    "Concat",
     "Layer",
     "MismatchError",
     "MultiparamError",
@@ -63,6 +64,7 @@ __all__ = [
     "run",
     "save",
     "state",
+    "steps",
     "summary",
     "tie",
     "tied",

@@ -125,6 +125,11 @@ class Layer:
         for node in self._node.walk():
             yield self._of(node)
 
+    @property
+    def node(self) -> Node:
+        """Its place in the neutral tree."""
+        return self._node
+
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
             return self.children[key]

@@ -15,25 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .containers import check_replaceable, collect, entries, is_container, replace, resolve
+from .dense import attention_sources, einsum_sources, general_sources
 from .errors import AmbiguousMatchError, ArgumentError, MultiparamError, UninitializedError, UnsupportedError
-from .kinds import KINDS, image_ranks
-from .layout import (
-    Array,
-    At,
-    Flatten,
-    Flip,
-    Handle,
-    Insert,
-    Merge,
-    Shape,
-    Source,
-    Transpose,
-    Transposed,
-    out_in_first,
-)
+from .kinds import GATES, KINDS, image_ranks
+from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first
 from .names import escape
 from .plugin import Capability, Plugin
-from .table import LayerTable, LazyShape, Row, Setting, each_rank, told_kind
+from .settings import convolution, pooling, transposed_convolution
+from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Take, Transpose
+from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
 
 __all__ = [
@@ -42,9 +32,13 @@ __all__ = [
     "ArgumentError",
     "Array",
     "At",
+    "Block",
     "Capability",
+    "Concat",
     "Flatten",
     "Flip",
+    "Fold",
+    "GATES",
     "Handle",
     "Insert",
     "KINDS",
@@ -54,27 +48,35 @@ __all__ = [
     "Merge",
     "MultiparamError",
     "Plugin",
+    "Reorder",
     "Row",
     "Setting",
     "Shape",
     "Source",
+    "Take",
     "TieSide",
     "Transpose",
     "Transposed",
     "UninitializedError",
     "UnsupportedError",
+    "attention_sources",
     "check_replaceable",
     "collect",
+    "convolution",
     "each_rank",
+    "einsum_sources",
     "entries",
     "escape",
+    "general_sources",
     "image_ranks",
     "is_container",
     "out_in_first",
+    "pooling",
     "replace",
     "resolve",
     "see",
     "told_kind",
+    "transposed_convolution",
     "unsee",
 ]
 

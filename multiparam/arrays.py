@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from .errors import MismatchError, MismatchReport
-from .layout import Array
+from .steps import Array
 
 __all__ = ["ReadOnlyArray", "frozen", "is_float", "checked", "converted", "numeric", "rank_of"]
 

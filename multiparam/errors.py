@@ -76,21 +76,31 @@ class MismatchReport:
         unexpected: names that were given and have no place.
         misshaped: (name, expected shape, given shape).
         mistyped: (name, expected dtype, given dtype).
+        unrepresentable: (name, why) for what was given and the model has no way to compute with.
+        kinds: (layer, expected kind, given kind, why) where layers of one name are different functions; told beside
+            what is wrong, and no fault in itself.
     """
 
     missing: Sequence[str] = ()
     unexpected: Sequence[str] = ()
     misshaped: Sequence[tuple[str, Any, Any]] = ()
     mistyped: Sequence[tuple[str, Any, Any]] = ()
+    unrepresentable: Sequence[tuple[str, str]] = ()
+    kinds: Sequence[tuple[str, str, str, str]] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misshaped or self.mistyped)
+        return bool(self.missing or self.unexpected or self.misshaped or self.mistyped or self.unrepresentable)
 
     def __str__(self) -> str:
-        lines = [f"missing: {name}{_near(name, self.unexpected)}" for name in self.missing]
+        lines = [
+            f"kind of {layer or 'the model'}: {want} expected, {got} given{f'; {why}' if why else ''}"
+            for layer, want, got, why in self.kinds
+        ]
+        lines += [f"missing: {name}{_near(name, self.unexpected)}" for name in self.missing]
         lines += [f"unexpected: {name}{_near(name, self.missing)}" for name in self.unexpected]
         lines += [f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped]
         lines += [f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped]
+        lines += [f"{name} cannot be represented: {why}" for name, why in self.unrepresentable]
         return "\n".join(lines)
 
 

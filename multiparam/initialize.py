@@ -16,10 +16,10 @@ from .arrays import converted, is_float, rank_of
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError
 from .init import Constant, Ones, Rule, Zeros, as_rule
 from .kinds import purpose
-from .layout import Array
 from .parameter import Parameter, Parameters
 from .recipes import recipe
 from .registry import infer_model
+from .steps import Array
 from .table import LazyShape
 from .tree import Node, Slot, Tree
 
@@ -189,7 +189,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
         if parameter.initialized:
             now.append((parameter, rule))
         else:
-            node = parameter.slot.node
+            node = parameter.slot.node.layer
             later.setdefault(id(node.native), (node, {}))[1][parameter.name] = rule
     opaque = tree.opaque()
     if later or opaque:
@@ -262,7 +262,8 @@ def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:
             f"{rule!r} makes no numbers for {parameter.name!r}; nothing was written",
             MismatchReport(mistyped=[(parameter.name, parameter.dtype, values.dtype)]),
         )
-    return converted(parameter.name, values, parameter.dtype, f"{rule!r} cannot initialize")
+    # what the layer always has 0, it keeps at 0
+    return parameter.slot.source.kept(converted(parameter.name, values, parameter.dtype, f"{rule!r} cannot initialize"))
 
 
 def _checked_seed(seed: int | None) -> int:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from .errors import ArgumentError
 
-__all__ = ["KINDS", "Fans", "Kind", "Purpose", "fans", "image_ranks", "purpose"]
+__all__ = ["GATES", "KINDS", "Fans", "Kind", "Purpose", "alike", "base_role", "fans", "image_ranks", "purpose"]
 
 Purpose = Literal["weight", "bias", "scale", "slope"]
 
@@ -29,46 +29,67 @@ class Kind:
     Attributes:
         name: PyTorch's class name.
         roles: purpose of each parameter, by its role.
+        apart: why a layer of this kind has no like in other frameworks; empty if it has.
     """
 
     name: str
     roles: Mapping[str, Purpose] = field(default_factory=dict)
+    apart: str = ""
 
 
 _RANKS = ("1d", "2d", "3d")
+_RECURRENT: Mapping[str, Purpose] = {
+    "weight_ih": "weight",
+    "weight_hh": "weight",
+    "weight_hr": "weight",
+    "bias_ih": "bias",
+    "bias_hh": "bias",
+}
+_RESET_BEFORE = "its reset gate is applied before the hidden product, in PyTorch's GRU and all others behind it"
+_ATTENTION: Mapping[str, Purpose] = {
+    **dict.fromkeys(("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"), "weight"),
+    "in_proj_bias": "bias",
+    "bias_k": "weight",
+    "bias_v": "weight",
+}
+_ACTIVATIONS = (
+    *("ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Softplus", "Softsign"),
+    *("Tanh", "Hardtanh", "Sigmoid", "Hardsigmoid", "Hardswish", "LogSigmoid", "Softmax", "LogSoftmax"),
+)
 _PLAIN = (
+    *("Sequential", "Lambda", "Identity", "Flatten", "Unflatten", "Reshape", "Dropout"),
+    *_ACTIVATIONS,
     *(
-        "Sequential",
-        "Lambda",
-        "ReLU",
-        "LeakyReLU",
-        "GELU",
-        "Tanh",
-        "Sigmoid",
-        "Softmax",
-        "Flatten",
-        "Dropout",
-        "Identity",
+        f"{name}{rank}"
+        for name in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "Dropout", "ZeroPad")
+        for rank in _RANKS
     ),
-    *("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"),
+    *("SeparableConv1d", "SeparableConv2d"),  # of two convolutions
 )
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("Linear", _LINEAR),
+        *(Kind(name, _LINEAR) for name in ("Linear", "Bilinear")),
         *(Kind(f"{name}{rank}", _LINEAR) for name in ("Conv", "ConvTranspose") for rank in _RANKS),
         Kind("Embedding", {"weight": "weight"}),
         *(Kind(name, _AFFINE) for name in ("LayerNorm", "GroupNorm", "RMSNorm")),
         # a framework whose class does not tell the rank has the name without it
         *(Kind(f"{name}{rank}", _AFFINE) for name in ("BatchNorm", "InstanceNorm") for rank in ("", *_RANKS)),
         Kind("PReLU", {"weight": "slope"}),
+        *(Kind(f"{name}{cell}", _RECURRENT) for name in ("RNN", "LSTM", "GRU") for cell in ("", "Cell")),
+        *(Kind(f"GRU{cell}(reset_after=False)", apart=_RESET_BEFORE) for cell in ("", "Cell")),
+        Kind("MultiheadAttention", _ATTENTION),
         *(Kind(name) for name in _PLAIN),
     )
 }
 
+GATES: Mapping[str, int] = {"RNN": 1, "LSTM": 4, "GRU": 3}
 
-_IMAGES = re.compile(r"(?:Conv|ConvTranspose|BatchNorm|InstanceNorm|MaxPool|AvgPool)([123])d")
+
+_IMAGES = re.compile(
+    r"(?:(?:Separable)?Conv|ConvTranspose|BatchNorm|InstanceNorm|(?:Adaptive)?(?:Max|Avg)Pool|Dropout|ZeroPad)([123])d"
+)
 
 
 def image_ranks(kind: str) -> frozenset[int]:
@@ -83,6 +104,28 @@ def image_ranks(kind: str) -> frozenset[int]:
     return frozenset((int(ranked[1]) + 2,)) if ranked else frozenset()
 
 
+def alike(kind: str, other: str) -> bool:
+    """Whether two kinds are one function, as far as their names tell.
+
+    >>> alike("BatchNorm", "BatchNorm2d"), alike("ReLU", "GELU"), alike("MyBlock", "ReLU")
+    (True, False, True)
+    """
+    if kind not in KINDS or other not in KINDS:
+        return True
+    families = [re.sub(r"[123]d$", "", name) for name in (kind, other)]
+    # a group norm with as many groups as channels is an instance norm
+    return families[0] == families[1] or set(families) <= {"GroupNorm", "InstanceNorm"}
+
+
+def base_role(role: str) -> str:
+    """The role without the number and the direction of a recurrent layer.
+
+    >>> base_role("weight_ih_l1_reverse"), base_role("weight")
+    ('weight_ih', 'weight')
+    """
+    return re.sub(r"_l\d+(_reverse)?$", "", role)
+
+
 def purpose(kind: str, role: str) -> Purpose:
     """What a parameter is for: the kind's row says it; in a layer of no known kind, its own name does.
 
@@ -90,8 +133,9 @@ def purpose(kind: str, role: str) -> Purpose:
     ('scale', 'bias', 'weight')
     """
     known = KINDS.get(kind)
-    if known is not None and role in known.roles:
-        return known.roles[role]
+    base = base_role(role)
+    if known is not None and base in known.roles:
+        return known.roles[base]
     return "bias" if "bias" in role.split("_") else "weight"
 
 
@@ -103,8 +147,18 @@ class Fans:
     fan_out: int
 
 
-def fans(shape: Sequence[int]) -> Fans:
-    """Fan-in and fan-out of a canonical (out, in, *spatial) shape.
+def fans(shape: Sequence[int], kind: str = "", role: str = "weight", groups: int = 1) -> Fans:
+    """Fan-in and fan-out of a canonical tensor.
+
+    Without a kind they are those of an (out, in, *spatial) shape, as PyTorch, Keras and JAX count them. With it they
+    are what is connected: a grouped convolution's output sees its own group, a transposed convolution's first axis is
+    in, and tensors that are several (gates, the projections of an attention) count as each of them alone.
+
+    Args:
+        shape: the canonical shape.
+        kind: the layer's kind.
+        role: what the tensor is in it.
+        groups: of a convolution.
 
     Raises:
         ArgumentError: the shape has fewer than two axes.
@@ -113,8 +167,21 @@ def fans(shape: Sequence[int]) -> Fans:
     Fans(fan_in=4, fan_out=8)
     >>> fans((16, 3, 5, 5))
     Fans(fan_in=75, fan_out=400)
+    >>> fans((16, 3, 5, 5), "Conv2d", groups=4), fans((32, 4), "LSTM", "weight_ih_l0")
+    (Fans(fan_in=75, fan_out=100), Fans(fan_in=4, fan_out=8))
     """
     if len(shape) < 2:
         raise ArgumentError(f"fan-in and fan-out need at least two axes, and the shape is {tuple(shape)}")
     receptive = math.prod(shape[2:])
-    return Fans(shape[1] * receptive, shape[0] * receptive)
+    if kind not in KINDS:
+        return Fans(shape[1] * receptive, shape[0] * receptive)
+    if kind.startswith("ConvTranspose"):
+        return Fans(shape[0] // groups * receptive, shape[1] * receptive)
+    if kind == "Bilinear":
+        return Fans(shape[1] * receptive, shape[0])
+    blocks = GATES.get(kind.removesuffix("Cell"), 1) if base_role(role) != "weight_hr" else 1
+    if kind == "MultiheadAttention" and role == "in_proj_weight":
+        blocks = 3
+    if kind.startswith("Conv"):
+        blocks = groups
+    return Fans(shape[1] * receptive, shape[0] // blocks * receptive)

@@ -6,36 +6,28 @@ writing, the canonical shape, and whether two tensors are the same storage seen 
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .errors import ArgumentError
+from .steps import Array, Shape, Step, Transpose, invert
 
 __all__ = [
-    "Array",
     "At",
-    "Flatten",
-    "Flip",
+    "Block",
+    "Concat",
     "Handle",
-    "Insert",
-    "Merge",
-    "Shape",
     "Source",
-    "Step",
-    "Transpose",
     "Transposed",
     "as_source",
+    "compose",
     "out_in_first",
+    "stand_in",
 ]
-
-Array = npt.NDArray[Any]
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -51,112 +43,29 @@ class Handle:
     axes: tuple[int, ...] | None = None
 
 
-class Step(ABC):
-    """One invertible rearrangement on the way from a native tensor to the canonical one.
-
-    `lead` is how many axes stand before those that the step is about: those of a stack of layers.
-    """
-
-    @abstractmethod
-    def do(self, array: Array, lead: int) -> Array:
-        """The rearranged array, a view where possible."""
-
-    @abstractmethod
-    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
-        """The inverse; `shape` is what went in."""
-
-    @abstractmethod
-    def shape(self, shape: Shape, lead: int) -> Shape:
-        """The shape that comes out."""
-
-
-class _Reshaping(Step):
-    """A step that changes the shape and not the order of the elements."""
-
-    def do(self, array: Array, lead: int) -> Array:
-        return array.reshape(self.shape(array.shape, lead))
-
-    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
-        return array.reshape(shape)
-
-
-@dataclass(frozen=True)
-class Transpose(Step):
-    """`numpy.transpose(array, axes)`."""
-
-    axes: tuple[int, ...]
-
-    def do(self, array: Array, lead: int) -> Array:
-        return array.transpose(_behind(self.axes, lead))
-
-    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
-        return array.transpose(invert(_behind(self.axes, lead)))
-
-    def shape(self, shape: Shape, lead: int) -> Shape:
-        return tuple(shape[axis] for axis in _behind(self.axes, lead))
-
-
-@dataclass(frozen=True)
-class Flip(Step):
-    """The elements along some axes in reverse order, as a convolution's kernel against a correlation's."""
-
-    axes: tuple[int, ...]
-
-    def do(self, array: Array, lead: int) -> Array:
-        return np.flip(array, tuple(lead + axis for axis in self.axes))
-
-    def undo(self, array: Array, shape: Shape, lead: int) -> Array:
-        return self.do(array, lead)
-
-    def shape(self, shape: Shape, lead: int) -> Shape:
-        return shape
-
-
-@dataclass(frozen=True)
-class Merge(_Reshaping):
-    """An axis and the one behind it as one: (I, m) as (I·m,)."""
-
-    axis: int
-
-    def shape(self, shape: Shape, lead: int) -> Shape:
-        axis = lead + self.axis
-        return (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
-
-
-@dataclass(frozen=True)
-class Insert(_Reshaping):
-    """A new axis of extent 1."""
-
-    axis: int
-
-    def shape(self, shape: Shape, lead: int) -> Shape:
-        return (*shape[: lead + self.axis], 1, *shape[lead + self.axis :])
-
-
-@dataclass(frozen=True)
-class Flatten(_Reshaping):
-    """All axes as one."""
-
-    def shape(self, shape: Shape, lead: int) -> Shape:
-        return (math.prod(shape),)
-
-
 class Source(ABC):
     """Where a canonical tensor lives natively.
 
     Attributes:
-        parts: names of the layer's native tensors that it is made of.
+        parts: names of the layer's native tensors that it is made of; one of a sublayer's is a path, `"cell/kernel"`.
+        partial: native numbers beside the canonical ones lie in the parts, and are kept when it is written.
     """
 
     parts: tuple[str, ...]
+    partial: bool
 
     @abstractmethod
     def read(self, arrays: Sequence[Array]) -> Array:
         """The canonical array (a view where possible) made of the parts' arrays."""
 
     @abstractmethod
-    def write(self, value: Array, shapes: Sequence[Shape]) -> tuple[Array, ...]:
-        """The parts' arrays (views where possible), of the given shapes, that make up the canonical one."""
+    def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
+        """The parts' arrays (views where possible) that make up the canonical one.
+
+        Args:
+            value: the canonical array.
+            olds: the parts' present arrays; where the source is not partial their shapes alone are used.
+        """
 
     @abstractmethod
     def shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -166,15 +75,25 @@ class Source(ABC):
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         """A key that is equal for two tensors exactly if they are one storage seen the same way."""
 
+    @abstractmethod
+    def form(self) -> tuple[Any, ...]:
+        """The rearrangement whatever the parts are called; tensors of one form can be tied part by part."""
+
+    def kept(self, value: Array) -> Array:
+        """The canonical array with zeros where the layer has nowhere to keep a number."""
+        return value
+
 
 class At(Source):
     """A canonical tensor that is one native tensor, possibly rearranged.
 
     Args:
-        part: the native tensor's name in its layer, `"kernel"`, or a path into lists and dicts, `"scales.0"`.
+        part: the native tensor's name in its layer, `"kernel"`; a path into lists and dicts, `"scales.0"`, or into
+            sublayers, `"cell/kernel"`.
         *steps: what turns the native tensor into the canonical one, in turn.
         axes: short for a first `Transpose`: as in `numpy.transpose`, from native to canonical.
 
+    >>> from multiparam.steps import Insert, Merge
     >>> At("kernel", axes=(1, 0)).shape([(4, 8)])
     (8, 4)
     >>> At("kernel", Transpose((2, 3, 0, 1)), Merge(0), Insert(1)).shape([(5, 5, 3, 2)])
@@ -188,6 +107,7 @@ class At(Source):
             first, steps = _normal(steps[0].axes), steps[1:]
         self.axes = first
         self.steps = steps
+        self.partial = any(step.partial for step in steps)
 
     def read(self, arrays: Sequence[Array]) -> Array:
         (array,) = arrays
@@ -196,15 +116,15 @@ class At(Source):
             array = step.do(array, lead)
         return array
 
-    def write(self, value: Array, shapes: Sequence[Shape]) -> tuple[Array, ...]:
-        (shape,) = shapes
-        lead = self._lead(shape)
+    def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
+        (old,) = olds
+        lead = self._lead(old.shape)
         before = []
         for step in self._all():
-            before.append((step, shape))
-            shape = step.shape(shape, lead)
-        for step, shape in reversed(before):
-            value = step.undo(value, shape, lead)
+            before.append((step, old))
+            old = step.do(old, lead) if self.partial else stand_in(step.shape(old.shape, lead), old.dtype)
+        for step, old in reversed(before):
+            value = step.undo(value, old, lead)
         return (value,)
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -225,6 +145,9 @@ class At(Source):
         (handle,) = handles
         return (id(handle.variable), compose(handle.axes, self.axes), self.steps)
 
+    def form(self) -> tuple[Any, ...]:
+        return ("At", self.axes, self.steps)
+
     def _all(self) -> tuple[Step, ...]:
         return self.steps if self.axes is None else (Transpose(self.axes), *self.steps)
 
@@ -237,6 +160,102 @@ class At(Source):
     def __repr__(self) -> str:
         steps = "".join(f", {step!r}" for step in self.steps)
         return f"At({self.parts[0]!r}{steps}{'' if self.axes is None else f', axes={self.axes}'})"
+
+
+class Concat(Source):
+    """A canonical tensor that is several native ones behind each other along its first axis.
+
+    Args:
+        *sources: the blocks, in canonical order.
+
+    >>> Concat(At("query", axes=(1, 0)), At("key", axes=(1, 0))).shape([(4, 8), (4, 8)])
+    (16, 4)
+    """
+
+    def __init__(self, *sources: Source) -> None:
+        self.sources = sources
+        self.parts = tuple(part for source in sources for part in source.parts)
+        self.partial = any(source.partial for source in sources)
+
+    def read(self, arrays: Sequence[Array]) -> Array:
+        return np.concatenate([source.read(own) for source, own in self._shared_out(arrays)])
+
+    def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
+        made: list[Array] = []
+        start = 0
+        for source, own in self._shared_out(olds):
+            extent = source.shape([one.shape for one in own])[0]
+            made += source.write(value[start : start + extent], own)
+            start += extent
+        return tuple(made)
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        blocks = [source.shape(own) for source, own in self._shared_out(shapes)]
+        return (sum(block[0] for block in blocks), *blocks[0][1:])
+
+    def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
+        return tuple(source.identity(own) for source, own in self._shared_out(handles))
+
+    def form(self) -> tuple[Any, ...]:
+        return ("Concat", *(source.form() for source in self.sources))
+
+    def _shared_out(self, things: Sequence[Any]) -> Iterator[tuple[Source, Sequence[Any]]]:
+        start = 0
+        for source in self.sources:
+            yield source, things[start : start + len(source.parts)]
+            start += len(source.parts)
+
+    def __repr__(self) -> str:
+        return f"Concat({', '.join(map(repr, self.sources))})"
+
+
+class Block(Source):
+    """A canonical tensor of which the layer keeps one of several equal blocks; the others are always zero.
+
+    Args:
+        source: the block that is kept.
+        position: which of the blocks along the first axis it is.
+        of: how many there are.
+
+    >>> Block(At("bias"), 2, 3).read([np.ones(2)])
+    array([0., 0., 0., 0., 1., 1.])
+    """
+
+    def __init__(self, source: Source, position: int, of: int) -> None:
+        self.source, self.position, self.of = source, position, of
+        self.parts = source.parts
+        self.partial = source.partial
+
+    def read(self, arrays: Sequence[Array]) -> Array:
+        block = self.source.read(arrays)
+        whole = np.zeros((self.of * block.shape[0], *block.shape[1:]), block.dtype)
+        whole[self._kept(whole)] = block
+        return whole
+
+    def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
+        return self.source.write(value[self._kept(value)], olds)
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        block = self.source.shape(shapes)
+        return (self.of * block[0], *block[1:])
+
+    def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
+        return ("Block", self.position, self.of, *self.source.identity(handles))
+
+    def form(self) -> tuple[Any, ...]:
+        return ("Block", self.position, self.of, *self.source.form())
+
+    def kept(self, value: Array) -> Array:
+        zeros = np.zeros_like(value)
+        zeros[self._kept(value)] = value[self._kept(value)]
+        return zeros
+
+    def _kept(self, whole: Array) -> slice:
+        extent = whole.shape[0] // self.of
+        return slice(self.position * extent, (self.position + 1) * extent)
+
+    def __repr__(self) -> str:
+        return f"Block({self.source!r}, {self.position}, {self.of})"
 
 
 def Transposed(part: str) -> At:
@@ -262,14 +281,6 @@ def as_source(source: str | Source) -> Source:
     return At(source) if isinstance(source, str) else source
 
 
-def invert(axes: Sequence[int]) -> tuple[int, ...]:
-    """The transposition that undoes another."""
-    inverse = [0] * len(axes)
-    for position, axis in enumerate(axes):
-        inverse[axis] = position
-    return tuple(inverse)
-
-
 def compose(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """One transposition that does what two do in turn; None is the identity.
 
@@ -281,16 +292,17 @@ def compose(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tu
     return _normal([first[axis] for axis in second])
 
 
-def _behind(axes: tuple[int, ...], lead: int) -> tuple[int, ...]:
-    return axes if not lead else (*range(lead), *(lead + axis for axis in axes))
-
-
 def _normal(axes: Sequence[int] | None) -> tuple[int, ...] | None:
     if axes is None or list(axes) == list(range(len(axes))):
         return None
     if sorted(axes) != list(range(len(axes))):
         raise ArgumentError(f"axes must be a permutation of 0..{len(axes) - 1}, not {tuple(axes)}")
     return tuple(axes)
+
+
+def stand_in(shape: Shape, dtype: Any) -> Array:
+    """An array of a shape that takes no memory, for where only the shape matters."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def seen_through(handle: Handle, array: Array) -> Array:

@@ -17,8 +17,10 @@ from .errors import (
     UninitializedError,
     UnsupportedError,
 )
-from .layout import Array, Handle
+from .kinds import Fans, fans
+from .layout import Handle
 from .names import Pattern, matcher
+from .steps import Array
 from .table import LazyShape
 from .tree import Slot, Tree
 
@@ -69,7 +71,7 @@ class Parameter:
     @property
     def kind(self) -> str:
         """The kind of its layer: `"Linear"`; for a layer of no known kind its class's name."""
-        return self._adapter.kind(self._slot.node.native)
+        return self._slot.node.kind
 
     @property
     def layer(self) -> Any:
@@ -133,11 +135,10 @@ class Parameter:
             raise ArgumentError(f".trainable is True or False, not {value!r}")
         if self._slot.is_buffer:
             raise UnsupportedError(self._adapter.name, "trainable", f"{self.name!r} is a buffer, which nothing trains")
-        for handle in self._handles("cannot be frozen or thawed"):
+        for position, handle in enumerate(self._handles("cannot be frozen or thawed")):
             for slot in self._group:
-                self._adapter.set_trainable(
-                    self._model, (*slot.node.above, slot.node.native), handle.variable, bool(value)
-                )
+                below, _ = slot.owner(slot.source.parts[position]) or ((slot.node.native,), "")
+                self._adapter.set_trainable(self._model, (*slot.node.above, *below), handle.variable, bool(value))
 
     # --- its numbers -------------------------------------------------------------------------------------------
 
@@ -156,10 +157,14 @@ class Parameter:
         adapter, slot = self._adapter, self._slot
         if slot.ready() is None:
             return None
-        parts = [adapter.gradient(slot.node.native, part) for part in slot.source.parts]
-        if any(part is None for part in parts):
-            return None
-        return frozen(np.array(slot.source.read([part for part in parts if part is not None])))
+        parts = []
+        for part in slot.source.parts:
+            owner = slot.owner(part)
+            gradient = None if owner is None else adapter.gradient(owner[0][-1], owner[1])
+            if gradient is None:
+                return None
+            parts.append(gradient)
+        return frozen(np.array(slot.source.read(parts)))
 
     def assign(self, value: Any) -> None:
         """Sets all numbers at once.
@@ -169,7 +174,8 @@ class Parameter:
                 fits a float parameter, not the reverse).
 
         Raises:
-            MismatchError: shape or kind of dtype differ; nothing was written.
+            MismatchError: shape or kind of dtype differ, or the layer has no place for some of the numbers; nothing
+                was written.
             UninitializedError: a lazy parameter has no shape yet.
         """
         handles = self._handles("cannot be set")
@@ -178,7 +184,7 @@ class Parameter:
             raise MismatchError(
                 f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, self.shape, array.shape)])
             )
-        self._slot.write(handles, converted(self.name, array, self.dtype))
+        self._write(handles, converted(self.name, array, self.dtype))
 
     def __getitem__(self, index: Any) -> Any:
         taken = self._slot.read(self._handles("has no value"))[index]
@@ -195,7 +201,7 @@ class Parameter:
             raise MismatchError(
                 f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, target, array.shape)])
             ) from error
-        self._slot.write(handles, whole)
+        self._write(handles, whole)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
@@ -220,9 +226,27 @@ class Parameter:
             about.append(f"tied to {', '.join(self.aliases)}")
         return f"Parameter({', '.join(about)})"
 
+    def _write(self, handles: tuple[Handle, ...], value: Array) -> None:
+        kept = self._slot.source.kept(value)
+        if kept is not value and np.any(kept != value):
+            raise MismatchError(
+                f"cannot write {self.name!r}: {self.kind} has no place for some of its numbers, which must be 0 here",
+                MismatchReport(),
+            )
+        self._slot.write(handles, value)
+
     def _checked(self, value: Any) -> Array:
         native = self._adapter.is_tensor(value) and not isinstance(value, np.ndarray)
         return checked(self.name, self._adapter.array(value) if native else value, self.dtype)
+
+    def fans(self) -> Fans:
+        """How many inputs feed one output of it, and how many outputs one input feeds.
+
+        Raises:
+            ArgumentError: it has fewer than two axes.
+        """
+        groups = self._slot.node.settings().get("groups", 1)
+        return fans(self._slot.extents(), self.kind, self.role, groups if isinstance(groups, int) else 1)
 
     # --- for the verbs -----------------------------------------------------------------------------------------
 
@@ -249,7 +273,7 @@ class Parameter:
 
     def follow(self, group: list[Slot]) -> bool:
         """Takes over the slots of a later walk, if the primary one is still the same place."""
-        if group[0].node.native is not self._slot.node.native or group[0].role != self._slot.role:
+        if group[0].place != self._slot.place:
             return False
         self._group = group
         self._slot = group[0]

@@ -40,6 +40,7 @@ class Plugin:
         demo: a module with `loss(net, x, y)`, the native mean cross-entropy of integer classes, and
             `train(net, x, y, epochs, each)`, which trains with the framework's own optimizer and calls `each(epoch)`
             after each epoch; empty if the backend does not train.
+        natives: a module with `natives()`, the framework's own layers for the parity table's cases; empty for none.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
     """
 
@@ -51,3 +52,4 @@ class Plugin:
     distribution: str = ""
     install: str = ""
     demo: str = ""
+    natives: str = ""

@@ -2,7 +2,8 @@
 
 A recipe gives a parameter the rule that the framework gives it when it makes the layer. Sources: PyTorch's
 `reset_parameters` methods, Keras's layer arguments, Flax's `default_kernel_init` and `default_embed_init`, Paddle's
-`XavierUniform` and its convolutions' `_get_default_param_initializer`, MXNet's `mx.init.Uniform(0.07)`.
+`XavierUniform` and its convolutions' `_get_default_param_initializer`, MXNet's `mx.init.Uniform(0.07)`. Where a
+framework counts fans in a way of its own, its recipe does too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .errors import ArgumentError, close_names
 from .init import (
@@ -19,15 +22,18 @@ from .init import (
     LecunNormal,
     Normal,
     Ones,
+    Orthogonal,
     Rule,
     Uniform,
     VarianceScaling,
+    XavierNormal,
     XavierUniform,
     Zeros,
 )
+from .init.distributions import Scaled
 from .init.rule import BuiltIn
-from .kinds import KINDS, fans, purpose
-from .layout import Array, Shape
+from .kinds import GATES, KINDS, Fans, base_role, fans, purpose
+from .steps import Array, Shape
 
 if TYPE_CHECKING:
     from .parameter import Parameter
@@ -64,6 +70,9 @@ def recipe(name: str, parameters: Iterable[Parameter]) -> Recipe:
     return chosen
 
 
+Count = Callable[[Shape, "Parameter"], Fans]
+
+
 class _BoundOfLayer(BuiltIn):
     """Uniform with a bound that follows from the layer's weight, once its shape is known."""
 
@@ -73,38 +82,98 @@ class _BoundOfLayer(BuiltIn):
 
     def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
         assert parameter is not None
-        known = {slot.role: slot.shape() for slot in parameter.slot.node.slots}
-        weight = tuple(int(extent or 0) for extent in known[self.role] or ())
-        bound = self.bound(weight)
+        known = {slot.role: slot.extents() for slot in parameter.slot.node.slots}
+        bound = self.bound(known[self.role])
         return Uniform(-bound, bound).values(seed, name, shape)
 
     def __repr__(self) -> str:
         return f"Uniform(±bound of {self.role})"
 
 
+class _Counted(BuiltIn):
+    """A rule with the fans that a framework counts."""
+
+    def __init__(self, rule: Scaled, count: Count) -> None:
+        self.rule = rule
+        self.count = count
+
+    def check(self, shape: Shape) -> None:
+        self.rule.check(shape)
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        assert parameter is not None
+        return self.rule.drawn(seed, name, shape, self.count(shape, parameter))
+
+    def __repr__(self) -> str:
+        return repr(self.rule)
+
+
+class _Blocks(BuiltIn):
+    """A rule for each of the equal blocks along the first axis: the gates of a recurrent layer."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self.rules = rules
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        block = (shape[0] // len(self.rules), *shape[1:])
+        each = [rule.values(seed, f"{name}[{position}]", block) for position, rule in enumerate(self.rules)]
+        return np.concatenate(each)
+
+    def __repr__(self) -> str:
+        return f"each block: {', '.join(map(repr, self.rules))}"
+
+
+def _as_shaped(shape: Shape, parameter: Parameter) -> Fans:
+    """PyTorch's way: the second axis is in, the first is out, whatever they are."""
+    return fans(shape)
+
+
+def _of_kernel(shape: Shape, parameter: Parameter) -> Fans:
+    """Keras's way, by its kernel's last two axes: in and out, and everything before as a receptive field."""
+    kind, groups = parameter.kind, parameter.slot.node.settings().get("groups", 1)
+    if kind.startswith("Conv") and shape[1] == 1 and isinstance(groups, int) and groups > 1:
+        extent = math.prod(shape[2:])  # a depthwise kernel, (*spatial, in, multiplier)
+        return Fans(groups * extent, shape[0] // groups * extent)
+    # the einsum layers of its attention say which axes are in and which are out
+    return parameter.fans() if kind == "MultiheadAttention" else fans(shape)
+
+
 def _by_fan(weight: Shape) -> float:
     return 1 / math.sqrt(fans(weight).fan_in)
 
 
-def _by_hidden(weight: Shape) -> float:
+def _by_second_axis(weight: Shape) -> float:
     return 1 / math.sqrt(weight[1])
 
 
-_RECURRENT = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
+_KINDS_OF_RECURRENT = frozenset(f"{name}{cell}" for name in GATES for cell in ("", "Cell"))
+
+
+def _is_recurrent(parameter: Parameter) -> bool:
+    return parameter.kind in _KINDS_OF_RECURRENT and base_role(parameter.role) in KINDS[parameter.kind].roles
+
+
+def _by_hidden(parameter: Parameter) -> Rule:
+    return _BoundOfLayer(_by_second_axis, "weight_hh" if parameter.kind.endswith("Cell") else "weight_hh_l0")
 
 
 def _pytorch(parameter: Parameter) -> Rule | None:
     kind, role = parameter.kind, parameter.role
+    if _is_recurrent(parameter):
+        return _by_hidden(parameter)
+    if kind == "MultiheadAttention" and purpose(kind, role) == "weight":
+        # bias_k and bias_v, which no other framework has, are Xavier normal
+        rule = XavierUniform() if role.endswith("_weight") else XavierNormal()
+        return _Counted(rule, _as_shaped)
+    if kind == "Bilinear":
+        return _BoundOfLayer(_by_second_axis)
     above = parameter.slot.node.parent
-    if kind in _RECURRENT:
-        return _BoundOfLayer(_by_hidden, "weight_hh" if kind.endswith("Cell") else "weight_hh_l0")
-    if kind == "MultiheadAttention":
-        return Zeros() if role == "in_proj_bias" else XavierUniform() if role.endswith("_weight") else None
     if kind == "Linear" and role == "bias" and above is not None and above.kind == "MultiheadAttention":
         return Zeros()
+    # uniform with the bound 1 / sqrt(fan_in), as the framework counts it
     return _of_known_layers(
         parameter,
-        weight=KaimingUniform(a=math.sqrt(5)),
+        weight=_Counted(KaimingUniform(a=math.sqrt(5)), _as_shaped),
         bias=_BoundOfLayer(_by_fan),
         embedding=Normal(),
         slope=0.25,
@@ -112,18 +181,26 @@ def _pytorch(parameter: Parameter) -> Rule | None:
 
 
 def _keras(parameter: Parameter) -> Rule | None:
-    return _of_known_layers(parameter, weight=XavierUniform(), embedding=Uniform(-0.05, 0.05), slope=0.0)
+    base = base_role(parameter.role)
+    if _is_recurrent(parameter) and base == "weight_hh":
+        return Orthogonal()
+    if parameter.kind.startswith("LSTM") and base == "bias_ih":
+        return _Blocks(Zeros(), Ones(), Zeros(), Zeros())  # the forget gate starts open
+    weight = _Counted(XavierUniform(), _of_kernel)
+    return _of_known_layers(parameter, weight=weight, embedding=Uniform(-0.05, 0.05), slope=0.0)
 
 
 def _flax(parameter: Parameter) -> Rule | None:
-    # Flax counts the fans of a transposed convolution's kernel as (*spatial, in, out): PyTorch's first axis is in
-    transposed = parameter.kind.startswith("ConvTranspose")
-    weight = VarianceScaling(1.0, "fan_out") if transposed else LecunNormal()
+    if _is_recurrent(parameter) and base_role(parameter.role) == "weight_hh":
+        # NNX's LSTMCell has a matrix for each gate, its GRUCell one for all
+        return _Blocks(*(Orthogonal() for _ in range(4))) if parameter.kind.startswith("LSTM") else Orthogonal()
     embedding = VarianceScaling(1.0, "fan_in", "untruncated_normal")
-    return _of_known_layers(parameter, weight=weight, embedding=embedding, slope=0.01)
+    return _of_known_layers(parameter, weight=LecunNormal(), embedding=embedding, slope=0.01)
 
 
 def _paddle(parameter: Parameter) -> Rule | None:
+    if _is_recurrent(parameter):
+        return _by_hidden(parameter)
     convolution = parameter.kind.startswith("Conv") and not parameter.kind.startswith("ConvTranspose")
     weight = KaimingNormal() if convolution else XavierUniform()
     return _of_known_layers(parameter, weight=weight, embedding=XavierUniform(), slope=0.25)
@@ -147,11 +224,11 @@ def _of_known_layers(
 ) -> Rule | None:
     """The rule for a layer of the layer table; None for any other. A norm's bias is always 0."""
     known = KINDS.get(parameter.kind)
-    if known is None or parameter.role not in known.roles:
+    if known is None or base_role(parameter.role) not in known.roles:
         return None
     meant = purpose(parameter.kind, parameter.role)
     if meant == "weight":
         return embedding if parameter.kind == "Embedding" else weight
     if meant == "bias":
-        return Zeros() if known.roles["weight"] == "scale" or bias is None else bias
+        return Zeros() if known.roles.get("weight") != "weight" or bias is None else bias
     return Ones() if meant == "scale" else Constant(slope)

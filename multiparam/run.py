@@ -12,8 +12,9 @@ from .adapter import Adapter, Capability
 from .arrays import frozen, is_float, numeric, rank_of
 from .errors import ArgumentError, UninitializedError
 from .kinds import image_ranks
-from .layout import Array, seen_through
+from .layout import seen_through
 from .registry import infer_model
+from .steps import Array
 from .tree import Tree, changed
 
 __all__ = ["gradients", "materialize", "run"]
@@ -125,7 +126,9 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
             for part, handle in zip(slot.source.parts, slot.handles() or (), strict=True):
                 found_here = by_variable.get(id(handle.variable))
                 seen = None if found_here is None else seen_through(handle, found_here)
-                adapter.keep_gradient(slot.node.native, part, seen)
+                owner = slot.owner(part)
+                if owner is not None:
+                    adapter.keep_gradient(owner[0][-1], owner[1], seen)
     result = {}
     for parameter in wanted:
         handles = parameter.slot.handles() or ()

@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from .errors import CheckpointError
-from .layout import Array, Shape
+from .steps import Array, Shape
 
 __all__ = ["Entry", "SafetensorsFile", "write"]
 

@@ -21,15 +21,16 @@ from .access import state
 from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
 from .errors import ArgumentError, BackendError, CheckpointError, MismatchError, MismatchReport, UninitializedError
-from .layout import Array
+from .kinds import KINDS, alike
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, infer_model, owner
 from .run import unready
 from .safetensors_file import Entry, SafetensorsFile, write
+from .steps import Array
 from .tie import check_pair, tie_slots
-from .tree import Slot, Tree
+from .tree import Node, Slot, Tree
 
 __all__ = ["LoadReport", "load", "save"]
 
@@ -46,6 +47,8 @@ class LoadReport:
         unexpected: names of the file that the model lacks (with `strict=False`).
         converted: (name, the file's dtype, the model's dtype) where they differ.
         tied: groups of names that the file has tied and the model had not, tied now.
+        folded: (name, the name that it was added to) for tensors of the file whose numbers the model keeps in another:
+            the forward pass stays, a training would go another way.
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
         notes: what has to be done now, such as rebuilding an optimizer.
@@ -56,6 +59,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     converted: list[tuple[str, Any, Any]] = field(default_factory=list)
     tied: list[tuple[str, ...]] = field(default_factory=list)
+    folded: list[tuple[str, str]] = field(default_factory=list)
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -65,6 +69,7 @@ class LoadReport:
         lines += [f"unexpected: {name}" for name in self.unexpected]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
+        lines += [f"folded: {name} was added to {into}" for name, into in self.folded]
         lines += [
             f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
             for layer, setting, given, here in self.differences
@@ -215,7 +220,13 @@ def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]
     neutral = _file_only(tree, once=True)
     entries += [Entry(name, value.dtype, value.shape, value.copy) for name, value in neutral.items()]
     ties = [[slot.name for slot in group] for group in groups if len(group) > 1]
-    return entries, ties, {node.name: found for node in tree.root.walk() if (found := node.settings())}
+    return entries, ties, {node.name: found for node in tree.root.walk() if (found := _described(node))}
+
+
+def _described(node: Node) -> dict[str, Any]:
+    """What a file says of a layer: its kind and settings, where the kind is known and is not a mere container's."""
+    known = node.kind in KINDS and node.kind not in ("Sequential", "Lambda")
+    return {**({"kind": node.kind} if known else {}), **node.settings()}
 
 
 def _file_only(tree: Tree, *, once: bool) -> dict[str, Array]:
@@ -226,7 +237,7 @@ def _file_only(tree: Tree, *, once: bool) -> dict[str, Array]:
         if once and id(node.native) in seen:
             continue
         seen.add(id(node.native))
-        found.update({join(node.name, role): value for role, value in node.file_only.items()})
+        found.update({join(node.name, role): value for role, value in node.file_only().items()})
     return found
 
 
@@ -261,9 +272,13 @@ class _Plan:
     """What pass one of a load decided, for pass two."""
 
     writes: list[tuple[Parameter, str]] = field(default_factory=list)
+    added: dict[str, Array] = field(default_factory=dict)
+    reduced: dict[str, Array] = field(default_factory=dict)
     ties: list[tuple[str, str]] = field(default_factory=list)
     report: LoadReport = field(default_factory=LoadReport)
-    problems: dict[str, list[Any]] = field(default_factory=lambda: {"misshaped": [], "mistyped": []})
+    problems: dict[str, list[Any]] = field(
+        default_factory=lambda: {"misshaped": [], "mistyped": [], "unrepresentable": []}
+    )
 
 
 def _into_model(
@@ -284,12 +299,16 @@ def _into_model(
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     mapping = state(model)
     plan = _plan(file, given, stored, mapping, _file_only(tree, once=False))
+    _plan_folds(file, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, plan)
     _plan_ties(adapter, tree, groups, stored, plan)
-    _refuse(file, plan, strict)
     saved = {renamed(name): settings for name, settings in about.get("layers", {}).items()}
     plan.report.differences = _differences(tree, saved)
+    _refuse(file, plan, strict)
     for parameter, key in plan.writes:
-        parameter.assign(file[key])
+        value = plan.reduced.get(parameter.name)
+        value = file[key] if value is None else value
+        added = plan.added.get(parameter.name)
+        parameter.assign(value if added is None else value.astype(parameter.dtype) + added.astype(parameter.dtype))
     if plan.ties:
         plan.report.notes = tie_slots(adapter, model, tree, plan.ties).notes
     return plan.report
@@ -359,6 +378,26 @@ def _plan(
     return plan
 
 
+def _plan_folds(file: SafetensorsFile, keys: Mapping[str, str], tree: Tree, mapping: Parameters, plan: _Plan) -> None:
+    """What is added to other tensors, since the model has no place for it or only for a part of it."""
+    for node in tree.root.walk():
+        for role, fold in node.folds().items():
+            name, into = join(node.name, role), mapping.get(join(node.name, fold.into))
+            if name not in keys or into is None or into.name in plan.added:
+                continue
+            if file.shape(keys[name]) != into.shape:
+                plan.problems["misshaped"].append((name, into.shape, file.shape(keys[name])))
+                continue
+            added, rest = fold.split(file[keys[name]])
+            if added.any():
+                plan.added[into.name] = added
+                plan.report.folded.append((name, into.name))
+            if name in mapping:
+                plan.reduced[mapping[name].name] = rest
+            elif rest.any():
+                plan.problems["unrepresentable"].append((name, fold.why))
+
+
 def _fits(parameter: Parameter, file: SafetensorsFile, key: str, plan: _Plan) -> bool:
     dtype, shape = file.dtype(key), file.shape(key)
     if shape != parameter.shape:
@@ -409,23 +448,31 @@ def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]]) -> list[tup
         (node.name, setting, saved[node.name][setting], here)
         for node in tree.root.walk()
         if node.name in saved
-        for setting, here in node.settings().items()
-        if setting in saved[node.name] and not _equal(saved[node.name][setting], here)
+        for setting, here in _described(node).items()
+        if setting in saved[node.name] and not _equal(setting, saved[node.name][setting], here)
     ]
 
 
-def _equal(given: Any, here: Any) -> bool:
+def _equal(setting: str, given: Any, here: Any) -> bool:
+    if setting == "kind":
+        return alike(str(given), here)
     if isinstance(given, float) and isinstance(here, float):
         return math.isclose(given, here, rel_tol=1e-6)  # one is 1 - 0.99, say
     return bool(given == here)
 
 
 def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:
+    kinds = [(layer, here, str(given)) for layer, setting, given, here in plan.report.differences if setting == "kind"]
     found = MismatchReport(
         missing=plan.report.missing if strict else (),
         unexpected=plan.report.unexpected if strict else (),
         misshaped=plan.problems["misshaped"],
         mistyped=plan.problems["mistyped"],
+        unrepresentable=plan.problems["unrepresentable"],
+        kinds=[
+            (*kind, next((KINDS[one].apart for one in kind[1:] if one in KINDS and KINDS[one].apart), ""))
+            for kind in kinds
+        ],
     )
     if found:
         raise MismatchError(f"{file.path} does not fit the model; nothing was written", found)

@@ -9,13 +9,45 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .errors import ArgumentError
-from .layout import Array, Source, as_source
+from .layout import Source, as_source
+from .steps import Array
 
-__all__ = ["LayerTable", "LazyShape", "Row", "Setting", "each_rank", "told_kind"]
+__all__ = ["Fold", "LayerTable", "LazyShape", "Row", "Setting", "each_rank", "told_kind"]
 
-Setting = float | int | str | bool
+Setting = float | int | str | bool | list[int]
 LazyShape = tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A tensor of PyTorch's that a layer lacks, because its numbers are only ever added to another's.
+
+    It is written into files with zeros, and added to the other when a file is loaded. That keeps the forward pass, not
+    the course of a training.
+
+    Attributes:
+        into: the role of the tensor that it is added to.
+        blocks: which of the equal blocks along the first axis can be added; what the others hold stays the tensor's
+            own where the layer keeps it, and must be zero where it does not.
+        of: how many blocks there are.
+        why: why the other blocks cannot be added.
+    """
+
+    into: str
+    blocks: tuple[int, ...] = (0,)
+    of: int = 1
+    why: str = ""
+
+    def split(self, value: Array) -> tuple[Array, Array]:
+        """The numbers that are added, and those that cannot be; zeros elsewhere."""
+        added, rest = np.zeros_like(value), np.array(value)
+        for block in self.blocks:
+            here = slice(block * len(value) // self.of, (block + 1) * len(value) // self.of)
+            added[here], rest[here] = value[here], 0
+        return added, rest
 
 
 @dataclass(frozen=True)
@@ -28,10 +60,14 @@ class Row:
         sources: how each canonical parameter is made of native ones, by role and in canonical order, or a function
             that tells it of a native layer. Native parameters that no source mentions keep their own names and layouts.
         buffers: the same for running statistics.
+        inner: kinds of the canonical sublayers, by name: a role `"out_proj.weight"` is the role `"weight"` of the
+            sublayer `"out_proj"`. Native sublayers that the sources claim whole are no layers of their own.
+        folds: tensors that PyTorch's `state_dict` has and this layer adds to others, by role.
         file_only: tensors that PyTorch's `state_dict` has and this layer does not, with their neutral values; they are
             written into files and ignored there.
         settings: what decides a layer's function beside its weights (an epsilon, the form of an activation), in
-            PyTorch's names and conventions; it is saved with a model and compared when the file is loaded.
+            PyTorch's names and conventions; it is saved with a model and compared when the file is loaded. An inner
+            sublayer's has its name before it, `"depthwise.groups"`.
         lazy: for a native layer without its parameters yet, the roles it will have and what is known of their
             shapes (None for an unknown axis, or for an unknown shape).
         builds: what makes native layers from PyTorch's arguments, by keyword and by the builder's name in
@@ -42,6 +78,8 @@ class Row:
     native: type
     sources: Mapping[str, Source] | Callable[[Any], Mapping[str, Source]] = field(default_factory=dict)
     buffers: Mapping[str, Source] = field(default_factory=dict)
+    inner: Mapping[str, str] = field(default_factory=dict)
+    folds: Mapping[str, Fold] | Callable[[Any], Mapping[str, Fold]] = field(default_factory=dict)
     file_only: Mapping[str, Array] = field(default_factory=dict)
     settings: Callable[[Any], Mapping[str, Setting]] | None = None
     lazy: Callable[[Any], Mapping[str, LazyShape]] | None = None
@@ -54,6 +92,10 @@ class Row:
     def sources_of(self, native: Any) -> Mapping[str, Source]:
         """How a native layer's canonical parameters are made of native ones."""
         return self.sources(native) if callable(self.sources) else self.sources
+
+    def folds_of(self, native: Any) -> Mapping[str, Fold]:
+        """What a native layer adds to others when a file is loaded."""
+        return self.folds(native) if callable(self.folds) else self.folds
 
 
 class LayerTable:
@@ -101,11 +143,12 @@ def user_row(native: type, kind: str | None, roles: Mapping[str, str | Source], 
     for role, given in roles.items():
         if not isinstance(given, (str, Source)):
             raise ArgumentError(
-                f"{role}= takes the native tensor's name or its layout, mp.At(...), not {type(given).__name__}"
+                f"{role}= takes the native tensor's name or its layout, mp.At(...) or mp.Concat(...), "
+                f"not {type(given).__name__}"
             )
         sources[role] = as_source(given)
         for part in sources[role].parts:
-            if part in claimed:
+            if part in claimed and not (sources[role].partial and sources[claimed[part]].partial):
                 raise ArgumentError(f"{role}= and {claimed[part]}= both claim the native tensor {part!r}")
             claimed[part] = role
     return Row(

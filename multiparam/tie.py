@@ -8,9 +8,10 @@ from typing import Any
 
 from .adapter import Adapter, Capability, TieSide
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
-from .layout import At, Handle, Step, compose, invert, seen_through
+from .layout import At, Handle, compose, seen_through
 from .parameter import Parameter
 from .registry import infer_model
+from .steps import Step, invert
 from .tree import Node, Slot, Tree, changed
 
 __all__ = ["TieReport", "tie", "tied", "untie"]
@@ -47,7 +48,7 @@ def tie(net: Any, name: str | Parameter, *, to: str | Parameter) -> TieReport:
         ParameterNotFoundError: there is no such parameter or layer.
         MismatchError: shapes, dtypes or the layers' parameters differ; nothing was changed.
         UninitializedError: one of them is lazy and has no shape yet.
-        UnsupportedError: the backend cannot tie, or one of them is made of several native tensors.
+        UnsupportedError: the backend cannot tie, or the two are made of native tensors in different ways.
 
     >>> import multiparam as mp
     >>> net = mp.nn.Sequential(mp.nn.Linear(8, 8), mp.nn.ReLU(), mp.nn.Linear(8, 8))
@@ -67,11 +68,13 @@ def tie_slots(adapter: Adapter, net: Any, tree: Tree, wanted: Sequence[tuple[str
     plans = [(slot, target) for slot, target in pairs if slot.storage() != target.storage()]
     for slot, target in plans:
         check_pair(adapter, slot, target)
+    _check_shared(adapter, tree, [slot for slot, _ in plans])
     for slot, target in plans:
-        handle = _handle(slot, target)
-        side = _side(slot)
         heirs = _orphans(tree, slot)
-        adapter.tie(net, side, handle)
+        for side, handle in _moves(slot, target):
+            there = side.handle.variable is handle.variable and side.handle.axes == handle.axes
+            if not there:  # or another slot that shares the native tensor has moved it already
+                adapter.tie(net, side, handle)
         _inherit(adapter, net, heirs)
     return _done(adapter, net, [slot.name for slot, _ in plans])
 
@@ -120,20 +123,24 @@ def untie(net: Any, name: str | Parameter) -> TieReport:
     if not slots:
         raise ArgumentError(f"{name!r} is not tied; tied are {tied(net) or 'none'}")
     for slot in slots:
-        twins = [other.name for other in groups[slot.name] if other is not slot and _same_place(other, slot)]
+        twins = [other.name for other in groups[slot.name] if other is not slot and other.place == slot.place]
         if twins:
             raise adapter.unsupported(
                 "untie",
                 f"{slot.name!r} and {twins[0]!r} are one layer object used twice; put two layers in their places "
                 f"and tie the parameters that should stay tied",
             )
+    _check_shared(adapter, tree, slots)
     for slot in slots:
-        adapter.check_tie(_side(slot), Handle(None))
+        for side in _sides(slot):
+            adapter.check_tie(side, Handle(None))
+    done: set[tuple[int, str]] = set()
     for slot in slots:
-        side = _side(slot)
-        value = seen_through(side.handle, adapter.read(side.handle.variable)).copy()
         heirs = _orphans(tree, slot)
-        adapter.untie(net, side, value)
+        for side in _sides(slot):
+            if (id(side.layer), side.part) not in done:
+                adapter.untie(net, side, seen_through(side.handle, adapter.read(side.handle.variable)).copy())
+                done.add((id(side.layer), side.part))
         _inherit(adapter, net, heirs)
     return _done(adapter, net, [slot.name for slot in slots])
 
@@ -145,15 +152,14 @@ def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
             raise UninitializedError(
                 f"{one.name!r} has no shape yet and cannot be tied: call multiparam.materialize(net, sample) first"
             )
-        if not isinstance(one.source, At) or one.is_buffer:
-            why = "is a buffer" if one.is_buffer else f"is made of {len(one.source.parts)} native tensors"
-            raise adapter.unsupported(Capability.TIE, f"{one.name!r} {why}")
+        if one.is_buffer:
+            raise adapter.unsupported(Capability.TIE, f"{one.name!r} is a buffer")
     if slot.shape() != target.shape():
         raise MismatchError(
             f"cannot tie {slot.name!r} to {target.name!r}",
             MismatchReport(misshaped=[(slot.name, target.shape(), slot.shape())]),
         )
-    dtypes = [adapter.dtype(_side(one).handle.variable) for one in (slot, target)]
+    dtypes = [adapter.dtype(_sides(one)[0].handle.variable) for one in (slot, target)]
     if dtypes[0] != dtypes[1]:
         raise MismatchError(
             f"cannot tie {slot.name!r} to {target.name!r}",
@@ -163,10 +169,27 @@ def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
         raise adapter.unsupported(
             Capability.TIE, f"the native layouts of {slot.name!r} and {target.name!r} are no transposes of each other"
         )
-    handle = _handle(slot, target)
-    if handle.axes is not None:
-        adapter.require(Capability.TIE_TRANSPOSED)
-    adapter.check_tie(_side(slot), handle)
+    for side, handle in _moves(slot, target):
+        if handle.axes is not None:
+            adapter.require(Capability.TIE_TRANSPOSED)
+        adapter.check_tie(side, handle)
+
+
+def _check_shared(adapter: Adapter, tree: Tree, slots: Sequence[Slot]) -> None:
+    """Refuses to change a native tensor that holds another parameter too, unless that one changes as well."""
+    changing = {slot.place for slot in slots}
+    variables = {id(side.handle.variable): slot for slot in slots if slot.source.partial for side in _sides(slot)}
+    if not variables:
+        return
+    for group in tree.groups:
+        for other in group:
+            for handle in other.handles() or ():
+                slot = variables.get(id(handle.variable))
+                if slot is not None and slot.node is other.node and other.place not in changing:
+                    raise adapter.unsupported(
+                        Capability.TIE,
+                        f"{slot.name!r} and {other.name!r} are one native tensor: name their layer, {slot.node.name!r}",
+                    )
 
 
 def _pairs(tree: Tree, name: str, to: str) -> list[tuple[Slot, Slot]]:
@@ -213,25 +236,29 @@ def _slots(tree: Tree, name: str) -> list[Slot]:
     raise ParameterNotFoundError("parameter or layer", name, names + [node.name for node in nodes if node.name])
 
 
-def _side(slot: Slot) -> TieSide:
-    handles = slot.handles()
-    assert handles is not None
-    return TieSide(slot.node.native, slot.source.parts[0], handles[0])
+def _sides(slot: Slot) -> list[TieSide]:
+    """The native tensors that a slot is made of, in their layers."""
+    sides = []
+    for part, handle in zip(slot.source.parts, slot.handles() or (), strict=True):
+        owner = slot.owner(part)
+        assert owner is not None
+        sides.append(TieSide(owner[0][-1], owner[1], handle))
+    return sides
 
 
-def _steps(slot: Slot) -> tuple[Step, ...]:
-    assert isinstance(slot.source, At)
-    return slot.source.steps
+def _steps(slot: Slot) -> tuple[Step, ...] | tuple[Any, ...]:
+    """What must be equal for two slots to be tied: all but the first transposition of a single native tensor."""
+    return slot.source.steps if isinstance(slot.source, At) else slot.source.form()
 
 
-def _handle(slot: Slot, target: Slot) -> Handle:
-    """The target's variable, seen so that the slot's canonical tensor equals the target's."""
-    assert isinstance(slot.source, At)
-    assert isinstance(target.source, At)
-    there = _side(target).handle
-    canonical = compose(there.axes, target.source.axes)
+def _moves(slot: Slot, target: Slot) -> list[tuple[TieSide, Handle]]:
+    """What each native tensor of the slot becomes, so that its canonical tensor equals the target's."""
+    sides, there = _sides(slot), [side.handle for side in _sides(target)]
+    if not isinstance(slot.source, At) or not isinstance(target.source, At):
+        return list(zip(sides, there, strict=True))
+    canonical = compose(there[0].axes, target.source.axes)
     back = None if slot.source.axes is None else invert(slot.source.axes)
-    return Handle(there.variable, compose(canonical, back))
+    return [(sides[0], Handle(there[0].variable, compose(canonical, back)))]
 
 
 def _orphans(tree: Tree, slot: Slot) -> list[Slot]:
@@ -241,25 +268,21 @@ def _orphans(tree: Tree, slot: Slot) -> list[Slot]:
         other
         for node in tree.root.walk()
         for other in node.slots
-        if not _same_place(other, slot) and other.storage() == storage
+        if other.place != slot.place and other.storage() == storage
     ]
-    views = [other for other in others if _side(other).handle.axes is not None]
-    return views if len(views) == len(others) and _side(slot).handle.axes is None else []
-
-
-def _same_place(slot: Slot, other: Slot) -> bool:
-    """Whether they are one tensor of one layer object, met under two names."""
-    return slot.node.native is other.node.native and slot.role == other.role
+    views = [other for other in others if _sides(other)[0].handle.axes is not None]
+    return views if len(views) == len(others) and _sides(slot)[0].handle.axes is None else []
 
 
 def _inherit(adapter: Adapter, net: Any, heirs: list[Slot]) -> None:
     """The first of the heirs gets a variable of its own, which the others then see."""
     for position, heir in enumerate(heirs):
-        side = _side(heir)
         if position == 0:
+            (side,) = _sides(heir)
             adapter.untie(net, side, seen_through(side.handle, adapter.read(side.handle.variable)).copy())
         else:
-            adapter.tie(net, side, _handle(heir, heirs[0]))
+            ((side, handle),) = _moves(heir, heirs[0])
+            adapter.tie(net, side, handle)
 
 
 def _done(adapter: Adapter, net: Any, names: list[str]) -> TieReport:

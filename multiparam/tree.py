@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from .adapter import Adapter, Members
 from .errors import AmbiguousMatchError
-from .layout import Array, At, Handle, Shape, Source, put_through, seen_through
+from .layout import At, Handle, Source, put_through, seen_through, stand_in
 from .names import join
-from .table import LazyShape, Setting
+from .steps import Array, Shape
+from .table import Fold, LazyShape, Row, Setting
 
 __all__ = ["Node", "Slot", "Tree", "changed", "epoch"]
 
@@ -61,12 +65,26 @@ class Slot:
         self.lazy = lazy
         self.name = join(node.name, role)
 
+    def owner(self, part: str) -> tuple[tuple[Any, ...], str] | None:
+        """Who holds a part: the native layers from the slot's own down to it, and the part's name there."""
+        adapter, native = self.node.adapter, self.node.native
+        *path, name = [part] if adapter.part(native, part) is not None else part.split("/")
+        layers = [native]
+        for key in path:
+            below = adapter.child(layers[-1], key)
+            if below is None:
+                return None
+            layers.append(below)
+        return tuple(layers), name
+
     def handles(self) -> tuple[Handle, ...] | None:
         """The native variables the tensor is made of, now; None while one of them does not exist."""
         adapter, native = self.node.adapter, self.node.native
         found = []
         for part in self.source.parts:
             variable = adapter.part(native, part)
+            if variable is None and "/" in part and (owner := self.owner(part)) is not None:
+                variable = adapter.part(owner[0][-1], owner[1])
             if variable is None:
                 return None
             found.append(variable if isinstance(variable, Handle) else Handle(variable))
@@ -95,6 +113,10 @@ class Slot:
             shapes.append(_seen(handle, shape))
         return self.source.shape(shapes)
 
+    def extents(self) -> Shape:
+        """The shape of a tensor that has one."""
+        return tuple(int(extent or 0) for extent in self.shape() or ())
+
     def read(self, handles: tuple[Handle, ...]) -> Array:
         """The canonical array, a view of the framework's memory where that is possible."""
         adapter = self.node.adapter
@@ -103,14 +125,23 @@ class Slot:
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
         """Writes a canonical array of the right shape and dtype."""
         adapter = self.node.adapter
-        shapes = [_seen(handle, adapter.shape(handle.variable) or ()) for handle in handles]
-        for handle, array in zip(handles, self.source.write(value, shapes), strict=True):
+        if self.source.partial:
+            olds = [seen_through(handle, adapter.read(handle.variable)) for handle in handles]
+        else:
+            olds = [stand_in(_seen(handle, adapter.shape(handle.variable) or ()), value.dtype) for handle in handles]
+        for handle, array in zip(handles, self.source.write(value, olds), strict=True):
             adapter.write(handle.variable, put_through(handle, array))
 
     def storage(self, handles: tuple[Handle, ...] | None = None) -> tuple[Any, ...]:
         """A key that two tied slots share and no others do; `handles` are its own, where they are known already."""
         handles = self.handles() if handles is None else handles
-        return ("absent", id(self.node.native), self.role) if handles is None else self.source.identity(handles)
+        return ("absent", *self.place) if handles is None else self.source.identity(handles)
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """A key that two slots share exactly if they are one tensor of one layer object, met under two names."""
+        node = self.node
+        return id(node.native), join(node.key, self.role) if node.is_inner else self.role
 
 
 def _seen(handle: Handle, shape: Shape) -> Shape:
@@ -122,28 +153,38 @@ class Node:
 
     Args:
         adapter: the backend's adapter.
-        native: the native layer.
+        native: the native layer; an inner sublayer's is the layer that it is a part of.
         name: the canonical path from the root, whose own name is empty.
+        key: the name within its parent, as the framework has it.
         above: the native layers from the root down to this one's parent.
         parent: the layer above; the root has none.
+        inner: the kind, for a canonical sublayer which is no native layer of its own.
     """
 
     __slots__ = (
         "above",
         "adapter",
         "children",
-        "file_only",
+        "is_inner",
         "key",
         "kind",
         "name",
         "native",
         "opaque",
         "parent",
+        "row",
         "slots",
     )
 
     def __init__(
-        self, adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, ...], parent: Node | None
+        self,
+        adapter: Adapter,
+        native: Any,
+        name: str,
+        key: str,
+        above: tuple[Any, ...],
+        parent: Node | None,
+        inner: str | None = None,
     ) -> None:
         self.parent = parent
         self.adapter = adapter
@@ -151,16 +192,21 @@ class Node:
         self.name = name
         self.key = key
         self.above = above
-        self.kind = adapter.kind(native)
+        self.is_inner = inner is not None
+        self.kind = adapter.kind(native) if inner is None else inner
+        self.row: Row | None = adapter.table.row(type(native))
         self.children: list[Node] = []
         self.slots: list[Slot] = []
         self.opaque = False
-        row = adapter.table.row(type(native))
-        self.file_only = row.file_only if row is not None else {}
+
+    @property
+    def layer(self) -> Node:
+        """The node of the native layer: this one, or for an inner sublayer the one it is a part of."""
+        return self.parent if self.is_inner and self.parent is not None else self
 
     def attached(self) -> bool:
         """Whether it is still where it was found, however the model was changed since."""
-        node = self
+        node = self.layer
         while node.parent is not None:
             if self.adapter.child(node.parent.native, node.key) is not node.native:
                 return False
@@ -169,8 +215,30 @@ class Node:
 
     def settings(self) -> Mapping[str, Setting]:
         """What decides the layer's function beside its weights."""
-        row = self.adapter.table.row(type(self.native))
-        return row.settings(self.native) if row is not None and row.settings is not None else {}
+        if self.row is None or self.row.settings is None:
+            return {}
+        found = self.row.settings(self.native)
+        if self.is_inner:
+            start = f"{self.key}."
+            return {name[len(start) :]: one for name, one in found.items() if name.startswith(start)}
+        return {name: one for name, one in found.items() if "." not in name}
+
+    def folds(self) -> Mapping[str, Fold]:
+        """What is added to the layer's tensors when a file is loaded."""
+        return {} if self.row is None or self.is_inner else self.row.folds_of(self.native)
+
+    def file_only(self) -> Mapping[str, Array]:
+        """What PyTorch has and the layer has no place for, with its neutral values."""
+        if self.row is None or self.is_inner:
+            return {}
+        slots = {slot.role: slot for slot in self.slots}
+        found = dict(self.row.file_only)
+        for role, fold in self.folds().items():
+            into = slots.get(fold.into)
+            handles = None if into is None or role in slots else into.ready()
+            if into is not None and handles is not None:
+                found[role] = np.zeros(into.extents(), self.adapter.dtype(handles[0].variable))
+        return found
 
     def walk(self) -> Iterator[Node]:
         """This layer and everything below it, parents first."""
@@ -211,17 +279,37 @@ class Tree:
         return list(found.values())
 
 
-def _walk(adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, ...], parent: Node | None) -> Node:
+Claims = frozenset[tuple[str, ...]]  # paths to native tensors that a layer above has claimed
+
+
+def _walk(
+    adapter: Adapter,
+    native: Any,
+    name: str,
+    key: str,
+    above: tuple[Any, ...],
+    parent: Node | None,
+    claimed: Claims = frozenset(),
+) -> Node:
     node = Node(adapter, native, name, key, above, parent)
     members = adapter.members(native)
     node.opaque = members.opaque
-    node.slots = _slots(node, members)
+    slots = _slots(node, members, claimed)
+    node.slots = [slot for slot in slots if slot.node is node]
+    node.children = list({id(slot.node): slot.node for slot in slots if slot.node is not node}.values())
+    own = {_path(part, members) for slot in slots for part in slot.source.parts}
+    deep = frozenset(path for path in own | claimed if len(path) > 1)
     below = (*above, native)
     taken: dict[str, str] = {slot.role: f"the tensor {slot.role!r}" for slot in node.slots}
+    taken |= {child.key: f"the part {child.key!r}" for child in node.children}
     for child_key, child in members.children:
         if any(child is ancestor for ancestor in below):
             continue  # a layer that refers back to its parent is no child of its own
         component = adapter.component(child_key)
+        claims = frozenset(path[1:] for path in deep if path[0] == child_key)
+        made = _walk(adapter, child, join(name, component), child_key, below, node, claims)
+        if deep and _empty(made):
+            continue  # a part of this layer, or of one above
         described = f"{type(child).__name__} {child_key!r}"
         if component in taken:
             raise AmbiguousMatchError(
@@ -229,20 +317,38 @@ def _walk(adapter: Adapter, native: Any, name: str, key: str, above: tuple[Any, 
                 [taken[component], described],
             )
         taken[component] = described
-        node.children.append(_walk(adapter, child, join(name, component), child_key, below, node))
+        node.children.append(made)
     return node
 
 
-def _slots(node: Node, members: Members) -> list[Slot]:
-    row = node.adapter.table.row(type(node.native))
-    sources = row.sources_of(node.native) if row else {}
+def _empty(node: Node) -> bool:
+    return not any(one.slots or one.opaque for one in node.walk())
+
+
+def _path(part: str, members: Members) -> tuple[str, ...]:
+    """Where a part lies; the name of a layer's own tensor may hold a slash."""
+    return (part,) if part in members.parameters or part in members.buffers else tuple(part.split("/"))
+
+
+def _slots(node: Node, members: Members, claimed: Claims) -> list[Slot]:
+    row = node.row
+    if claimed:
+        members = replace(
+            members,
+            parameters={part: one for part, one in members.parameters.items() if (part,) not in claimed},
+            buffers={part: one for part, one in members.buffers.items() if (part,) not in claimed},
+        )
+    sources = row.sources_of(node.native) if row is not None else {}
+    if claimed:
+        free = {role: all(tuple(part.split("/")) not in claimed for part in one.parts) for role, one in sources.items()}
+        sources = {role: source for role, source in sources.items() if free[role]}
     slots = _of_row(node, members.parameters, sources, is_buffer=False)
     if row is not None and row.lazy is not None:
         known = {slot.role: slot for slot in slots}
         for role, shape in row.lazy(node.native).items():
             if role in known:
                 known[role].lazy = shape
-            else:
+            elif role in sources or not claimed:
                 slots.append(Slot(node, role, sources.get(role, At(role)), lazy=shape))
     slots += _of_row(node, members.buffers, row.buffers if row else {}, is_buffer=True)
     seen: dict[str, Slot] = {}
@@ -253,16 +359,35 @@ def _slots(node: Node, members: Members) -> list[Slot]:
             parts = [slot.source.parts[0], seen[slot.role].source.parts[0]]
             raise AmbiguousMatchError(f"two tensors of {node.name or 'the model'!r} are called {slot.role!r}", parts)
         seen[slot.role] = slot
-    return slots
+    return _into_inner(node, slots) if row is not None and row.inner else slots
+
+
+def _into_inner(node: Node, slots: list[Slot]) -> list[Slot]:
+    """The slots, those of canonical sublayers moved into nodes of their own."""
+    assert node.row is not None
+    inner: dict[str, Node] = {}
+    moved = []
+    for slot in slots:
+        key, _, role = slot.role.rpartition(".")
+        if key in node.row.inner:
+            kind = node.row.inner[key]
+            if key not in inner:
+                inner[key] = Node(node.adapter, node.native, join(node.name, key), key, node.above, node, kind)
+            slot = Slot(inner[key], role, slot.source, lazy=slot.lazy)
+            inner[key].slots.append(slot)
+        moved.append(slot)
+    return moved
 
 
 def _of_row(node: Node, parts: Any, sources: Any, *, is_buffer: bool) -> list[Slot]:
     """The row's tensors in the row's order, then the layer's own that no row mentions."""
-    slots = [
-        Slot(node, role, source, is_buffer=is_buffer)
-        for role, source in sources.items()
-        if all(parts.get(part) is not None for part in source.parts)
-    ]
+    slots = []
+    for role, source in sources.items():
+        slot = Slot(node, role, source, is_buffer=is_buffer)
+        if all(parts.get(part) is not None for part in source.parts) or (
+            not is_buffer and any("/" in part for part in source.parts) and slot.handles() is not None
+        ):
+            slots.append(slot)
     claimed = {part for slot in slots for part in slot.source.parts}
     roles = {slot.role for slot in slots}
     for part, variable in parts.items():

@@ -227,6 +227,47 @@ def test_attention_of_pytorch():
             assert stats.ks_2samp(value.ravel(), expected.ravel()).pvalue > 0.001
 
 
+def built(layer, *shapes):
+    layer.build(*shapes)
+    return layer
+
+
+NATIVE = {
+    "keras LSTM": lambda: built(keras.layers.LSTM(120), (None, None, 60)),
+    "keras GRU": lambda: built(keras.layers.GRU(120), (None, None, 60)),
+    "keras SimpleRNN": lambda: built(keras.layers.SimpleRNN(120), (None, None, 60)),
+    "keras MultiHeadAttention": lambda: built(
+        keras.layers.MultiHeadAttention(4, 20), (None, None, 96), (None, None, 96)
+    ),
+    "keras DepthwiseConv2D": lambda: built(keras.layers.DepthwiseConv2D(3, depth_multiplier=8), (None, 9, 9, 60)),
+    "keras SeparableConv2D": lambda: built(keras.layers.SeparableConv2D(90, 3, depth_multiplier=8), (None, 9, 9, 60)),
+    "flax LSTMCell": lambda: nnx.LSTMCell(60, 120, rngs=nnx.Rngs(0)),
+    "flax GRUCell": lambda: nnx.GRUCell(60, 120, rngs=nnx.Rngs(0)),
+    "flax MultiHeadAttention": lambda: nnx.MultiHeadAttention(4, 96, decode=False, rngs=nnx.Rngs(0)),
+    "flax LinearGeneral": lambda: nnx.LinearGeneral((8, 10), (9, 7), axis=(-2, -1), rngs=nnx.Rngs(0)),
+}
+
+
+@pytest.mark.parametrize("which", NATIVE)
+def test_a_recipe_is_the_default_of_the_frameworks_own_layers(which):
+    keras.utils.set_random_seed(0)
+    theirs, ours = NATIVE[which](), NATIVE[which]()
+    mp.initialize(ours, which.partition(" ")[0], seed=0)
+    for name, one in mp.parameters(theirs).items():
+        value, expected = mp.parameters(ours)[name].value, one.value
+        if name == "weight_hh" or len(set(expected.ravel())) < 3:
+            # orthogonal gates, and constants
+            check = np.array_equal if expected.ndim == 1 else orthogonal_alike
+            assert check(value, expected), name
+            continue
+        assert stats.ks_2samp(value.ravel(), expected.ravel()).pvalue > 0.001, name
+        assert value.std() == pytest.approx(expected.std(), rel=0.05)
+
+
+def orthogonal_alike(value, expected):
+    return np.allclose(value.std(), expected.std(), rtol=0.05)
+
+
 def test_transposed_convolutions_of_flax_and_pytorch():
     native = {
         "flax": nnx.ConvTranspose(40, 60, (3, 4), rngs=nnx.Rngs(0)),
@@ -239,6 +280,31 @@ def test_transposed_convolutions_of_flax_and_pytorch():
         ours = torch.nn.ConvTranspose2d(40, 60, (3, 4))
         mp.initialize(ours, recipe, seed=0)
         assert stats.ks_2samp(mp.parameters(ours)["weight"].value.ravel(), expected).pvalue > 0.001, recipe
+
+
+@pytest.mark.parametrize(
+    ("make", "role", "fan_in", "fan_out"),
+    [
+        (lambda: mp.nn.Conv2d(8, 16, 3, groups=4), "weight", 2 * 9, 4 * 9),
+        (lambda: mp.nn.Conv2d(8, 16, 3, groups=8), "weight", 9, 2 * 9),
+        (lambda: mp.nn.ConvTranspose2d(8, 16, 3), "weight", 8 * 9, 16 * 9),
+        (lambda: mp.nn.LSTM(5, 7), "weight_ih_l0", 5, 7),
+        (lambda: mp.nn.GRU(5, 7), "weight_hh_l0", 7, 7),
+        (lambda: mp.nn.MultiheadAttention(8, 2), "in_proj_weight", 8, 8),
+        (lambda: mp.nn.MultiheadAttention(8, 2), "out_proj.weight", 8, 8),
+        (lambda: mp.nn.SeparableConv2d(8, 6, 3, depth_multiplier=2), "depthwise.weight", 9, 2 * 9),
+    ],
+)
+@pytest.mark.parametrize("backend", ["torch", "keras", "flax"])
+def test_fans_are_what_is_connected(make, role, fan_in, fan_out, backend):
+    with mp.use(backend):
+        layer = make()
+    fans = mp.parameters(layer)[role].fans()
+    assert (fans.fan_in, fan_out) == (fan_in, fans.fan_out)
+    mp.initialize(layer, mp.init.XavierUniform(), seed=0)
+    bound = np.sqrt(6 / (fan_in + fan_out))
+    value = np.abs(mp.parameters(layer)[role].value)
+    assert 0.8 * bound < value.max() <= bound
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The conformance kit on PyTorch, and what only PyTorch has."""
 
 import copy
+import math
 import pickle
 import warnings
 
@@ -384,7 +385,8 @@ def test_every_lazy_layer_says_what_is_known_of_its_shapes():
     mp.initialize(model, mp.init.KaimingNormal(), seed=0)
     mp.materialize(model, np.ones((1, 4, 9, 9)))
     assert params["2.weight"].shape == (8, 3, 3, 3)
-    expected = mp.init.KaimingNormal().values(0, "2.weight", (8, 3, 3, 3))
+    # each output sees 4 of the 8 channels, through 9 elements of the kernel
+    expected = mp.init.Normal(math.sqrt(2 / 36)).values(0, "2.weight", (8, 3, 3, 3))
     assert np.array_equal(params["2.weight"].value, expected)
     assert (params["1.weight"].value == 1).all()
     assert list(mp.buffers(model)) == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]

@@ -11,5 +11,6 @@ plugin = Plugin(
     capabilities=frozenset(Capability),
     distribution="flax",
     demo="multiparam_flax.demo",
+    natives="multiparam_flax.natives",
     install='"multiparam[flax]"',
 )

@@ -31,7 +31,7 @@ from multiparam.adapter import (
 
 from . import plugin
 from .attributes import attributes
-from .layers import LazyLinear, NamedSequential, table
+from .layers import ACTIVATIONS, LazyLinear, NamedSequential, table
 
 _VIEW = "_multiparam_view_"
 _ORDER = "_multiparam_order_"
@@ -39,7 +39,15 @@ _GENERATORS = (nnx.Rngs, nnx.RngStream)
 _SKIPPED = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)  # generators, and what a forward pass leaves behind
 
 
-_FUNCTIONS = {"relu": "ReLU", "gelu": "GELU", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax"}
+_FUNCTIONS = {name: kind for kind, name in ACTIVATIONS.items()} | {
+    "gelu": "GELU",
+    "softmax": "Softmax",
+    "log_softmax": "LogSoftmax",
+    "leaky_relu": "LeakyReLU",
+    "elu": "ELU",
+    "swish": "SiLU",
+    "hard_silu": "Hardswish",
+}
 
 
 class FlaxAdapter(Adapter):

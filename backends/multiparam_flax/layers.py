@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,11 +23,16 @@ from multiparam.adapter import (
     Transpose,
     Transposed,
     UnsupportedError,
+    convolution,
     each_rank,
     image_ranks,
     out_in_first,
+    pooling,
     told_kind,
+    transposed_convolution,
 )
+
+from . import attention, recurrent
 
 _LINEAR = {"weight": Transposed("kernel"), "bias": At("bias")}
 _AFFINE = {"weight": At("scale"), "bias": At("bias")}
@@ -55,6 +61,10 @@ class NamedSequential(nnx.Module):
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+class SeparableConv(NamedSequential):
+    """A depthwise convolution, then one across the channels."""
 
 
 class LazyLinear(nnx.Module):
@@ -95,13 +105,6 @@ class Lambda(nnx.Module):
         return self.function(x)
 
 
-class ReLU(nnx.Module):
-    """max(x, 0)."""
-
-    def __call__(self, x: Any) -> Any:
-        return jax.nn.relu(x)
-
-
 class GELU(nnx.Module):
     """x Φ(x), or its tanh approximation."""
 
@@ -110,20 +113,6 @@ class GELU(nnx.Module):
 
     def __call__(self, x: Any) -> Any:
         return jax.nn.gelu(x, approximate=self.approximate == "tanh")
-
-
-class Tanh(nnx.Module):
-    """The hyperbolic tangent."""
-
-    def __call__(self, x: Any) -> Any:
-        return jnp.tanh(x)
-
-
-class Sigmoid(nnx.Module):
-    """1 / (1 + exp(-x))."""
-
-    def __call__(self, x: Any) -> Any:
-        return jax.nn.sigmoid(x)
 
 
 class Softmax(nnx.Module):
@@ -136,6 +125,16 @@ class Softmax(nnx.Module):
         return jax.nn.softmax(x, axis=self.dim)
 
 
+class LogSoftmax(nnx.Module):
+    """The logarithm of exp(x) divided by its sum along an axis."""
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def __call__(self, x: Any) -> Any:
+        return jax.nn.log_softmax(x, axis=self.dim)
+
+
 class LeakyReLU(nnx.Module):
     """max(x, 0) + negative_slope · min(x, 0)."""
 
@@ -146,24 +145,90 @@ class LeakyReLU(nnx.Module):
         return jax.nn.leaky_relu(x, self.negative_slope)
 
 
-class MaxPool(nnx.Module):
+class ELU(nnx.Module):
+    """x above 0, alpha · (exp(x) - 1) below."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+
+    def __call__(self, x: Any) -> Any:
+        return jax.nn.elu(x, self.alpha)
+
+
+class Activation(nnx.Module):
+    """A function of `jax.nn` without settings, as a layer that knows its name.
+
+    Args:
+        kind: the canonical kind, `"ReLU"`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, x: Any) -> Any:
+        return getattr(jax.nn, ACTIVATIONS[self.kind])(x)
+
+
+# the functions of jax.nn (and of nnx and linen, which are the same) that are whole layers elsewhere
+ACTIVATIONS: Mapping[str, str] = {
+    "ReLU": "relu",
+    "ReLU6": "relu6",
+    "SELU": "selu",
+    "SiLU": "silu",
+    "Mish": "mish",
+    "Softplus": "softplus",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Softsign": "soft_sign",
+    "LogSigmoid": "log_sigmoid",
+    "Hardtanh": "hard_tanh",
+    "Hardsigmoid": "hard_sigmoid",
+    "Hardswish": "hard_swish",
+}
+
+
+class Pool(nnx.Module):
+    """Pools each window.
+
+    Args:
+        kernel_size: the window's extents.
+        stride: its steps.
+        padding: what is put around the input on both sides.
+    """
+
+    def __init__(self, kernel_size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def _around(self) -> list[tuple[int, int]]:
+        return [(one, one) for one in self.padding]
+
+
+class MaxPool(Pool):
     """The largest of each window."""
 
-    def __init__(self, kernel_size: tuple[int, ...], stride: tuple[int, ...]) -> None:
-        self.kernel_size, self.stride = kernel_size, stride
-
     def __call__(self, x: Any) -> Any:
-        return nnx.max_pool(x, self.kernel_size, self.stride)
+        return nnx.max_pool(x, self.kernel_size, self.stride, self._around())
 
 
-class AvgPool(nnx.Module):
+class AvgPool(Pool):
     """The mean of each window."""
 
-    def __init__(self, kernel_size: tuple[int, ...], stride: tuple[int, ...]) -> None:
-        self.kernel_size, self.stride = kernel_size, stride
+    def __call__(self, x: Any) -> Any:
+        return nnx.avg_pool(x, self.kernel_size, self.stride, self._around())
+
+
+class GlobalAvgPool(nnx.Module):
+    """The mean of each channel, keeping extents of 1.
+
+    Args:
+        kind: the canonical kind, `"AdaptiveAvgPool2d"`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
 
     def __call__(self, x: Any) -> Any:
-        return nnx.avg_pool(x, self.kernel_size, self.stride)
+        return x.mean(tuple(range(1, x.ndim - 1)), keepdims=True)
 
 
 class Flatten(nnx.Module):
@@ -181,6 +246,25 @@ class Flatten(nnx.Module):
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
+class Reshape(nnx.Module):
+    """Each sample in another shape, channels first.
+
+    Attributes:
+        channels_last: what comes out is an image and the next layer has its channels last, what comes in too if
+            `from_images`; a Sequential of `multiparam.nn` sees to both.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.channels_last = False
+        self.from_images = False
+
+    def __call__(self, x: Any) -> Any:
+        x = jnp.moveaxis(x, -1, 1) if self.from_images else x
+        x = x.reshape(x.shape[0], *self.shape)
+        return jnp.moveaxis(x, 1, -1) if self.channels_last else x
+
+
 class Identity(nnx.Module):
     """The input as it is."""
 
@@ -190,7 +274,7 @@ class Identity(nnx.Module):
 
 def table() -> LayerTable:
     """The rows."""
-    plain = (Lambda, ReLU, Tanh, Sigmoid, Softmax, Flatten, Identity)
+    plain = (Lambda, Softmax, LogSoftmax, Flatten, Reshape, Identity)
     return LayerTable(
         [
             Row("Sequential", nnx.Sequential, builds={"Sequential": _sequential}),
@@ -205,14 +289,34 @@ def table() -> LayerTable:
                 settings=_norm,
                 builds={"LayerNorm": _layer_norm},
             ),
-            Row(_ranked("Conv"), nnx.Conv, _conv, builds=each_rank("Conv", _build_conv)),
+            Row(_ranked("Conv"), nnx.Conv, _conv, settings=_of_conv, builds=each_rank("Conv", _build_conv)),
             Row(
                 _ranked("ConvTranspose"),
                 nnx.ConvTranspose,
                 _conv_transpose,
+                settings=_of_conv_transpose,
                 builds=each_rank("ConvTranspose", _build_conv_transpose),
             ),
-            *(Row(_ranked(pool.__name__), pool, builds=each_rank(pool.__name__, pool)) for pool in (MaxPool, AvgPool)),
+            *(
+                Row(_ranked(pool.__name__), pool, settings=_of_pool, builds=each_rank(pool.__name__, pool))
+                for pool in (MaxPool, AvgPool)
+            ),
+            Row(
+                lambda native: native.kind,
+                GlobalAvgPool,
+                builds={f"AdaptiveAvgPool{rank}d": _build_global_pool(rank) for rank in (1, 2, 3)},
+            ),
+            Row(
+                lambda native: native.kind,
+                Activation,
+                builds={kind: partial(Activation, kind) for kind in ACTIVATIONS},
+            ),
+            Row("ELU", ELU, settings=lambda native: {"alpha": native.alpha}, builds={"ELU": ELU}),
+            Row(
+                lambda native: f"SeparableConv{len(native['depthwise'].kernel_size)}d",
+                SeparableConv,
+                builds={f"SeparableConv{rank}d": _build_separable for rank in (1, 2)},
+            ),
             Row(
                 told_kind("BatchNorm"),
                 nnx.BatchNorm,
@@ -241,13 +345,39 @@ def table() -> LayerTable:
             ),
             Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
             *(Row(layer.__name__, layer, builds={layer.__name__: layer}) for layer in plain),
+            *attention.rows(),
+            *recurrent.rows(),
         ]
     )
 
 
 def _norm(native: Any) -> dict[str, Setting]:
     momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
-    return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {})
+    groups: dict[str, Setting] = {"num_groups": native.num_groups} if type(native) is nnx.GroupNorm else {}
+    return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {}) | groups
+
+
+def _of_conv(native: nnx.Conv) -> dict[str, Setting]:
+    sizes = (native.kernel_size, native.strides, native.padding, native.kernel_dilation)
+    return convolution(*sizes, native.feature_group_count)
+
+
+def _of_conv_transpose(native: nnx.ConvTranspose) -> dict[str, Setting]:
+    rank = len(native.kernel_size)
+    dilation = native.kernel_dilation or 1
+    gaps = [dilation] * rank if isinstance(dilation, int) else list(dilation)
+    padding, kept = native.padding, [0] * rank
+    if not isinstance(padding, (str, int)):
+        # JAX pads the spread-out input, where PyTorch cuts the output
+        pairs = [(one, one) if isinstance(one, int) else one for one in padding]
+        full = [gap * (extent - 1) for gap, extent in zip(gaps, native.kernel_size, strict=True)]
+        kept = [after - before for before, after in pairs]
+        padding = [whole - before for whole, (before, _) in zip(full, pairs, strict=True)]
+    return transposed_convolution(native.kernel_size, native.strides, padding, gaps, output_padding=kept)
+
+
+def _of_pool(native: Pool) -> dict[str, Setting]:
+    return pooling(native.kernel_size, native.stride, native.padding)
 
 
 def _ranked(name: str) -> Callable[[Any], str]:
@@ -273,6 +403,7 @@ def _rngs() -> nnx.Rngs:
 
 
 def _sequential(children: Mapping[str, Any], named: bool) -> nnx.Module:
+    _tell_reshapes(list(children.values()))
     _tell_flattens(children.values(), images=False)
     return NamedSequential(children) if named else nnx.Sequential(*children.values())
 
@@ -284,11 +415,33 @@ def _tell_flattens(layers: Iterable[Any], images: bool) -> bool:
             images = _tell_flattens(layer.layers, images)
         elif isinstance(layer, Flatten):
             layer.channels_last, images = images, False
-        elif isinstance(layer, (nnx.Conv, nnx.ConvTranspose, nnx.GroupNorm, nnx.InstanceNorm, MaxPool, AvgPool)):
-            images = True
-        elif isinstance(layer, nnx.BatchNorm):
-            images = images or bool(image_ranks(getattr(layer, "multiparam_kind", "")))
+        elif isinstance(layer, Reshape):
+            layer.from_images, images = images, layer.channels_last
+        else:
+            images = images or _on_images(layer)
     return images
+
+
+def _tell_reshapes(layers: list[Any]) -> None:
+    """Tells each Reshape whether the next layer that cares takes images."""
+    for position, layer in enumerate(layers):
+        if isinstance(layer, Reshape):
+            following = (_takes_images(one) for one in layers[position + 1 :])
+            layer.channels_last = next((takes for takes in following if takes is not None), False)
+
+
+def _takes_images(layer: Any) -> bool | None:
+    """Whether a layer takes images; None if it takes anything."""
+    if isinstance(layer, (nnx.Sequential, NamedSequential)):
+        return next((takes for one in layer.layers if (takes := _takes_images(one)) is not None), None)
+    if _on_images(layer):
+        return True
+    return False if isinstance(layer, (nnx.Linear, LazyLinear, Reshape, Flatten)) else None
+
+
+def _on_images(layer: Any) -> bool:
+    on_images = (nnx.Conv, nnx.ConvTranspose, nnx.GroupNorm, nnx.InstanceNorm, Pool, GlobalAvgPool)
+    return isinstance(layer, on_images) or bool(image_ranks(getattr(layer, "multiparam_kind", "")))
 
 
 def _linear(in_features: int, out_features: int, bias: bool) -> nnx.Linear:
@@ -340,17 +493,41 @@ def _build_conv_transpose(
     kernel_size: tuple[int, ...],
     stride: tuple[int, ...],
     padding: tuple[int, ...],
+    output_padding: tuple[int, ...],
+    groups: int,
     bias: bool,
+    dilation: tuple[int, ...],
 ) -> nnx.ConvTranspose:
+    if groups > 1:
+        raise UnsupportedError("flax", "building ConvTranspose", "nnx.ConvTranspose has no groups")
     # JAX pads the spread-out input, where PyTorch cuts the output
-    around = [extent - 1 - cut for extent, cut in zip(kernel_size, padding, strict=True)]
+    sizes = zip(kernel_size, dilation, padding, strict=True)
+    around = [gap * (extent - 1) - cut for extent, gap, cut in sizes]
     return nnx.ConvTranspose(
         *(in_channels, out_channels, kernel_size, stride),
-        padding=[(one, one) for one in around],
+        padding=[(one, one + kept) for one, kept in zip(around, output_padding, strict=True)],
+        kernel_dilation=dilation,
         transpose_kernel=True,
         use_bias=bias,
         rngs=_rngs(),
     )
+
+
+def _build_separable(
+    in_channels: int, out_channels: int, depth_multiplier: int, bias: bool, **options: Any
+) -> SeparableConv:
+    wide, rank = in_channels * depth_multiplier, len(options["kernel_size"])
+    ones, zeros = (1,) * rank, (0,) * rank
+    return SeparableConv(
+        {
+            "depthwise": _build_conv(in_channels, wide, groups=in_channels, bias=False, **options),
+            "pointwise": _build_conv(wide, out_channels, ones, ones, zeros, ones, 1, bias),
+        }
+    )
+
+
+def _build_global_pool(rank: int) -> Callable[..., GlobalAvgPool]:
+    return lambda output_size: GlobalAvgPool(f"AdaptiveAvgPool{rank}d")
 
 
 def _build_batch_norm(num_features: int, eps: float, momentum: float) -> nnx.BatchNorm:

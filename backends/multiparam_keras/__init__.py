@@ -11,5 +11,6 @@ plugin = Plugin(
     capabilities=frozenset(Capability),
     distribution="keras",
     demo="multiparam_keras.demo",
+    natives="multiparam_keras.natives",
     install='"multiparam[keras]"',
 )

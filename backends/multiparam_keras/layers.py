@@ -20,25 +20,51 @@ from multiparam.adapter import (
     Setting,
     Transpose,
     Transposed,
+    convolution,
     each_rank,
     image_ranks,
     out_in_first,
+    pooling,
     told_kind,
+    transposed_convolution,
 )
 
-from . import spatial
+from . import attention, recurrent, spatial
 
 # what an Activation layer is, canonically, by its function's name
-ACTIVATIONS = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax", "linear": "Identity"}
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "relu6": "ReLU6",
+    "elu": "ELU",
+    "selu": "SELU",
+    "silu": "SiLU",
+    "mish": "Mish",
+    "gelu": "GELU",
+    "leaky_relu": "LeakyReLU",
+    "celu": "CELU",
+    "softplus": "Softplus",
+    "softsign": "Softsign",
+    "tanh": "Tanh",
+    "hard_tanh": "Hardtanh",
+    "sigmoid": "Sigmoid",
+    "hard_sigmoid": "Hardsigmoid",
+    "hard_silu": "Hardswish",
+    "log_sigmoid": "LogSigmoid",
+    "softmax": "Softmax",
+    "log_softmax": "LogSoftmax",
+    "linear": "Identity",
+}
+_PLAIN = ("ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid")
 
 
 _ON_IMAGES = (
     keras.layers.GroupNormalization,
     *(
         getattr(keras.layers, name.format(rank))
-        for name in ("Conv{}D", "Conv{}DTranspose", "MaxPooling{}D", "AveragePooling{}D")
+        for name in ("Conv{}D", "Conv{}DTranspose", "MaxPooling{}D", "AveragePooling{}D", "GlobalAveragePooling{}D")
         for rank in (1, 2, 3)
     ),
+    *(getattr(keras.layers, f"{name}{rank}D") for name in ("DepthwiseConv", "SeparableConv") for rank in (1, 2)),
 )
 
 _AFFINE = {"weight": At("gamma"), "bias": At("beta")}
@@ -95,6 +121,23 @@ class GELU(keras.layers.Layer):
         return {**super().get_config(), "approximate": self.approximate}
 
 
+@keras.saving.register_keras_serializable(package="multiparam")
+class LogSoftmax(keras.layers.Layer):
+    """The logarithm of exp(x) divided by its sum along an axis."""
+
+    def __init__(self, dim: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dim = dim
+
+    def call(self, x: Any) -> Any:
+        """The activation."""
+        return keras.ops.log_softmax(x, axis=self.dim)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the same layer again."""
+        return {**super().get_config(), "dim": self.dim}
+
+
 def table() -> LayerTable:
     """The rows."""
     layers = keras.layers
@@ -117,6 +160,8 @@ def table() -> LayerTable:
             ),
             *_convolutions(),
             *_norms(),
+            *recurrent.rows(),
+            *attention.rows(),
             Row(
                 "PReLU",
                 layers.PReLU,
@@ -128,8 +173,19 @@ def table() -> LayerTable:
             Row("ReLU", layers.ReLU, builds={"ReLU": layers.ReLU}),
             Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
             Row(
-                "LeakyReLU", layers.LeakyReLU, settings=lambda native: {"negative_slope": float(native.negative_slope)}
+                "LeakyReLU",
+                layers.LeakyReLU,
+                settings=lambda native: {"negative_slope": float(native.negative_slope)},
+                builds={"LeakyReLU": layers.LeakyReLU},
             ),
+            Row(
+                "ELU",
+                layers.ELU,
+                settings=lambda native: {"alpha": float(native.alpha)},
+                builds={"ELU": layers.ELU},
+            ),
+            Row("LogSoftmax", LogSoftmax, builds={"LogSoftmax": LogSoftmax}),
+            Row("Reshape", layers.Reshape, builds={"Reshape": spatial.ImageReshape}),
             Row("Softmax", layers.Softmax, builds={"Softmax": lambda dim: layers.Softmax(axis=dim)}),
             Row("Flatten", layers.Flatten, builds={"Flatten": spatial.ImageFlatten}),
             Row("Dropout", layers.Dropout, builds={"Dropout": lambda p: layers.Dropout(p)}),
@@ -137,10 +193,8 @@ def table() -> LayerTable:
             Row(
                 "Activation",
                 layers.Activation,
-                builds={
-                    "Tanh": lambda: layers.Activation("tanh"),
-                    "Sigmoid": lambda: layers.Activation("sigmoid"),
-                },
+                settings=_activation,
+                builds={kind: partial(layers.Activation, name) for name, kind in ACTIVATIONS.items() if kind in _PLAIN},
             ),
         ]
     )
@@ -153,6 +207,7 @@ def _convolutions() -> Iterator[Row]:
             f"Conv{rank}d",
             getattr(keras.layers, f"Conv{rank}D"),
             {"weight": At("_kernel", axes=kernel), "bias": At("bias")},
+            settings=_of_conv,
             lazy=_lazy_conv,
             builds={f"Conv{rank}d": spatial.conv},
         )
@@ -160,20 +215,48 @@ def _convolutions() -> Iterator[Row]:
             f"ConvTranspose{rank}d",
             getattr(keras.layers, f"Conv{rank}DTranspose"),
             {"weight": At("kernel", axes=kernel), "bias": At("bias")},
+            settings=_of_conv_transpose,
             lazy=_lazy_conv_transpose,
             builds={f"ConvTranspose{rank}d": spatial.conv_transpose},
         )
         for name, native in (("MaxPool", "MaxPooling"), ("AvgPool", "AveragePooling")):
             kind = f"{name}{rank}d"
-            yield Row(kind, getattr(keras.layers, f"{native}{rank}D"), builds={kind: partial(spatial.pool, native)})
+            builds = {kind: partial(spatial.pool, native)}
+            yield Row(kind, getattr(keras.layers, f"{native}{rank}D"), settings=_of_pool, builds=builds)
+        for name, native in (("AdaptiveAvgPool", "GlobalAveragePooling"), ("AdaptiveMaxPool", "GlobalMaxPooling")):
+            kind, pool = f"{name}{rank}d", getattr(keras.layers, f"{native}{rank}D")
+            builds = {kind: partial(spatial.global_pool, pool)} if name == "AdaptiveAvgPool" else {}
+            yield Row(kind, pool, settings=lambda native: {"keepdims": bool(native.keepdims)}, builds=builds)
+        yield Row(f"Dropout{rank}d", getattr(keras.layers, f"SpatialDropout{rank}D"))
+        yield Row(f"ZeroPad{rank}d", getattr(keras.layers, f"ZeroPadding{rank}D"))
     for rank in (1, 2):
         depthwise = At("kernel", Transpose((rank, rank + 1, *range(rank))), Merge(0), Insert(1))
         yield Row(
             f"Conv{rank}d",
             getattr(keras.layers, f"DepthwiseConv{rank}D"),
             {"weight": depthwise, "bias": At("bias")},
+            settings=_of_depthwise,
             lazy=_lazy_depthwise,
         )
+        yield _separable(rank)
+
+
+def _separable(rank: int) -> Row:
+    spatial_first = (rank, rank + 1, *range(rank))
+    kind = f"SeparableConv{rank}d"
+    return Row(
+        kind,
+        getattr(keras.layers, f"SeparableConv{rank}D"),
+        {
+            "depthwise.weight": At("depthwise_kernel", Transpose(spatial_first), Merge(0), Insert(1)),
+            "pointwise.weight": At("pointwise_kernel", axes=out_in_first(rank + 2)),
+            "pointwise.bias": At("bias"),
+        },
+        inner={"depthwise": f"Conv{rank}d", "pointwise": f"Conv{rank}d"},
+        settings=_of_separable,
+        lazy=_lazy_separable,
+        builds={kind: spatial.separable_conv},
+    )
 
 
 def _norms() -> Iterator[Row]:
@@ -216,7 +299,53 @@ def _norms() -> Iterator[Row]:
 
 def _norm(native: Any) -> dict[str, Setting]:
     momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
-    return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {})
+    groups: dict[str, Setting] = {}
+    if isinstance(native, keras.layers.GroupNormalization) and _group_norm(native) == "GroupNorm":
+        groups["num_groups"] = native.groups
+    return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {}) | groups
+
+
+def _activation(native: Any) -> dict[str, Setting]:
+    # Keras's function of that name is the exact form, whose slope and form the layer of its own tells
+    name = getattr(native.activation, "__name__", "")
+    known: dict[str, dict[str, Setting]] = {
+        "gelu": {"approximate": "none"},
+        "leaky_relu": {"negative_slope": 0.2},
+        "elu": {"alpha": 1.0},
+    }
+    return known.get(name, {})
+
+
+def _of_conv(native: Any) -> dict[str, Setting]:
+    padding = getattr(native, "pad", native.padding)
+    return convolution(native.kernel_size, native.strides, padding, native.dilation_rate, native.groups)
+
+
+def _of_conv_transpose(native: Any) -> dict[str, Setting]:
+    padding = getattr(native, "pad", native.padding)
+    kept = getattr(native, "kept", native.output_padding or 0)
+    return transposed_convolution(native.kernel_size, native.strides, padding, native.dilation_rate, 1, kept)
+
+
+def _of_depthwise(native: Any) -> dict[str, Setting]:
+    channels = native.kernel.shape[-2] if native.built else 1
+    padding = getattr(native, "pad", native.padding)
+    return convolution(native.kernel_size, native.strides, padding, native.dilation_rate, channels)
+
+
+def _of_separable(native: Any) -> dict[str, Setting]:
+    channels = native.depthwise_kernel.shape[-2] if native.built else 1
+    padding = getattr(native, "pad", native.padding)
+    deep = convolution(native.kernel_size, native.strides, padding, native.dilation_rate, channels)
+    flat = convolution((1,) * native.rank, 1, 0)
+    return {
+        **{f"depthwise.{name}": one for name, one in deep.items()},
+        **{f"pointwise.{name}": one for name, one in flat.items()},
+    }
+
+
+def _of_pool(native: Any) -> dict[str, Setting]:
+    return pooling(native.pool_size, native.strides, getattr(native, "pad", native.padding))
 
 
 def _group_norm(native: Any) -> str:
@@ -225,6 +354,7 @@ def _group_norm(native: Any) -> str:
 
 
 def _sequential(children: Mapping[str, Any], named: bool) -> keras.Sequential:
+    _tell_reshapes(list(children.values()))
     _tell_flattens(children.values(), images=False)
     return NamedSequential(children) if named else keras.Sequential(list(children.values()))
 
@@ -238,11 +368,32 @@ def _tell_flattens(layers: Iterable[Any], images: bool) -> bool:
             if isinstance(layer, spatial.ImageFlatten):
                 layer.from_images = images
             images = False
-        elif isinstance(layer, _ON_IMAGES):
-            images = True
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            images = images or bool(image_ranks(getattr(layer, "multiparam_kind", "")))
+        elif isinstance(layer, spatial.ImageReshape):
+            layer.from_images, images = images, layer.to_images
+        else:
+            images = images or _on_images(layer)
     return images
+
+
+def _tell_reshapes(layers: list[Any]) -> None:
+    """Tells each Reshape whether the next layer that cares takes images."""
+    for position, layer in enumerate(layers):
+        if isinstance(layer, spatial.ImageReshape):
+            following = (_takes_images(one) for one in layers[position + 1 :])
+            layer.to_images = next((takes for takes in following if takes is not None), False)
+
+
+def _takes_images(layer: Any) -> bool | None:
+    """Whether a layer takes images; None if it takes anything."""
+    if isinstance(layer, keras.Sequential):
+        return next((takes for one in layer.layers if (takes := _takes_images(one)) is not None), None)
+    if _on_images(layer):
+        return True
+    return False if isinstance(layer, (keras.layers.Dense, keras.layers.Reshape, keras.layers.Flatten)) else None
+
+
+def _on_images(layer: Any) -> bool:
+    return isinstance(layer, _ON_IMAGES) or bool(image_ranks(getattr(layer, "multiparam_kind", "")))
 
 
 def _batch_norm(num_features: int, eps: float, momentum: float) -> Any:
@@ -299,6 +450,14 @@ def _lazy_conv(native: Any) -> Mapping[str, LazyShape]:
 
 def _lazy_conv_transpose(native: Any) -> Mapping[str, LazyShape]:
     return _with_bias(native, (None, native.filters, *native.kernel_size), native.filters)
+
+
+def _lazy_separable(native: Any) -> Mapping[str, LazyShape]:
+    roles: dict[str, LazyShape] = {
+        "depthwise.weight": (None, 1, *native.kernel_size),
+        "pointwise.weight": (native.filters, None, *(1,) * native.rank),
+    }
+    return _lazy(native, {**roles, **({"pointwise.bias": (native.filters,)} if native.use_bias else {})})
 
 
 def _lazy_depthwise(native: Any) -> Mapping[str, LazyShape]:

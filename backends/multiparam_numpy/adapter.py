@@ -36,7 +36,10 @@ def _lazy(native: layers.LazyLinear) -> dict[str, tuple[int | None, ...]]:
 
 
 def _rows() -> list[Row]:
-    plain = ("Lambda", "ReLU", "Tanh", "Sigmoid", "Softmax", "Flatten", "Dropout", "Identity")
+    plain = (
+        *("Lambda", "ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid", "Softmax", "LogSoftmax"),
+        *("Flatten", "Reshape", "Dropout", "Identity"),
+    )
     return [
         Row("Sequential", layers.Sequential, builds={"Sequential": _sequential}),
         Row("Linear", layers.Linear, _AFFINE, builds={"Linear": layers.Linear}),
@@ -55,6 +58,13 @@ def _rows() -> list[Row]:
             settings=lambda native: {"approximate": native.approximate},
             builds={"GELU": layers.GELU},
         ),
+        Row(
+            "LeakyReLU",
+            layers.LeakyReLU,
+            settings=lambda native: {"negative_slope": native.negative_slope},
+            builds={"LeakyReLU": layers.LeakyReLU},
+        ),
+        Row("ELU", layers.ELU, settings=lambda native: {"alpha": native.alpha}, builds={"ELU": layers.ELU}),
         *(Row(kind, getattr(layers, kind), builds={kind: getattr(layers, kind)}) for kind in plain),
     ]
 

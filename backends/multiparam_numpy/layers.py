@@ -212,6 +212,83 @@ class Softmax(Module):
         return exponential / exponential.sum(self.dim, keepdims=True)
 
 
+class ReLU6(Module):
+    """min(max(x, 0), 6)."""
+
+    def forward(self, x: Any) -> Any:
+        return np.clip(x, 0, 6)
+
+
+class LeakyReLU(Module):
+    """max(x, 0) + negative_slope · min(x, 0)."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Any) -> Any:
+        return np.where(x >= 0, x, x * np.asarray(self.negative_slope, x.dtype))
+
+
+class ELU(Module):
+    """x above 0, alpha · (exp(x) - 1) below."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def forward(self, x: Any) -> Any:
+        return np.where(x >= 0, x, np.asarray(self.alpha, x.dtype) * np.expm1(np.minimum(x, 0)))
+
+
+class SELU(Module):
+    """A scaled ELU that keeps mean and variance."""
+
+    def forward(self, x: Any) -> Any:
+        below = 1.6732632423543772 * np.expm1(np.minimum(x, 0))
+        return (1.0507009873554805 * np.where(x >= 0, x, below)).astype(x.dtype)
+
+
+class Softplus(Module):
+    """log(1 + exp(x)), without overflow."""
+
+    def forward(self, x: Any) -> Any:
+        return np.logaddexp(x, np.zeros((), x.dtype))
+
+
+class SiLU(Sigmoid):
+    """x times its sigmoid."""
+
+    def forward(self, x: Any) -> Any:
+        return x * super().forward(x)
+
+
+class Mish(Softplus):
+    """x · tanh(softplus(x))."""
+
+    def forward(self, x: Any) -> Any:
+        return x * np.tanh(super().forward(x))
+
+
+class LogSoftmax(Module):
+    """The logarithm of exp(x) divided by its sum along an axis."""
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, x: Any) -> Any:
+        shifted = x - x.max(self.dim, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(self.dim, keepdims=True))
+
+
+class Reshape(Module):
+    """Each sample of the batch in another shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Any) -> Any:
+        return x.reshape(x.shape[0], *self.shape)
+
+
 class Flatten(Module):
     """Everything but the first axis as one."""
 

@@ -11,5 +11,6 @@ plugin = Plugin(
     capabilities=frozenset(Capability),
     distribution="torch",
     demo="multiparam_torch.demo",
+    natives="multiparam_torch.natives",
     install='"multiparam[torch]"',
 )

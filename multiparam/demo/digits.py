@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import MultiparamError
-from ..layout import Array
+from ..steps import Array
 
 __all__ = ["Digits", "digits"]
 

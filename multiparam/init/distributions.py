@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError
-from ..kinds import fans
-from ..layout import Array, Shape
+from ..kinds import Fans, fans
 from ..rng import fill
+from ..steps import Array, Shape
 from .rule import BuiltIn, number
 
 if TYPE_CHECKING:
@@ -151,32 +151,39 @@ class TruncatedNormal(BuiltIn):
         return _truncated(seed, name, shape, self.std, self.mean, self.low, self.high)
 
 
-class _Scaled(BuiltIn):
-    """A distribution whose spread follows from the shape's fans."""
+class Scaled(BuiltIn):
+    """A distribution whose spread follows from the parameter's fans."""
 
     @abstractmethod
-    def std(self, shape: Shape) -> float:
-        """The standard deviation for a canonical shape."""
+    def std(self, fans: Fans) -> float:
+        """The standard deviation for a parameter's fans."""
+
+    @abstractmethod
+    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
+        """The numbers, for fans that are known."""
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        return self.drawn(seed, name, shape, fans(shape) if parameter is None else parameter.fans())
 
     def check(self, shape: Shape) -> None:
         fans(shape)
 
 
-class _ScaledUniform(_Scaled):
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        bound = math.sqrt(3.0) * self.std(shape)
+class _ScaledUniform(Scaled):
+    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
+        bound = math.sqrt(3.0) * self.std(fans)
         return _uniform(seed, name, shape, -bound, bound)
 
 
-class _ScaledNormal(_Scaled):
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        return _normal(seed, name, shape, self.std(shape), 0.0)
+class _ScaledNormal(Scaled):
+    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
+        return _normal(seed, name, shape, self.std(fans), 0.0)
 
 
 Distribution = Literal["truncated_normal", "untruncated_normal", "uniform"]
 
 
-class VarianceScaling(_Scaled):
+class VarianceScaling(Scaled):
     """Variance scale / fan, as in Keras and JAX.
 
     Args:
@@ -204,13 +211,12 @@ class VarianceScaling(_Scaled):
         self.mode = mode
         self.distribution = distribution
 
-    def std(self, shape: Shape) -> float:
-        both = fans(shape)
-        fan = {"fan_in": both.fan_in, "fan_out": both.fan_out, "fan_avg": (both.fan_in + both.fan_out) / 2}[self.mode]
+    def std(self, fans: Fans) -> float:
+        fan = {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": (fans.fan_in + fans.fan_out) / 2}[self.mode]
         return math.sqrt(self.scale / max(1.0, fan))
 
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        std = self.std(shape)
+    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
+        std = self.std(fans)
         if self.distribution == "uniform":
             return _uniform(seed, name, shape, -math.sqrt(3.0) * std, math.sqrt(3.0) * std)
         if self.distribution == "untruncated_normal":
@@ -239,13 +245,12 @@ class LecunUniform(VarianceScaling):
         return "LecunUniform()"
 
 
-class _Xavier(_Scaled):
+class _Xavier(Scaled):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = number("gain", gain)
 
-    def std(self, shape: Shape) -> float:
-        both = fans(shape)
-        return self.gain * math.sqrt(2.0 / max(1, both.fan_in + both.fan_out))
+    def std(self, fans: Fans) -> float:
+        return self.gain * math.sqrt(2.0 / max(1, fans.fan_in + fans.fan_out))
 
 
 class XavierUniform(_Xavier, _ScaledUniform):
@@ -264,7 +269,7 @@ class XavierNormal(_Xavier, _ScaledNormal):
     """
 
 
-class _Kaiming(_Scaled):
+class _Kaiming(Scaled):
     def __init__(self, a: float = 0.0, mode: Mode = "fan_in", nonlinearity: str = "leaky_relu") -> None:
         self.a = number("a", a)
         if mode not in ("fan_in", "fan_out"):
@@ -274,9 +279,8 @@ class _Kaiming(_Scaled):
         self.mode: Mode = mode
         self.nonlinearity = nonlinearity
 
-    def std(self, shape: Shape) -> float:
-        both = fans(shape)
-        fan = both.fan_in if self.mode == "fan_in" else both.fan_out
+    def std(self, fans: Fans) -> float:
+        fan = fans.fan_in if self.mode == "fan_in" else fans.fan_out
         return _GAINS[self.nonlinearity](self.a) / math.sqrt(max(1, fan))
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, MismatchError, MismatchReport
-from ..layout import Array, Shape
 from ..rng import generator
+from ..steps import Array, Shape
 
 if TYPE_CHECKING:
     from ..parameter import Parameter

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ArgumentError
-from ..layout import Array, Shape
 from ..rng import generator
+from ..steps import Array, Shape
 from .rule import BuiltIn, number
 
 if TYPE_CHECKING:

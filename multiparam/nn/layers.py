@@ -1,4 +1,4 @@
-"""Builders of the layers that work on the last axis, and of activations."""
+"""Builders of containers, of layers that work on the last axis, and of those that only rearrange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..registry import common
 from .build import build, new, number, sizes
 
 __all__ = [
-    "GELU",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -19,14 +18,10 @@ __all__ = [
     "Lambda",
     "LayerNorm",
     "LazyLinear",
-    "LeakyReLU",
     "Linear",
     "RMSNorm",
-    "ReLU",
+    "Reshape",
     "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
 ]
 
 
@@ -156,55 +151,6 @@ def Lambda(function: Callable[[Any], Any], *, backend: str | None = None) -> Any
     return new("Lambda", backend, function=function)
 
 
-def ReLU(*, backend: str | None = None) -> Any:
-    """max(x, 0)."""
-    return new("ReLU", backend)
-
-
-def GELU(approximate: str = "none", *, backend: str | None = None) -> Any:
-    """The Gaussian error linear unit.
-
-    Args:
-        approximate: `"none"` for x Φ(x), `"tanh"` for its tanh approximation.
-        backend: whose layer; None is the active backend's.
-    """
-    if approximate not in ("none", "tanh"):
-        raise ArgumentError(f"approximate is 'none' or 'tanh', not {approximate!r}")
-    return new("GELU", backend, approximate=approximate)
-
-
-def Tanh(*, backend: str | None = None) -> Any:
-    """The hyperbolic tangent."""
-    return new("Tanh", backend)
-
-
-def LeakyReLU(negative_slope: float = 0.01, *, backend: str | None = None) -> Any:
-    """max(x, 0) + negative_slope · min(x, 0).
-
-    Args:
-        negative_slope: the slope below 0; its default is PyTorch's in every framework.
-        backend: whose layer; None is the active backend's.
-    """
-    return new("LeakyReLU", backend, negative_slope=number("negative_slope", negative_slope))
-
-
-def Sigmoid(*, backend: str | None = None) -> Any:
-    """1 / (1 + exp(-x))."""
-    return new("Sigmoid", backend)
-
-
-def Softmax(dim: int = -1, *, backend: str | None = None) -> Any:
-    """exp(x) divided by its sum along an axis.
-
-    Args:
-        dim: the axis.
-        backend: whose layer; None is the active backend's.
-    """
-    if isinstance(dim, bool) or not isinstance(dim, int):
-        raise ArgumentError(f"dim is an integer, not {dim!r}")
-    return new("Softmax", backend, dim=dim)
-
-
 def Flatten(*, backend: str | None = None) -> Any:
     """Everything but the first axis as one, in C, H, W order in every framework."""
     return new("Flatten", backend)
@@ -225,3 +171,20 @@ def Dropout(p: float = 0.5, *, backend: str | None = None) -> Any:
 def Identity(*, backend: str | None = None) -> Any:
     """The input as it is."""
     return new("Identity", backend)
+
+
+def Reshape(*shape: int, backend: str | None = None) -> Any:
+    """Each sample of the batch in another shape, channels first: `Reshape(8, 4, 4)` undoes a `Flatten`.
+
+    Args:
+        *shape: what follows the batch's axis.
+        backend: whose layer; None is the active backend's.
+
+    >>> import multiparam as mp, numpy as np
+    >>> mp.run(mp.nn.Reshape(2, 3), np.ones((5, 6))).shape
+    (5, 2, 3)
+    """
+    sizes(**{f"shape[{position}]": extent for position, extent in enumerate(shape)})
+    if not shape:
+        raise ArgumentError("Reshape needs at least one extent")
+    return new("Reshape", backend, shape=tuple(shape))

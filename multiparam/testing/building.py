@@ -26,6 +26,12 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "Sigmoid": (lambda backend: mp.nn.Sigmoid(backend=backend), (3, 4)),
     "Softmax": (lambda backend: mp.nn.Softmax(backend=backend), (3, 4)),
     "Softmax of another axis": (lambda backend: mp.nn.Softmax(1, backend=backend), (3, 4, 5)),
+    **{
+        kind: (lambda backend, kind=kind: getattr(mp.nn, kind)(backend=backend), (3, 4))
+        for kind in ("ReLU6", "ELU", "SELU", "SiLU", "Mish", "Softplus", "LeakyReLU", "LogSoftmax")
+    },
+    "ELU alpha": (lambda backend: mp.nn.ELU(0.5, backend=backend), (3, 4)),
+    "Reshape": (lambda backend: mp.nn.Reshape(2, 6, backend=backend), (3, 4, 3)),
     "Flatten": (lambda backend: mp.nn.Flatten(backend=backend), (3, 4, 5)),
     "Dropout": (lambda backend: mp.nn.Dropout(0.9, backend=backend), (3, 4)),
     "Identity": (lambda backend: mp.nn.Identity(backend=backend), (3, 4)),
@@ -67,9 +73,21 @@ SPATIAL: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "GroupNorm": ("GroupNorm", {"num_groups": 2, "num_channels": 4}, (5, 4, 7, 3)),
     "RMSNorm": ("RMSNorm", {"normalized_shape": 4}, (5, 4)),
     "PReLU": ("PReLU", {"init": 0.3}, (5, 4)),
-    "LeakyReLU": ("LeakyReLU", {}, (5, 4)),
     "MaxPool1d": ("MaxPool1d", {"kernel_size": 2}, (2, 4, 9)),
     "MaxPool2d": ("MaxPool2d", {"kernel_size": (3, 2), "stride": 2}, (2, 4, 9, 8)),
+    "MaxPool2d padded": ("MaxPool2d", {"kernel_size": 3, "stride": 2, "padding": 1}, (2, 4, 9, 8)),
+    "AvgPool1d padded": ("AvgPool1d", {"kernel_size": 3, "padding": 1}, (2, 4, 9)),
+    "AdaptiveAvgPool2d": ("AdaptiveAvgPool2d", {}, (2, 4, 9, 8)),
+    "SeparableConv2d": (
+        "SeparableConv2d",
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "stride": 2, "padding": 1, "depth_multiplier": 2},
+        (2, 4, 9, 8),
+    ),
+    "ConvTranspose2d, output padding": (
+        "ConvTranspose2d",
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+        (2, 4, 5, 6),
+    ),
     "AvgPool2d": ("AvgPool2d", {"kernel_size": 3}, (2, 4, 9, 8)),
     "AvgPool3d": ("AvgPool3d", {"kernel_size": 2, "stride": 1}, (2, 4, 3, 4, 5)),
 }
@@ -130,6 +148,26 @@ class BuildingTests(NativeModels):
         assert mp.run(images, x).shape == (2, 6, 4, 3)
         turned = np.moveaxis(x, 1, -1) if self.adapter.channels_last(images) else x
         assert mp.run(images, turned, native=True).shape in {(2, 6, 4, 3), (2, 4, 3, 6)}
+
+    def test_a_generator_computes_what_pytorchs_computes(self, tmp_path: Path) -> None:
+        self.require(Capability.BUILD)
+        if self.adapter.table.builder("ConvTranspose2d") is None:
+            pytest.skip(f"{self.backend} has no convolutions, as another test shows")
+        nets = []
+        for backend in (self.backend, "torch"):
+            with mp.use(backend):
+                nets.append(
+                    mp.nn.Sequential(
+                        *(mp.nn.Linear(5, 24), mp.nn.Reshape(6, 2, 2), mp.nn.ReLU(), mp.nn.ConvTranspose2d(6, 4, 3, 2)),
+                        *(mp.nn.Reshape(10, 10), mp.nn.Flatten(), mp.nn.Linear(100, 3)),
+                    )
+                )
+        net, reference = nets
+        mp.initialize(net, mp.init.KaimingNormal(), seed=0)
+        mp.save(net, tmp_path / "net.safetensors")
+        mp.load(tmp_path / "net.safetensors", into=reference)
+        x = self.batch(2, 5)
+        np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-5)
 
     def test_embeddings_look_up_rows(self) -> None:
         self.require(Capability.BUILD)

@@ -162,7 +162,11 @@ def test_damaged_metadata_is_refused(tmp_path, net, about):
 def test_the_metadata_say_what_the_file_is(tmp_path, net):
     mp.save(net, tmp_path / "net.safetensors")
     with safe_open(tmp_path / "net.safetensors", "np") as file:
-        assert json.loads(file.metadata()["multiparam"]) == {"version": 1, "content": "model"}
+        assert json.loads(file.metadata()["multiparam"]) == {
+            "version": 1,
+            "content": "model",
+            "layers": {"0": {"kind": "Linear"}, "1": {"kind": "ReLU"}, "2": {"kind": "Linear"}},
+        }
 
 
 def test_arguments_that_do_not_go_together_are_refused(tmp_path, net):

@@ -1,0 +1,75 @@
+"""Settings of convolutions and pools in PyTorch's terms, from what other frameworks call them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .table import Setting
+
+__all__ = ["convolution", "pooling", "transposed_convolution"]
+
+
+def convolution(
+    kernel_size: Sequence[int], stride: Any, padding: Any, dilation: Any = 1, groups: int = 1
+) -> dict[str, Setting]:
+    """Stride, padding, dilation and groups of a convolution.
+
+    Args:
+        kernel_size: the kernel's extents.
+        stride: one for all axes, or one each; so is `dilation`.
+        padding: `"valid"`, `"same"`, a number for both sides, or one or a pair of them for each axis. "Same" is given
+            in numbers where it always is the same, which is where the stride is 1.
+        dilation: distances between the kernel's elements.
+        groups: in how many groups the channels are convolved apart.
+
+    >>> convolution((3, 3), 1, "SAME")
+    {'stride': [1, 1], 'padding': [1, 1], 'dilation': [1, 1], 'groups': 1}
+    """
+    steps, gaps = _each(kernel_size, stride), _each(kernel_size, dilation)
+    spread = [gap * (extent - 1) for gap, extent in zip(gaps, kernel_size, strict=True)]
+    around = _padding(kernel_size, padding, spread if set(steps) == {1} else None)
+    return {"stride": steps, "padding": around, "dilation": gaps, "groups": int(groups)}
+
+
+def transposed_convolution(
+    kernel_size: Sequence[int], stride: Any, padding: Any, dilation: Any = 1, groups: int = 1, output_padding: Any = 0
+) -> dict[str, Setting]:
+    """As `convolution`, for its transpose, whose padding is what the output loses."""
+    steps, gaps = _each(kernel_size, stride), _each(kernel_size, dilation)
+    cut = [1 + gap * (extent - 1) - step for gap, extent, step in zip(gaps, kernel_size, steps, strict=True)]
+    around = _padding(kernel_size, padding, cut if min(cut) >= 0 else None)
+    kept = _each(kernel_size, output_padding)
+    return {"stride": steps, "padding": around, "dilation": gaps, "groups": int(groups), "output_padding": kept}
+
+
+def pooling(kernel_size: Sequence[int], stride: Any, padding: Any) -> dict[str, Setting]:
+    """Window, stride and padding of a pool."""
+    return {
+        "kernel_size": list(kernel_size),
+        "stride": _each(kernel_size, stride),
+        "padding": _padding(kernel_size, padding, None),
+    }
+
+
+def _each(kernel_size: Sequence[int], size: Any) -> list[int]:
+    if isinstance(size, Sequence):
+        each = [int(one) for one in size]
+        return each * len(kernel_size) if len(each) == 1 else each
+    return [1 if size is None else int(size)] * len(kernel_size)
+
+
+def _padding(kernel_size: Sequence[int], padding: Any, same: list[int] | None) -> Setting:
+    """The padding; `same` is what "same" adds up to on each axis, None where that depends on the input."""
+    if isinstance(padding, str):
+        name = padding.lower()
+        if name == "valid":
+            return [0] * len(kernel_size)
+        even = same is not None and all(one % 2 == 0 for one in same)
+        return [one // 2 for one in same] if name == "same" and same is not None and even else name
+    if isinstance(padding, Sequence) and any(isinstance(one, Sequence) for one in padding):
+        pairs = [(one, one) if isinstance(one, int) else tuple(one) for one in padding]
+        if all(before == after for before, after in pairs):
+            return [int(before) for before, _ in pairs]
+        return [int(one) for pair in pairs for one in pair]
+    return _each(kernel_size, padding)
