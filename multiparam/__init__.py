@@ -31,6 +31,7 @@ from .run import gradients, materialize, run
 from .serialize import load, save
 from .summary import summary
 from .tie import tie, tied, untie
+from .verify import verify
 
 __version__ = _version("multiparam")
 
@@ -70,4 +71,5 @@ __all__ = [
     "tied",
     "untie",
     "use",
+    "verify",
 ]

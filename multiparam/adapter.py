@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -234,6 +235,14 @@ class Adapter(ABC):
     def run(self, model: Any, inputs: Sequence[Array]) -> Any:
         """The forward pass in eval mode without gradient, as native tensors; lazy layers get their shapes."""
         raise self.unsupported(Capability.RUN)
+
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> AbstractContextManager[None]:
+        """A context in which `seen(layer, output)` is called after each call of one of the layers.
+
+        Calls inside of a compiled part, which have no numbers yet, are left out. An adapter without it lets `verify`
+        compare whole models only.
+        """
+        return nullcontext()
 
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
         """Calls `call(layer)` once a lazy layer has its parameters, before its first forward pass uses them.

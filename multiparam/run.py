@@ -17,7 +17,7 @@ from .registry import infer_model
 from .steps import Array
 from .tree import Tree, changed
 
-__all__ = ["gradients", "materialize", "run"]
+__all__ = ["as_numpy", "batches", "gradients", "materialize", "run", "turned_ranks", "unready"]
 
 
 def run(net: Any, x: Any, *, native: bool = False) -> Any:
@@ -44,11 +44,11 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     adapter = infer_model(net)
     adapter.require(Capability.RUN)
     tree = Tree(adapter, net)
-    turned = frozenset() if native else _turned(tree)
-    out = adapter.run(net, _batches(tree, x if isinstance(x, tuple) else (x,), turned))
+    turned = frozenset() if native else turned_ranks(tree)
+    out = adapter.run(net, batches(tree, x if isinstance(x, tuple) else (x,), turned))
     if tree.lazy:
         changed()
-    return _as_numpy(adapter, out, turned)
+    return as_numpy(adapter, out, turned)
 
 
 def materialize(net: Any, sample: Any, *, native: bool = False) -> None:
@@ -118,7 +118,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     wanted = [one for one in mapping.values() if one.trainable and (is_float(one.dtype) or one.dtype.kind == "c")]
     variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(
-        net, loss, _batches(tree, inputs, frozenset() if native else _turned(tree)), list(variables.values())
+        net, loss, batches(tree, inputs, frozenset() if native else turned_ranks(tree)), list(variables.values())
     )
     by_variable = dict(zip(variables, found, strict=True))
     for parameter in mapping.values():
@@ -143,15 +143,16 @@ def unready(tree: Tree) -> list[str]:
     return without + [node.name or "the model" for node in tree.opaque()]
 
 
-def _turned(tree: Tree) -> frozenset[int]:
+def turned_ranks(tree: Tree) -> frozenset[int]:
     """The ranks of the tensors that are images to the model, with channels last."""
     nodes = [node for node in tree.root.walk() if tree.adapter.channels_last(node.native)]
     return frozenset(rank for node in nodes for rank in image_ranks(node.kind))
 
 
-def _batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Array]:
+def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Array]:
+    """A model's inputs as arrays of its dtype, those of the given ranks with their channels last."""
     dtype = _float_dtype(tree)
-    batches = []
+    made = []
     for position, one in enumerate(inputs):
         try:
             array = tree.adapter.array(one) if tree.adapter.is_tensor(one) else numeric(one)
@@ -160,8 +161,8 @@ def _batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> lis
         if rank_of(array.dtype) is None:
             raise ArgumentError(f"input {position} is no numeric batch: {type(one).__name__} of dtype {array.dtype}")
         array = np.ascontiguousarray(np.moveaxis(array, 1, -1)) if array.ndim in turned else array
-        batches.append(array.astype(dtype) if is_float(array.dtype) else array)
-    return batches
+        made.append(array.astype(dtype) if is_float(array.dtype) else array)
+    return made
 
 
 def _float_dtype(tree: Tree) -> np.dtype[Any]:
@@ -175,13 +176,14 @@ def _float_dtype(tree: Tree) -> np.dtype[Any]:
     return np.dtype(np.float32)
 
 
-def _as_numpy(adapter: Adapter, out: Any, turned: frozenset[int]) -> Any:
+def as_numpy(adapter: Adapter, out: Any, turned: frozenset[int]) -> Any:
+    """What a model gave as numpy, in its structure, tensors of the given ranks with their channels first."""
     if isinstance(out, Mapping):
-        return {key: _as_numpy(adapter, value, turned) for key, value in out.items()}
+        return {key: as_numpy(adapter, value, turned) for key, value in out.items()}
     if isinstance(out, tuple) and hasattr(out, "_fields"):
-        return type(out)(*(_as_numpy(adapter, value, turned) for value in out))
+        return type(out)(*(as_numpy(adapter, value, turned) for value in out))
     if isinstance(out, (list, tuple)):
-        return type(out)(_as_numpy(adapter, value, turned) for value in out)
+        return type(out)(as_numpy(adapter, value, turned) for value in out)
     if not adapter.is_tensor(out):
         return out
     array = np.array(adapter.array(out))

@@ -268,3 +268,43 @@ def test_what_pytorch_and_flax_call_the_padding_of_a_transposed_convolution(tmp_
     ):
         assert mp.load(tmp_path / "file.safetensors", into=model).differences == []
         assert mp.run(model, x).shape == expected
+
+
+def networks(eps):
+    """One convolutional network in each framework, its weights the same, with that epsilon in Keras's and Flax's."""
+    models = {
+        "torch": nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 5)),
+    }
+    for backend in ("keras", "flax"):
+        with mp.use(backend):
+            models[backend] = mp.nn.Sequential(
+                *(mp.nn.Conv2d(3, 8, 3), mp.nn.BatchNorm2d(8, eps=eps), mp.nn.ReLU(), mp.nn.Flatten()),
+                mp.nn.Linear(8 * 49, 5),
+            )
+    for model in models.values():
+        mp.initialize(model, mp.init.KaimingNormal(), seed=0)
+    return models
+
+
+@pytest.mark.parametrize("target", ["keras", "flax"])
+def test_verify_compares_across_frameworks_layer_by_layer(target):
+    x = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
+    models = networks(1e-5)
+    report = mp.verify(models["torch"], models[target], x)
+    assert report.agrees
+    assert [name for name, _ in report.layers] == ["0", "1", "2", "3", "4", ""]
+    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    # native samples are passed on as they are, and so is what the layers give: only the ends can be compared
+    native = mp.verify(models["torch"], models[target], native=(x, last))
+    assert native.agrees
+    assert [name for name, _ in native.layers] == ["3", "4", ""]
+
+
+@pytest.mark.parametrize("target", ["keras", "flax"])
+def test_verify_names_a_setting_that_breaks_parity(target):
+    models = networks(1e-2)
+    x = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
+    report = mp.verify(models["torch"], models[target], x)
+    assert not report.agrees
+    assert report.first == "1"
+    assert report.why == ["1 has eps 1e-05, and 0.01"]

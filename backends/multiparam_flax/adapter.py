@@ -155,6 +155,25 @@ class FlaxAdapter(Adapter):
         with _evaluating(model):
             return model(*(_batch(one) for one in inputs))
 
+    @contextmanager
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+        watched = {id(layer) for layer in layers}
+        # the classes' methods, since Python looks a call up there
+        classes = {type(one) for one in layers if isinstance(one, nnx.Module) and callable(one)}
+        own = {cls: vars(cls).get("__call__") for cls in classes}
+        calls = {cls: cls.__call__ for cls in classes}
+        running: set[int] = set()
+        for cls, call in calls.items():
+            cls.__call__ = _watching(call, watched, running, seen)
+        try:
+            yield
+        finally:
+            for cls, call in own.items():
+                if call is None:
+                    del cls.__call__
+                else:
+                    cls.__call__ = call
+
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
         if not isinstance(layer, LazyLinear):
             raise UninitializedError(
@@ -216,6 +235,23 @@ def _batch(array: Any) -> jax.Array:
     if array.dtype.kind in "iu" and made.dtype != array.dtype and not np.array_equal(made, array):
         raise ArgumentError(f"{array.dtype} numbers do not fit into {made.dtype}: enable jax_enable_x64")
     return made
+
+
+def _watching(call: Any, watched: set[int], running: set[int], seen: Callable[[Any, Any], None]) -> Any:
+    @functools.wraps(call)
+    def watching(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if id(layer) not in watched or id(layer) in running:  # a class that calls its base's is one call
+            return call(layer, *args, **kwargs)
+        running.add(id(layer))
+        try:
+            output = call(layer, *args, **kwargs)
+        finally:
+            running.discard(id(layer))
+        if not any(isinstance(one, jax.core.Tracer) for one in jax.tree.leaves(output)):
+            seen(layer, output)
+        return output
+
+    return watching
 
 
 def _is_layer(native: Any) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -137,6 +138,27 @@ class KerasAdapter(Adapter):
         packed = [batches] if isinstance(model, Functional) and len(batches) > 1 else batches
         with self._engine.without_gradient():
             return model(*packed, training=False)
+
+    @contextmanager
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+        watched = {id(layer) for layer in layers}
+        original = keras.layers.Layer.__call__
+
+        @functools.wraps(original)
+        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            output = original(layer, *args, **kwargs)
+            if id(layer) in watched and all(map(self._has_numbers, keras.tree.flatten(output))):
+                seen(layer, output)
+            return output
+
+        keras.layers.Layer.__call__ = call
+        try:
+            yield
+        finally:
+            keras.layers.Layer.__call__ = original
+
+    def _has_numbers(self, tensor: Any) -> bool:
+        return not isinstance(tensor, keras.KerasTensor) and bool(self._engine.has_numbers(tensor))
 
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
         waiting = layer.__dict__.get(_WAITING)

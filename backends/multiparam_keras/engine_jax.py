@@ -52,3 +52,8 @@ def drop_gradient(variable: Any) -> None:
 
 def forget(layers: Sequence[Any]) -> None:
     """Drops what the framework keeps beside the layers' own lists of variables."""
+
+
+def has_numbers(tensor: Any) -> bool:
+    """Whether it is a tensor with numbers, not one of a compiled part."""
+    return not isinstance(tensor, jax.core.Tracer)

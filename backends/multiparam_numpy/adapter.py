@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,23 @@ class NumpyAdapter(Adapter):
 
     def run(self, model: Module, inputs: Sequence[Any]) -> Any:
         return model(*inputs)
+
+    @contextmanager
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+        watched = {id(layer) for layer in layers}
+        original = Module.__call__
+
+        def call(layer: Module, *inputs: Any) -> Any:
+            output = original(layer, *inputs)
+            if id(layer) in watched:
+                seen(layer, output)
+            return output
+
+        Module.__call__ = call  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Module.__call__ = original  # type: ignore[method-assign]
 
     def when_ready(self, layer: layers.LazyLinear, call: Callable[[Any], None]) -> None:
         layer.when_ready.append(call)

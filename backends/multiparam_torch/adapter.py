@@ -107,6 +107,15 @@ class TorchAdapter(Adapter):
         with _evaluating(model), torch.no_grad():
             return model(*_tensors(model, inputs))
 
+    @contextmanager
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+        hooks = [layer.register_forward_hook(lambda layer, inputs, output: seen(layer, output)) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def when_ready(self, layer: nn.Module, call: Callable[[Any], None]) -> None:
         waiting = layer.__dict__.setdefault(_PENDING, _Pending())
         waiting.append(call)

@@ -10,11 +10,20 @@ from .names import NameTests
 from .running import RunningTests
 from .ties import TieTests
 from .values import ValueTests
+from .verifying import VerifyingTests
 
 __all__ = ["ConformanceSuite"]
 
 
 class ConformanceSuite(
-    NameTests, AccessTests, ValueTests, BuildingTests, RunningTests, InitializationTests, TieTests, FileTests
+    NameTests,
+    AccessTests,
+    ValueTests,
+    BuildingTests,
+    RunningTests,
+    InitializationTests,
+    TieTests,
+    FileTests,
+    VerifyingTests,
 ):
     """Subclass it, set `backend`, and provide the models of `NativeModels`."""
