@@ -162,9 +162,17 @@ class Adapter(ABC):
         members = self.members(native)
         return members.parameters.get(name, members.buffers.get(name))
 
+    def layer_class(self, native: Any) -> type:
+        """The class by which the layer table knows a native layer."""
+        return type(native)
+
+    def row(self, native: Any) -> Row | None:
+        """The row of the layer table that describes a native layer, or None."""
+        return self.table.row(self.layer_class(native))
+
     def kind(self, native: Any) -> str:
         """The canonical kind of a layer; for an unknown one its class's name, for lists and dicts PyTorch's."""
-        row = self.table.row(type(native))
+        row = self.row(native)
         if row is not None:
             return row.kind_of(native)
         if is_container(native):

@@ -130,11 +130,11 @@ class Parameter:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._adapter.require(Capability.TRAINABLE)
         if not isinstance(value, (bool, np.bool_)):
             raise ArgumentError(f".trainable is True or False, not {value!r}")
         if self._slot.is_buffer:
             raise UnsupportedError(self._adapter.name, "trainable", f"{self.name!r} is a buffer, which nothing trains")
+        self._adapter.require(Capability.TRAINABLE)
         for position, handle in enumerate(self._handles("cannot be frozen or thawed")):
             for slot in self._group:
                 below, _ = slot.owner(slot.source.parts[position]) or ((slot.node.native,), "")

@@ -32,7 +32,7 @@ class Plugin:
     Attributes:
         name: the backend's name, `"torch"`.
         roots: root packages of the framework's classes; an object belongs to the backend whose root comes first
-            along the MRO of the object's class.
+            along the MRO of the object's class. Of two, one within the other, the inner one counts.
         adapter: where the `Adapter` subclass is, `"package.module:Class"`; imported only when needed.
         capabilities: what the adapter can do beyond reading and writing.
         reasons: for a capability that is missing, why.

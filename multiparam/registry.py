@@ -154,9 +154,11 @@ def owner(native: type) -> str | None:
     """The name of the backend whose root comes first along the MRO of a class, or None."""
     roots = {root: plugin.name for plugin in _discover()[0].values() for root in plugin.roots}
     for base in native.__mro__:
-        root = (base.__module__ or "").partition(".")[0]
-        if root in roots:
-            return roots[root]
+        module = base.__module__ or ""
+        while module:  # the nearest package: flax.linen before flax
+            if module in roots:
+                return roots[module]
+            module = module.rpartition(".")[0]
     return None
 
 

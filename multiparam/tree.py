@@ -194,7 +194,7 @@ class Node:
         self.above = above
         self.is_inner = inner is not None
         self.kind = adapter.kind(native) if inner is None else inner
-        self.row: Row | None = adapter.table.row(type(native))
+        self.row: Row | None = adapter.row(native)
         self.children: list[Node] = []
         self.slots: list[Slot] = []
         self.opaque = False

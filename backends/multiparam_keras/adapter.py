@@ -63,7 +63,7 @@ class KerasAdapter(Adapter):
         variables, children = contents(native)
         buffers = {key: one for key, one in variables.items() if is_buffer(native, one)}
         views = native.__dict__.get(VIEWS, {}) if is_layer(native) else {}
-        row = self.table.row(type(native))
+        row = self.row(native)
         return Members(
             parameters={**{key: one for key, one in variables.items() if key not in buffers}, **views},
             buffers=buffers,

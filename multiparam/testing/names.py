@@ -80,7 +80,7 @@ class NameTests(NativeModels):
     def test_a_user_declares_what_a_custom_layer_is(self) -> None:
         model = self.custom()
         inner = mp.layers(model)["inner"].native
-        mp.register_layer(type(inner), "Linear", weight=mp.Transposed("w"))
+        mp.register_layer(self.adapter.layer_class(inner), "Linear", weight=mp.Transposed("w"))
         param = mp.parameters(model)["inner.weight"]
         assert (param.shape, param.kind, param.role) == ((3, 4), "Linear", "weight")
         x = self.batch(2, 4)

@@ -1,0 +1,165 @@
+"""The Flax Linen backend's adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from multiparam.adapter import Adapter, ArgumentError, Members
+
+from . import plugin
+from .layers import table
+from .model import PARAMETERS, Bound, Leaf, Linen, Place, model_of, place_of
+
+
+class LinenAdapter(Adapter):
+    """`Linen(module, variables)`, bound modules, and the layers below them."""
+
+    plugin = plugin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = table()
+
+    def is_model(self, native: Any) -> bool:
+        return isinstance(native, (Linen, nn.Module, Place))
+
+    def is_tensor(self, native: Any) -> bool:
+        return isinstance(native, (jax.Array, Leaf))
+
+    def layer_class(self, native: Any) -> type:
+        return place_of(native).cls or nn.Module
+
+    def kind(self, native: Any) -> str:
+        row = self.row(native)
+        return self.layer_class(native).__name__ if row is None else row.kind_of(native)
+
+    def members(self, native: Any) -> Members:
+        place = place_of(native)
+        parameters: dict[str, Any] = {}
+        buffers: dict[str, Any] = {}
+        children: dict[str, Any] = {}
+        entries = place.entries()
+        for collection in sorted(entries, key=lambda name: name != PARAMETERS):
+            for name, one in entries[collection].items():
+                if isinstance(one, Mapping):
+                    children.setdefault(name, place.model.place((*place.path, name)))
+                elif collection == PARAMETERS:
+                    parameters[name] = place.leaf(collection, name)
+                else:
+                    buffers[name] = place.leaf(collection, name)
+        transient = frozenset(name for name, leaf in buffers.items() if leaf.collection == "cache")
+        return Members(parameters, buffers, list(children.items()), transient)
+
+    def child(self, native: Any, key: str) -> Any:
+        place = place_of(native)
+        here = any(isinstance(found.get(key), Mapping) for found in place.entries().values())
+        return place.model.place((*place.path, key)) if here else None
+
+    def part(self, native: Any, name: str) -> Any:
+        place = place_of(native)
+        entries = place.entries()
+        for collection in sorted(entries, key=lambda one: one != PARAMETERS):
+            if name in entries[collection] and not isinstance(entries[collection][name], Mapping):
+                return place.leaf(collection, name)
+        return None
+
+    # --- variables ---------------------------------------------------------------------------------------------
+
+    def read(self, variable: Leaf) -> Any:
+        return np.asarray(variable.value)
+
+    def write(self, variable: Leaf, value: Any) -> None:
+        old, fresh = variable.value, np.array(value)  # JAX may alias numpy's memory, so it must be nobody else's
+        placed = isinstance(old, jax.Array) and not isinstance(old, jax.core.Tracer)
+        variable.value = jax.device_put(fresh, old.sharding) if placed else jnp.asarray(fresh)
+
+    def shape(self, variable: Leaf) -> tuple[int, ...]:
+        return tuple(np.shape(variable.value))
+
+    def dtype(self, variable: Leaf) -> np.dtype[Any]:
+        return np.dtype(jnp.result_type(variable.value))
+
+    def device(self, variable: Leaf) -> str:
+        value = variable.value
+        return ", ".join(sorted(str(device) for device in value.devices())) if isinstance(value, jax.Array) else "cpu"
+
+    def initialized(self, variable: Leaf) -> bool:
+        return not isinstance(variable.value, jax.ShapeDtypeStruct)
+
+    def tensor(self, value: Any) -> jax.Array:
+        return _batch(np.array(value))
+
+    def array(self, tensor: Any) -> Any:
+        return np.asarray(tensor.value if isinstance(tensor, Leaf) else tensor)
+
+    def channels_last(self, native: Any) -> bool:
+        return True
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def run(self, model: Any, inputs: Sequence[Any]) -> Any:
+        return model_of(model)(*(_batch(one) for one in inputs))
+
+    @contextmanager
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+        watched = {place_of(layer).path: layer for layer in layers}
+        running: set[Any] = set()
+
+        def call(method: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            scope = context.module.scope
+            path = tuple(scope.path) if scope is not None and context.method_name == "__call__" else None
+            if path not in watched or path in running:  # a class that calls its base's is one call
+                return method(*args, **kwargs)
+            running.add(path)
+            try:
+                output = method(*args, **kwargs)
+            finally:
+                running.discard(path)
+            if not any(isinstance(one, jax.core.Tracer) for one in jax.tree.leaves(output)):
+                seen(watched[path], output)
+            return output
+
+        with nn.intercept_methods(call):
+            yield
+
+    def gradients(
+        self, model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
+    ) -> list[Any]:
+        held = model_of(model)
+        batches = [_batch(one) for one in inputs]
+
+        def scalar(values: list[Any]) -> Any:
+            value = loss(_with_values(held, variables, values), *batches)
+            if not isinstance(value, jax.Array) or np.size(value) != 1 or not jnp.issubdtype(value.dtype, jnp.inexact):
+                shape = f"of shape {np.shape(value)}" if isinstance(value, jax.Array) else type(value).__name__
+                raise ArgumentError(f"the loss must be a scalar tensor, and is {shape}")
+            return jnp.reshape(value, ())
+
+        return [np.asarray(one) for one in jax.grad(scalar)([variable.value for variable in variables])]
+
+
+def _with_values(model: Linen, variables: Sequence[Leaf], values: list[Any]) -> Any:
+    """The model as a loss takes it, with other values for some variables."""
+    tree = jax.tree.map(lambda one: one, model.variables)  # dicts of its own
+    other = model.with_variables(tree)
+    for variable, value in zip(variables, values, strict=True):
+        other.place(variable.place.path).leaf(variable.collection, variable.name).value = value
+    if not isinstance(model, Bound):
+        return other
+    if model.path:
+        raise ArgumentError("gradients are of a whole model; this module is bound as a part of another")
+    return model.module.unbind()[0].bind(tree)
+
+
+def _batch(array: Any) -> jax.Array:
+    made = jnp.asarray(array)
+    if array.dtype.kind in "iu" and made.dtype != array.dtype and not np.array_equal(made, array):
+        raise ArgumentError(f"{array.dtype} numbers do not fit into {made.dtype}: enable jax_enable_x64")
+    return made

@@ -1,0 +1,266 @@
+"""Flax Linen's layer table. Its rows describe a `Place`: a layer's variables, with the arguments that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from flax import linen as nn
+
+from multiparam.adapter import (
+    At,
+    Block,
+    Concat,
+    Flip,
+    Fold,
+    Insert,
+    LayerTable,
+    Row,
+    Setting,
+    Source,
+    Transpose,
+    Transposed,
+    attention_sources,
+    convolution,
+    einsum_sources,
+    general_sources,
+    out_in_first,
+    transposed_convolution,
+)
+
+from .model import PARAMETERS, Place, place_of
+
+_LINEAR = {"weight": Transposed("kernel"), "bias": At("bias")}
+_AFFINE = {"weight": At("scale"), "bias": At("bias")}
+_STATISTICS = {"running_mean": At("mean"), "running_var": At("var")}
+
+
+def table() -> LayerTable:
+    """The rows, each asked about the place of whatever the model's own object is."""
+    return LayerTable(replace(row, **{name: _of_place(getattr(row, name)) for name in _ASKED}) for row in _rows())
+
+
+_ASKED = ("kind", "sources", "folds", "settings")
+
+
+def _of_place(given: Any) -> Any:
+    return (lambda native: given(place_of(native))) if callable(given) else given
+
+
+def _rows() -> list[Row]:
+    return [
+        Row("Linear", nn.Dense, _LINEAR),
+        Row(lambda place: "Linear" if _general(place) else "DenseGeneral", nn.DenseGeneral, _general),
+        Row(lambda place: "Linear" if _einsum(place) else "Einsum", nn.Einsum, _einsum),
+        Row("Embedding", nn.Embed, {"weight": At("embedding")}),
+        Row(_ranked("Conv"), nn.Conv, _conv, settings=_of_conv),
+        Row(_ranked("ConvTranspose"), nn.ConvTranspose, _conv_transpose, settings=_of_conv_transpose),
+        Row(
+            _of_input("BatchNorm"),
+            nn.BatchNorm,
+            _AFFINE,
+            _STATISTICS,
+            file_only={"num_batches_tracked": np.zeros((), np.int64)},
+            settings=_norm,
+        ),
+        *(Row(kind, getattr(nn, kind), _AFFINE, settings=_norm) for kind in ("LayerNorm", "GroupNorm", "RMSNorm")),
+        Row(_of_input("InstanceNorm"), nn.InstanceNorm, _AFFINE, settings=_norm),
+        Row("PReLU", nn.PReLU, {"weight": At("negative_slope", Insert(0))}),
+        Row("Sequential", nn.Sequential),
+        Row(
+            "MultiheadAttention",
+            nn.MultiHeadDotProductAttention,
+            _attention,
+            inner={"out_proj": "Linear"},
+            settings=lambda place: _given(place, num_heads="num_heads"),
+        ),
+        *_recurrent(),
+    ]
+
+
+def _given(place: Place, **names: str) -> dict[str, Setting]:
+    """Settings that are arguments of the module, where they are known."""
+    found = {setting: place.argument(name) for setting, name in names.items()}
+    return {setting: value for setting, value in found.items() if value is not None}
+
+
+def _norm(place: Place) -> dict[str, Setting]:
+    found = _given(place, eps="epsilon", num_groups="num_groups")
+    momentum = place.argument("momentum")  # of the old statistics, where PyTorch's is of the new
+    return found | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {})
+
+
+def _rank(place: Place, name: str = "kernel") -> int:
+    """How many axes a variable has; 0 if there is none."""
+    leaf = place.entries().get(PARAMETERS, {}).get(name)
+    return 0 if leaf is None else len(place.leaf(PARAMETERS, name).value.shape)
+
+
+def _ranked(name: str) -> Callable[[Any], str]:
+    return lambda place: f"{name}{_rank(place) - 2}d"
+
+
+def _of_input(name: str) -> Callable[[Any], str]:
+    """The kind with the rank of what was passed in, where a call was traced."""
+
+    def kind(place: Place) -> str:
+        rank = place.argument("input_rank")
+        return name if rank is None or not 2 <= rank <= 5 else f"{name}{max(rank - 2, 1)}d"
+
+    return kind
+
+
+def _conv(place: Place) -> dict[str, Source]:
+    return {"weight": At("kernel", axes=out_in_first(_rank(place))), "bias": At("bias")}
+
+
+def _conv_transpose(place: Place) -> dict[str, Source]:
+    rank = _rank(place) - 2
+    if place.argument("transpose_kernel", False):  # (k, O, I), as the gradient of a convolution has it
+        return {"weight": At("kernel", axes=out_in_first(rank + 2)), "bias": At("bias")}
+    # (k, I, O), and the kernel of a correlation, back to front of PyTorch's
+    axes = Transpose((rank, rank + 1, *range(rank)))
+    return {"weight": At("kernel", axes, Flip(tuple(range(2, rank + 2)))), "bias": At("bias")}
+
+
+def _sizes(place: Place) -> tuple[tuple[int, ...], list[int]]:
+    """Kernel size and dilation of a convolution."""
+    size, gaps = place.argument("kernel_size"), place.argument("kernel_dilation") or 1
+    kernel = (size,) if isinstance(size, int) else tuple(size)
+    return kernel, [gaps] * len(kernel) if isinstance(gaps, int) else list(gaps)
+
+
+def _of_conv(place: Place) -> dict[str, Setting]:
+    if place.layer is None:
+        return {}
+    kernel, gaps = _sizes(place)
+    groups = place.argument("feature_group_count", 1)
+    return convolution(kernel, place.argument("strides") or 1, place.argument("padding"), gaps, groups)
+
+
+def _of_conv_transpose(place: Place) -> dict[str, Setting]:
+    if place.layer is None:
+        return {}
+    kernel, gaps = _sizes(place)
+    padding, kept = place.argument("padding"), [0] * len(kernel)
+    if not isinstance(padding, (str, int)):
+        # JAX pads the spread-out input, where PyTorch cuts the output
+        pairs = [(one, one) if isinstance(one, int) else one for one in padding]
+        full = [gap * (extent - 1) for gap, extent in zip(gaps, kernel, strict=True)]
+        kept = [after - before for before, after in pairs]
+        padding = [whole - before for whole, (before, _) in zip(full, pairs, strict=True)]
+    return transposed_convolution(kernel, place.argument("strides") or 1, padding, gaps, output_padding=kept)
+
+
+def _general(place: Place) -> dict[str, Source]:
+    features, axis = place.argument("features"), place.argument("axis", -1)
+    if features is None or place.argument("batch_dims"):
+        return {}
+    outputs = 1 if isinstance(features, int) else len(features)
+    summed = (axis,) if isinstance(axis, int) else tuple(axis)
+    if sorted(summed) != list(range(-len(summed), 0)):
+        return {}
+    return general_sources("kernel", len(summed), outputs)
+
+
+def _einsum(place: Place) -> dict[str, Source]:
+    return einsum_sources(place.argument("einsum_str") or "", "kernel", _rank(place, "bias"))
+
+
+def _attention(place: Place) -> dict[str, Source]:
+    found = [place.model.place((*place.path, name)) for name in ("query", "key", "value")]
+    shapes = {one.leaf(PARAMETERS, "kernel").value.shape for one in found}
+    return attention_sources(["query/", "key/", "value/"], "out/", "kernel", packed=len(shapes) == 1)
+
+
+# --- recurrent ---------------------------------------------------------------------------------------------------
+
+_CELLS = {nn.LSTMCell: "LSTM", nn.OptimizedLSTMCell: "LSTM", nn.GRUCell: "GRU", nn.SimpleCell: "RNN"}
+
+
+def _recurrent() -> Iterator[Row]:
+    for cell, name in _CELLS.items():
+        yield Row(
+            f"{name}Cell",
+            cell,
+            lambda place, name=name: _of_cell(name),
+            folds=lambda place, name=name: _folds_of_cell(name),
+            settings=_of_activations,
+        )
+    for layer in (nn.RNN, nn.Bidirectional):
+        yield Row(_kind, layer, _sources, folds=_folds, settings=lambda place: _of_activations(_cells(place)[0][0]))
+
+
+def _cells(place: Place) -> list[tuple[Place, str, str]]:
+    """The cells of a layer: each with the path to it and with what PyTorch appends to its tensors' names."""
+    names = [key for key, one in place.entries().get(PARAMETERS, {}).items() if isinstance(one, Mapping)]
+    if place.cls is nn.RNN:
+        paths = [(f"{name}/", "_l0") for name in names]
+    else:
+        ends = {"forward_rnn": "_l0", "backward_rnn": "_l0_reverse"}
+        paths = [(f"{name}/cell/", end) for name, end in ends.items() if name in names]
+    return [(place.model.place((*place.path, *path[:-1].split("/"))), path, end) for path, end in paths]
+
+
+def _name(place: Place) -> str | None:
+    """What the cells of a layer are, if they are of one kind that is known."""
+    names = {_CELLS.get(cell.cls) if cell.cls is not None else None for cell, _, _ in _cells(place)}
+    return names.pop() if len(names) == 1 else None
+
+
+def _kind(place: Place) -> str:
+    assert place.cls is not None
+    return _name(place) or f"{place.cls.__name__} of another cell"
+
+
+def _sources(place: Place) -> dict[str, Source]:
+    name, found = _name(place), {}
+    for _, path, end in _cells(place) if name else ():
+        found |= _of_cell(str(name), path, end)
+    return found
+
+
+def _folds(place: Place) -> dict[str, Fold]:
+    name, found = _name(place), {}
+    for _, _, end in _cells(place) if name else ():
+        found |= _folds_of_cell(str(name), end)
+    return found
+
+
+def _of_cell(name: str, path: str = "", end: str = "") -> dict[str, Source]:
+    def stacked(gates: str, part: str) -> Source:
+        axes = (1, 0) if part == "kernel" else None
+        sources = [At(f"{path}{gate}/{part}", axes=axes) for gate in gates.split()]
+        return Concat(*sources) if len(sources) > 1 else sources[0]
+
+    inputs, hidden = {
+        "LSTM": ("ii if ig io", "hi hf hg ho"),
+        "GRU": ("ir iz in", "hr hz hn"),
+        "RNN": ("i", "h"),
+    }[name]
+    found = {
+        f"weight_ih{end}": stacked(inputs, "kernel"),
+        f"weight_hh{end}": stacked(hidden, "kernel"),
+        f"bias_ih{end}": stacked(hidden if name == "LSTM" else inputs, "bias"),
+    }
+    if name == "GRU":  # of the hidden biases only the new gate's is apart
+        found[f"bias_hh{end}"] = Block(At(f"{path}hn/bias"), 2, 3)
+    return found
+
+
+def _folds_of_cell(name: str, end: str = "") -> dict[str, Fold]:
+    into = f"bias_ih{end}"
+    return {f"bias_hh{end}": Fold(into, blocks=(0, 1), of=3) if name == "GRU" else Fold(into)}
+
+
+def _of_activations(place: Place) -> dict[str, Setting]:
+    functions = {"activation": place.argument("activation_fn"), "recurrent_activation": place.argument("gate_fn")}
+    if place.cls is nn.SimpleCell:
+        functions = {"nonlinearity": functions["activation"]}
+    return {
+        setting: getattr(function, "__name__", repr(function))
+        for setting, function in functions.items()
+        if function is not None
+    }
