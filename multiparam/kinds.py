@@ -14,7 +14,19 @@ from typing import Literal
 
 from .errors import ArgumentError
 
-__all__ = ["GATES", "KINDS", "Fans", "Kind", "Purpose", "alike", "base_role", "fans", "image_ranks", "purpose"]
+__all__ = [
+    "GATES",
+    "KINDS",
+    "Fans",
+    "Kind",
+    "Purpose",
+    "alike",
+    "base_role",
+    "fans",
+    "image_ranks",
+    "purpose",
+    "takes_features_last",
+]
 
 Purpose = Literal["weight", "bias", "scale", "slope"]
 
@@ -88,7 +100,7 @@ GATES: Mapping[str, int] = {"RNN": 1, "LSTM": 4, "GRU": 3}
 
 
 _IMAGES = re.compile(
-    r"(?:(?:Separable)?Conv|ConvTranspose|BatchNorm|InstanceNorm|(?:Adaptive)?(?:Max|Avg)Pool|Dropout|ZeroPad)([123])d"
+    r"(?:(?:Separable)?Conv|ConvTranspose|BatchNorm|InstanceNorm|(?:Adaptive)?(?:Max|Avg)Pool|ZeroPad)([123])d"
 )
 
 
@@ -102,6 +114,23 @@ def image_ranks(kind: str) -> frozenset[int]:
         return frozenset((3, 4, 5))
     ranked = _IMAGES.fullmatch(kind)
     return frozenset((int(ranked[1]) + 2,)) if ranked else frozenset()
+
+
+_FEATURES_LAST = frozenset(
+    (
+        *("Linear", "Bilinear", "Embedding", "LayerNorm", "RMSNorm", "MultiheadAttention"),
+        *GATES,
+    )
+)
+
+
+def takes_features_last(kind: str) -> bool:
+    """Whether a layer of the kind works on the last axis of a sequence, (batch, time, features).
+
+    >>> takes_features_last("LSTM"), takes_features_last("Conv1d"), takes_features_last("ReLU")
+    (True, False, False)
+    """
+    return kind in _FEATURES_LAST
 
 
 def alike(kind: str, other: str) -> bool:

@@ -101,6 +101,8 @@ class At(Source):
     """
 
     def __init__(self, part: str, *steps: Step, axes: Sequence[int] | None = None) -> None:
+        if not isinstance(part, str):
+            raise ArgumentError(f"At takes the native tensor's name, not {part!r}")
         self.parts = (part,)
         first = _normal(axes)
         if first is None and steps and isinstance(steps[0], Transpose):
@@ -166,16 +168,18 @@ class Concat(Source):
     """A canonical tensor that is several native ones behind each other along its first axis.
 
     Args:
-        *sources: the blocks, in canonical order.
+        *sources: the blocks, in canonical order; a name is the native tensor as it is.
 
     >>> Concat(At("query", axes=(1, 0)), At("key", axes=(1, 0))).shape([(4, 8), (4, 8)])
     (16, 4)
     """
 
-    def __init__(self, *sources: Source) -> None:
-        self.sources = sources
-        self.parts = tuple(part for source in sources for part in source.parts)
-        self.partial = any(source.partial for source in sources)
+    def __init__(self, *sources: str | Source) -> None:
+        if not sources or not all(isinstance(one, (str, Source)) for one in sources):
+            raise ArgumentError(f"Concat takes the native tensors' names or their layouts, not {sources!r}")
+        self.sources = tuple(as_source(one) for one in sources)
+        self.parts = tuple(part for source in self.sources for part in source.parts)
+        self.partial = any(source.partial for source in self.sources)
 
     def read(self, arrays: Sequence[Array]) -> Array:
         return np.concatenate([source.read(own) for source, own in self._shared_out(arrays)])
@@ -191,6 +195,10 @@ class Concat(Source):
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         blocks = [source.shape(own) for source, own in self._shared_out(shapes)]
+        if any(not block or block[1:] != blocks[0][1:] for block in blocks):
+            raise ArgumentError(
+                f"{self!r} puts tensors behind each other that do not fit: {', '.join(map(str, blocks))}"
+            )
         return (sum(block[0] for block in blocks), *blocks[0][1:])
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:

@@ -227,12 +227,8 @@ class Parameter:
         return f"Parameter({', '.join(about)})"
 
     def _write(self, handles: tuple[Handle, ...], value: Array) -> None:
-        kept = self._slot.source.kept(value)
-        if kept is not value and np.any(kept != value):
-            raise MismatchError(
-                f"cannot write {self.name!r}: {self.kind} has no place for some of its numbers, which must be 0 here",
-                MismatchReport(),
-            )
+        if why := self._slot.problem(handles, value):
+            raise MismatchError(f"cannot write {self.name!r}: {why}", MismatchReport())
         self._slot.write(handles, value)
 
     def _checked(self, value: Any) -> Array:

@@ -142,6 +142,10 @@ def _by_fan(weight: Shape) -> float:
     return 1 / math.sqrt(fans(weight).fan_in)
 
 
+def _by_gate(gates: int) -> Callable[[Shape], float]:
+    return lambda weight_hh: 1 / math.sqrt(weight_hh[0] // gates)
+
+
 def _by_second_axis(weight: Shape) -> float:
     return 1 / math.sqrt(weight[1])
 
@@ -154,7 +158,8 @@ def _is_recurrent(parameter: Parameter) -> bool:
 
 
 def _by_hidden(parameter: Parameter) -> Rule:
-    return _BoundOfLayer(_by_second_axis, "weight_hh" if parameter.kind.endswith("Cell") else "weight_hh_l0")
+    bound = _by_gate(GATES[parameter.kind.removesuffix("Cell")])
+    return _BoundOfLayer(bound, "weight_hh" if parameter.kind.endswith("Cell") else "weight_hh_l0")
 
 
 def _pytorch(parameter: Parameter) -> Rule | None:

@@ -19,11 +19,12 @@ def register_layer(native: type, kind: str | None = None, /, **roles: str | Sour
     Args:
         native: a layer class of any backend.
         kind: the canonical kind it is equivalent to, `"Linear"`; None is its own name.
-        **roles: for each canonical tensor, the native tensor's name, or its layout: `At` or `Transposed`.
+        **roles: for each canonical tensor, the native tensor's name, or its layout: `At`, `Transposed` or
+            `Concat`.
 
     Raises:
         BackendError: the class belongs to no backend.
-        ArgumentError: a layout is neither, or two roles claim one native tensor.
+        ArgumentError: a layout is neither, two roles claim one native tensor, or a role is a misspelt one of the kind.
 
     >>> import multiparam as mp, numpy as np
     >>> from multiparam_numpy import Module, Variable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ from .access import parameters
 from .adapter import Adapter, Capability
 from .arrays import frozen, is_float, numeric, rank_of
 from .errors import ArgumentError, UninitializedError
-from .kinds import image_ranks
+from .kinds import image_ranks, takes_features_last
 from .layout import seen_through
 from .registry import infer_model
 from .steps import Array
-from .tree import Tree, changed
+from .tree import Node, Tree, changed
 
-__all__ = ["as_numpy", "batches", "gradients", "materialize", "run", "turned_ranks", "unready"]
+__all__ = ["Turned", "as_numpy", "batches", "gradients", "materialize", "run", "turned_ranks", "unready"]
 
 
 def run(net: Any, x: Any, *, native: bool = False) -> Any:
@@ -44,11 +45,11 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     adapter = infer_model(net)
     adapter.require(Capability.RUN)
     tree = Tree(adapter, net)
-    turned = frozenset() if native else turned_ranks(tree)
-    out = adapter.run(net, batches(tree, x if isinstance(x, tuple) else (x,), turned))
+    turned = Turned() if native else turned_ranks(tree)
+    out = adapter.run(net, batches(tree, x if isinstance(x, tuple) else (x,), turned.inputs))
     if tree.lazy:
         changed()
-    return as_numpy(adapter, out, turned)
+    return as_numpy(adapter, out, turned.outputs)
 
 
 def materialize(net: Any, sample: Any, *, native: bool = False) -> None:
@@ -118,7 +119,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     wanted = [one for one in mapping.values() if one.trainable and (is_float(one.dtype) or one.dtype.kind == "c")]
     variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(
-        net, loss, batches(tree, inputs, frozenset() if native else turned_ranks(tree)), list(variables.values())
+        net, loss, batches(tree, inputs, frozenset() if native else turned_ranks(tree).inputs), list(variables.values())
     )
     by_variable = dict(zip(variables, found, strict=True))
     for parameter in mapping.values():
@@ -143,10 +144,33 @@ def unready(tree: Tree) -> list[str]:
     return without + [node.name or "the model" for node in tree.opaque()]
 
 
-def turned_ranks(tree: Tree) -> frozenset[int]:
-    """The ranks of the tensors that are images to the model, with channels last."""
-    nodes = [node for node in tree.root.walk() if tree.adapter.channels_last(node.native)]
-    return frozenset(rank for node in nodes for rank in image_ranks(node.kind))
+@dataclass(frozen=True)
+class Turned:
+    """The ranks of the tensors that are images to a model with channels last, of its inputs and of its outputs."""
+
+    inputs: frozenset[int] = frozenset()
+    outputs: frozenset[int] = frozenset()
+
+
+def turned_ranks(tree: Tree) -> Turned:
+    """What is turned on the way into a model and on the way out.
+
+    Tensors of four or five axes are images wherever a layer takes them for such. One of three may be a sequence as
+    well, (batch, time, features): the first layer that cares tells for the inputs, the last one for the outputs.
+    """
+    ranks = [(node.kind, _images_of(tree, node)) for node in tree.root.walk()]
+    spatial = frozenset(rank for _, images in ranks for rank in images if rank > 3)
+    cares = [3 in images for kind, images in ranks if 3 in images or takes_features_last(kind)]
+    three = frozenset((3,))
+    return Turned(
+        spatial | (three if cares and cares[0] else frozenset()),
+        spatial | (three if cares and cares[-1] else frozenset()),
+    )
+
+
+def _images_of(tree: Tree, node: Node) -> frozenset[int]:
+    """How many axes the images have that a layer takes with channels last."""
+    return image_ranks(node.kind) if tree.adapter.channels_last(node.native) else frozenset()
 
 
 def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Array]:

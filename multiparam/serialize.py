@@ -28,6 +28,7 @@ from .registry import adapter as adapter_of
 from .registry import infer, infer_model, owner
 from .run import unready
 from .safetensors_file import Entry, SafetensorsFile, write
+from .settings import DEFAULTS
 from .steps import Array
 from .tie import check_pair, tie_slots
 from .tree import Node, Slot, Tree
@@ -217,9 +218,11 @@ def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]
         )
     groups = [group for group in tree.groups if not group[0].transient]
     entries = [_slot_entry(group[0].name, group[0]) for group in groups]
-    neutral = _file_only(tree, once=True)
-    entries += [Entry(name, value.dtype, value.shape, value.copy) for name, value in neutral.items()]
-    ties = [[slot.name for slot in group] for group in groups if len(group) > 1]
+    neutral, shared = _file_only(tree)
+    first = {name: names[0] for names in shared for name in names}
+    kept = {name: value for name, value in neutral.items() if first.get(name, name) == name}
+    entries += [Entry(name, value.dtype, value.shape, value.copy) for name, value in kept.items()]
+    ties = [[slot.name for slot in group] for group in groups if len(group) > 1] + shared
     return entries, ties, {node.name: found for node in tree.root.walk() if (found := _described(node))}
 
 
@@ -229,16 +232,15 @@ def _described(node: Node) -> dict[str, Any]:
     return {**({"kind": node.kind} if known else {}), **node.settings()}
 
 
-def _file_only(tree: Tree, *, once: bool) -> dict[str, Array]:
-    """What PyTorch's state_dict has and the model has no place for; a shared layer's once, or under all its names."""
+def _file_only(tree: Tree) -> tuple[dict[str, Array], list[list[str]]]:
+    """What PyTorch's state_dict has and the model has no place for, and the groups of its names in shared layers."""
     found: dict[str, Array] = {}
-    seen: set[int] = set()
+    names: dict[tuple[int, str], list[str]] = {}
     for node in tree.root.walk():
-        if once and id(node.native) in seen:
-            continue
-        seen.add(id(node.native))
-        found.update({join(node.name, role): value for role, value in node.file_only().items()})
-    return found
+        for role, value in node.file_only().items():
+            found[join(node.name, role)] = value
+            names.setdefault((id(node.native), role), []).append(join(node.name, role))
+    return found, [group for group in names.values() if len(group) > 1]
 
 
 def _about(file: SafetensorsFile) -> dict[str, Any]:
@@ -272,8 +274,7 @@ class _Plan:
     """What pass one of a load decided, for pass two."""
 
     writes: list[tuple[Parameter, str]] = field(default_factory=list)
-    added: dict[str, Array] = field(default_factory=dict)
-    reduced: dict[str, Array] = field(default_factory=dict)
+    folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
     report: LoadReport = field(default_factory=LoadReport)
     problems: dict[str, list[Any]] = field(
@@ -298,17 +299,15 @@ def _into_model(
         kept = [name for name in group if name in given]
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     mapping = state(model)
-    plan = _plan(file, given, stored, mapping, _file_only(tree, once=False))
-    _plan_folds(file, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, plan)
+    plan = _plan(file, given, stored, mapping, _file_only(tree)[0])
+    _plan_folds(file, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan)
     _plan_ties(adapter, tree, groups, stored, plan)
-    saved = {renamed(name): settings for name, settings in about.get("layers", {}).items()}
+    saved = {_renamed_layer(renamed, name): settings for name, settings in about.get("layers", {}).items()}
     plan.report.differences = _differences(tree, saved)
     _refuse(file, plan, strict)
     for parameter, key in plan.writes:
-        value = plan.reduced.get(parameter.name)
-        value = file[key] if value is None else value
-        added = plan.added.get(parameter.name)
-        parameter.assign(value if added is None else value.astype(parameter.dtype) + added.astype(parameter.dtype))
+        value = plan.folded.get(parameter.name)
+        parameter.assign(file[key] if value is None else value)
     if plan.ties:
         plan.report.notes = tie_slots(adapter, model, tree, plan.ties).notes
     return plan.report
@@ -378,24 +377,54 @@ def _plan(
     return plan
 
 
-def _plan_folds(file: SafetensorsFile, keys: Mapping[str, str], tree: Tree, mapping: Parameters, plan: _Plan) -> None:
+def _plan_folds(
+    file: SafetensorsFile,
+    keys: Mapping[str, str],
+    tree: Tree,
+    mapping: Parameters,
+    groups: list[list[str]],
+    plan: _Plan,
+) -> None:
     """What is added to other tensors, since the model has no place for it or only for a part of it."""
+    written = {parameter.name: key for parameter, key in plan.writes}
+    first = {name: group[0] for group in groups for name in group}
+    added: dict[str, tuple[str, Array]] = {}
     for node in tree.root.walk():
         for role, fold in node.folds().items():
-            name, into = join(node.name, role), mapping.get(join(node.name, fold.into))
-            if name not in keys or into is None or into.name in plan.added:
+            name, target = join(node.name, role), join(node.name, fold.into)
+            into = mapping.get(target)
+            if into is None or into.name not in written:
                 continue
-            if file.shape(keys[name]) != into.shape:
+            if name in keys and file.shape(keys[name]) != into.shape:
                 plan.problems["misshaped"].append((name, into.shape, file.shape(keys[name])))
                 continue
-            added, rest = fold.split(file[keys[name]])
-            if added.any():
-                plan.added[into.name] = added
+            given = file[keys[name]] if name in keys else np.zeros(into.slot.extents())
+            summand, rest = fold.split(given)
+            # what will be one tensor can have one sum only
+            other = added.setdefault(mapping.get(first.get(target, target), into).name, (name, summand))
+            if not np.array_equal(other[1], summand):
+                why = f"it would be added to {into.name!r}, and so would {other[0]!r}, which differs: untie them first"
+                plan.problems["unrepresentable"].append((name, why))
+            elif summand.any():
+                _add(file, written[into.name], into, summand, plan)
                 plan.report.folded.append((name, into.name))
             if name in mapping:
-                plan.reduced[mapping[name].name] = rest
+                plan.folded[mapping[name].name] = rest
             elif rest.any():
                 plan.problems["unrepresentable"].append((name, fold.why))
+
+
+def _add(file: SafetensorsFile, key: str, into: Parameter, summand: Array, plan: _Plan) -> None:
+    """Plans the sum as the value of a parameter, rounded once."""
+    wide = np.result_type(np.float64, into.dtype if into.dtype.kind == "c" else np.float64)
+    total = file[key].astype(wide) + summand.astype(wide)
+    plan.folded[into.name] = converted(into.name, total, into.dtype, f"{file.path} cannot be loaded into")
+
+
+def _renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
+    """A layer's name in the model, for renames that are about the names of tensors."""
+    name = renamed(f"{layer}.weight")
+    return name[: -len(".weight")] if layer and name.endswith(".weight") else layer and renamed(layer)
 
 
 def _fits(parameter: Parameter, file: SafetensorsFile, key: str, plan: _Plan) -> bool:
@@ -407,7 +436,15 @@ def _fits(parameter: Parameter, file: SafetensorsFile, key: str, plan: _Plan) ->
     elif dtype != parameter.dtype:
         converted(parameter.name, file[key], parameter.dtype, f"{file.path} cannot be loaded into")
         plan.report.converted.append((parameter.name, dtype, parameter.dtype))
-    return shape == parameter.shape and rank_of(dtype) == rank_of(parameter.dtype)
+    fits = shape == parameter.shape and rank_of(dtype) == rank_of(parameter.dtype)
+    if fits and len(parameter.slot.source.parts) > 1 and not _has_fold(parameter):
+        why = parameter.slot.problem(parameter.slot.handles() or (), file[key])
+        plan.problems["unrepresentable"] += [(parameter.name, why)] if why else []
+    return fits
+
+
+def _has_fold(parameter: Parameter) -> bool:
+    return parameter.role in parameter.slot.node.folds()
 
 
 def _same(file: SafetensorsFile, key: str, other: str, parameter: Parameter) -> None:
@@ -444,13 +481,15 @@ def _problems(plan: _Plan) -> Iterable[tuple[Any, ...]]:
 
 
 def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Any, Any]]:
-    return [
-        (node.name, setting, saved[node.name][setting], here)
-        for node in tree.root.walk()
-        if node.name in saved
-        for setting, here in _described(node).items()
-        if setting in saved[node.name] and not _equal(setting, saved[node.name][setting], here)
-    ]
+    found = []
+    for node in tree.root.walk():
+        given, here = saved.get(node.name), _described(node)
+        for setting in dict.fromkeys((*here, *given)) if given and here else ():
+            both = [settings.get(setting, DEFAULTS.get(setting)) for settings in (given or {}, here)]
+            # what one side leaves open, and is no default either, is not known to differ
+            if None not in both and not _equal(setting, *both):
+                found.append((node.name, setting, *both))
+    return found
 
 
 def _equal(setting: str, given: Any, here: Any) -> bool:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .table import Setting
 
-__all__ = ["convolution", "pooling", "transposed_convolution"]
+__all__ = ["DEFAULTS", "convolution", "pooling", "transposed_convolution"]
+
+
+# what a setting is where a layer's description leaves it out; of any other that is not known
+DEFAULTS: Mapping[str, Setting] = {
+    "padding_mode": "zeros",
+    "input_dilation": 1,
+    "count_include_pad": True,
+    "ceil_mode": False,
+    "residual": False,
+    "add_zero_attn": False,
+    "output_size": 1,
+    "max_value": "none",
+    "threshold": 0.0,
+    "beta": 1.0,
+}
+_MODES = ("circular", "reflect", "causal")
 
 
 def convolution(
@@ -19,7 +35,8 @@ def convolution(
         kernel_size: the kernel's extents.
         stride: one for all axes, or one each; so is `dilation`.
         padding: `"valid"`, `"same"`, a number for both sides, or one or a pair of them for each axis. "Same" is given
-            in numbers where it always is the same, which is where the stride is 1.
+            in numbers where it always is the same: where the stride is 1, or the kernel is. `"circular"`, `"reflect"`
+            and `"causal"` are "same" with other numbers than zeros around.
         dilation: distances between the kernel's elements.
         groups: in how many groups the channels are convolved apart.
 
@@ -28,8 +45,13 @@ def convolution(
     """
     steps, gaps = _each(kernel_size, stride), _each(kernel_size, dilation)
     spread = [gap * (extent - 1) for gap, extent in zip(gaps, kernel_size, strict=True)]
-    around = _padding(kernel_size, padding, spread if set(steps) == {1} else None)
-    return {"stride": steps, "padding": around, "dilation": gaps, "groups": int(groups)}
+    mode: dict[str, Setting] = {}
+    if isinstance(padding, str) and padding.lower() in _MODES:
+        mode, padding = {"padding_mode": padding.lower()}, "same"
+    # with a stride it depends on the input, but where nothing is needed
+    even = all(step == 1 or not extent for step, extent in zip(steps, spread, strict=True))
+    around = _padding(kernel_size, padding, spread if even else None)
+    return {"stride": steps, "padding": around, "dilation": gaps, "groups": int(groups)} | mode
 
 
 def transposed_convolution(

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError
+from .errors import ArgumentError, close_names
+from .kinds import KINDS, base_role
 from .layout import Source, as_source
 from .steps import Array
 
@@ -69,7 +70,7 @@ class Row:
             PyTorch's names and conventions; it is saved with a model and compared when the file is loaded. An inner
             sublayer's has its name before it, `"depthwise.groups"`.
         lazy: for a native layer without its parameters yet, the roles it will have and what is known of their
-            shapes (None for an unknown axis, or for an unknown shape).
+            shapes (None for an unknown axis, or for an unknown shape); None where not even the roles are known.
         builds: what makes native layers from PyTorch's arguments, by keyword and by the builder's name in
             `multiparam.nn` (`"Linear"` and `"LazyLinear"` may be one native class).
     """
@@ -82,7 +83,7 @@ class Row:
     folds: Mapping[str, Fold] | Callable[[Any], Mapping[str, Fold]] = field(default_factory=dict)
     file_only: Mapping[str, Array] = field(default_factory=dict)
     settings: Callable[[Any], Mapping[str, Setting]] | None = None
-    lazy: Callable[[Any], Mapping[str, LazyShape]] | None = None
+    lazy: Callable[[Any], Mapping[str, LazyShape] | None] | None = None
     builds: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     def kind_of(self, native: Any) -> str:
@@ -140,7 +141,11 @@ def user_row(native: type, kind: str | None, roles: Mapping[str, str | Source], 
     """
     sources: dict[str, Source] = {}
     claimed: dict[str, str] = {}
+    known = KINDS[kind].roles if kind is not None and kind in KINDS else {}
     for role, given in roles.items():
+        close = close_names(role, known, 1) if base_role(role) not in known else []
+        if close:
+            raise ArgumentError(f"a {kind} has no {role!r}; did you mean {close[0]!r}?")
         if not isinstance(given, (str, Source)):
             raise ArgumentError(
                 f"{role}= takes the native tensor's name or its layout, mp.At(...) or mp.Concat(...), "

@@ -124,13 +124,30 @@ class Slot:
 
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
         """Writes a canonical array of the right shape and dtype."""
+        for handle, array in self._apart(handles, value):
+            self.node.adapter.write(handle.variable, put_through(handle, array))
+
+    def problem(self, handles: tuple[Handle, ...], value: Array) -> str:
+        """Why the layer cannot keep a canonical array of the right shape; empty if it can."""
+        kept = self.source.kept(value)
+        if kept is not value and np.any(kept != value):
+            return f"{self.node.kind} has no place for some of its numbers, which must be 0 here"
+        if len({id(handle.variable) for handle in handles}) < len(handles):
+            found: dict[int, Array] = {}
+            for handle, array in self._apart(handles, value):
+                array = put_through(handle, array)
+                if not np.array_equal(found.setdefault(id(handle.variable), array), array):
+                    return "parts of it are one native tensor, and are given different numbers"
+        return ""
+
+    def _apart(self, handles: tuple[Handle, ...], value: Array) -> list[tuple[Handle, Array]]:
+        """What each native tensor becomes, as the layer sees it."""
         adapter = self.node.adapter
         if self.source.partial:
             olds = [seen_through(handle, adapter.read(handle.variable)) for handle in handles]
         else:
             olds = [stand_in(_seen(handle, adapter.shape(handle.variable) or ()), value.dtype) for handle in handles]
-        for handle, array in zip(handles, self.source.write(value, olds), strict=True):
-            adapter.write(handle.variable, put_through(handle, array))
+        return list(zip(handles, self.source.write(value, olds), strict=True))
 
     def storage(self, handles: tuple[Handle, ...] | None = None) -> tuple[Any, ...]:
         """A key that two tied slots share and no others do; `handles` are its own, where they are known already."""
@@ -138,10 +155,11 @@ class Slot:
         return ("absent", *self.place) if handles is None else self.source.identity(handles)
 
     @property
-    def place(self) -> tuple[int, str]:
+    def place(self) -> tuple[Any, ...]:
         """A key that two slots share exactly if they are one tensor of one layer object, met under two names."""
-        node = self.node
-        return id(node.native), join(node.key, self.role) if node.is_inner else self.role
+        owners = [self.owner(part) for part in self.source.parts]
+        held = [(id(owner[0][-1]), owner[1]) for owner in owners if owner is not None]
+        return (*held, self.source.form()) if len(held) == len(owners) else (id(self.node.native), self.role)
 
 
 def _seen(handle: Handle, shape: Shape) -> Shape:
@@ -345,7 +363,7 @@ def _slots(node: Node, members: Members, claimed: Claims) -> list[Slot]:
     slots = _of_row(node, members.parameters, sources, is_buffer=False)
     if row is not None and row.lazy is not None:
         known = {slot.role: slot for slot in slots}
-        for role, shape in row.lazy(node.native).items():
+        for role, shape in (row.lazy(node.native) or {}).items():
             if role in known:
                 known[role].lazy = shape
             elif role in sources or not claimed:

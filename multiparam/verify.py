@@ -11,8 +11,9 @@ import numpy as np
 from .adapter import Capability
 from .errors import ArgumentError, MismatchError, MismatchReport
 from .init.rule import number
+from .kinds import image_ranks, takes_features_last
 from .registry import infer_model
-from .run import as_numpy, batches, turned_ranks
+from .run import Turned, as_numpy, batches, turned_ranks
 from .steps import Array
 from .tree import Node, Tree
 
@@ -109,7 +110,7 @@ def _traced(model: Any, sample: Any, native: bool) -> _Trace:
     adapter = infer_model(model)
     adapter.require(Capability.RUN)
     trace = _Trace(Tree(adapter, model))
-    turned = frozenset() if native else turned_ranks(trace.tree)
+    turned = Turned() if native else turned_ranks(trace.tree)
     names: dict[int, str] = {}
     watched = []
     for node in trace.tree.root.walk():
@@ -117,14 +118,20 @@ def _traced(model: Any, sample: Any, native: bool) -> _Trace:
             names[id(node.native)] = node.name
             watched.append(node.native)
     counts: dict[int, int] = {}
+    kinds = {id(node.native): node.kind for node in trace.tree.root.walk() if not node.is_inner}
+    images = [3 in turned.inputs]  # whether what was made last with three axes is an image
 
     def seen(layer: Any, output: Any) -> None:
+        kind = kinds[id(layer)]
+        if 3 in image_ranks(kind) or takes_features_last(kind):
+            images[0] = 3 in image_ranks(kind) and adapter.channels_last(layer)
+        ranks = (turned.outputs - {3}) | ({3} if images[0] and not native else frozenset())
         count = counts[id(layer)] = counts.get(id(layer), -1) + 1
-        trace.calls[names[id(layer)], count] = list(_leaves(as_numpy(adapter, output, turned)))
+        trace.calls[names[id(layer)], count] = list(_leaves(as_numpy(adapter, output, ranks)))
 
-    inputs = batches(trace.tree, sample if isinstance(sample, tuple) else (sample,), turned)
+    inputs = batches(trace.tree, sample if isinstance(sample, tuple) else (sample,), turned.inputs)
     with adapter.watch(watched, seen):
-        trace.output = as_numpy(adapter, adapter.run(model, inputs), turned)
+        trace.output = as_numpy(adapter, adapter.run(model, inputs), turned.outputs)
     return trace
 
 

@@ -570,3 +570,145 @@ def test_a_model_with_named_children_is_saved_copied_and_extended(tmp_path):
         np.testing.assert_allclose(mp.run(other, x), expected, rtol=1e-6)
     model.add(dense(2, 3))
     assert list(mp.parameters(model))[-1] == "2.bias"
+
+
+class Recurrent(keras.Model):
+    def __init__(self, layer):
+        super().__init__()
+        self.recurrent, self.head = layer, keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.head(self.recurrent(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras.layers.GRU(3),
+        lambda: keras.layers.Bidirectional(keras.layers.GRU(3)),
+        lambda: keras.layers.RNN([keras.layers.GRUCell(3), keras.layers.GRUCell(3)]),
+        lambda: keras.layers.LSTM(3),
+        lambda: keras.layers.GRU(3, reset_after=False),
+        lambda: keras.layers.MultiHeadAttention(2, 4),
+    ],
+)
+@pytest.mark.parametrize("way", ["call", "fit", "run"])
+def test_an_initialization_waits_for_every_part_of_a_lazy_layer(make, way):
+    x = np.ones((2, 5, 4), np.float32)
+    layer = make()
+    attention = isinstance(layer, keras.layers.MultiHeadAttention)
+    model = Attending(layer) if attention else Recurrent(layer)
+    mp.initialize(model, {"*": mp.init.Constant(0.25)}, seed=0)
+    if way == "call":
+        model(x)
+    elif way == "run":
+        mp.run(model, x)
+    else:
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        model.fit(x, np.ones((2, 5, 4) if attention else (2, 1)), verbose=0)
+    assert all((one.value == 0.25).all() for one in mp.parameters(model).values())
+    assert len(mp.parameters(model)) == (4 if attention else len(model.weights) + (2 * count_of_gru(layer)) // 2)
+
+
+def count_of_gru(layer):
+    """How many GRU cells with two biases in one variable there are."""
+    cells = [c for c in layer._flatten_layers() if isinstance(c, keras.layers.GRUCell)]
+    return len([cell for cell in cells if cell.reset_after])
+
+
+class Attending(keras.Model):
+    def __init__(self, layer):
+        super().__init__()
+        self.attention = layer
+
+    def call(self, x):
+        return self.attention(x, x)
+
+
+def test_a_lazy_gru_that_only_keras_has_is_not_passed_over(tmp_path):
+    model = keras.Sequential([keras.layers.GRU(3, reset_after=False), keras.layers.Dense(2)])
+    with pytest.raises(mp.UninitializedError, match="'0' has no parameters yet"):
+        mp.save(model, tmp_path / "net.safetensors")
+
+
+def test_a_sequence_is_not_turned_for_the_sake_of_a_pool():
+    x = np.random.default_rng(0).standard_normal((2, 5, 4)).astype(np.float32)
+    layers = keras.layers
+    for model in (
+        keras.Sequential([layers.LSTM(8, return_sequences=True), layers.GlobalAveragePooling1D(), layers.Dense(1)]),
+        keras.Sequential([layers.SpatialDropout1D(0.1), layers.LSTM(3, return_sequences=True)]),
+    ):
+        mp.materialize(model, x)
+        native = keras.ops.convert_to_tensor(model(x, training=False))
+        np.testing.assert_allclose(mp.run(model, x), mp.run(model, x, native=True), rtol=1e-5, atol=1e-6)
+        assert mp.run(model, x).shape == tuple(native.shape)
+    assert mp.parameters(model)["1.weight_ih_l0"].shape == (12, 4)
+
+
+def test_a_cell_that_is_held_by_itself_too_is_one_layer():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.cell = keras.layers.LSTMCell(6)
+            self.rnn = keras.layers.RNN(self.cell)
+
+        def call(self, x):
+            return self.rnn(x)
+
+    lazy, built = Model(), Model()
+    built(np.ones((1, 5, 4)))
+    for model in (lazy, built):
+        mp.initialize(model, mp.init.XavierUniform(), seed=0)
+    lazy(np.ones((1, 5, 4)))
+    for name, one in mp.parameters(built).items():
+        assert np.array_equal(one.value, mp.parameters(lazy)[name].value), name
+    assert mp.tied(built)[0] == ("cell.weight_ih", "rnn.weight_ih_l0")
+    with pytest.raises(mp.UnsupportedError, match="one layer object used twice"):
+        mp.untie(built, "rnn")
+
+
+def test_what_a_stateful_layer_keeps_between_batches_is_not_saved(tmp_path):
+    layer = keras.layers.LSTM(3, stateful=True)
+    model = keras.Sequential([keras.Input((5, 4), batch_size=2), layer])
+    mp.save(model, tmp_path / "net.safetensors")
+    other = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(3)])
+    mp.load(tmp_path / "net.safetensors", into=other)
+
+
+def test_relus_with_a_limit_are_what_they_are():
+    for make, kind in (
+        (lambda: keras.layers.ReLU(), "ReLU"),
+        (lambda: keras.layers.ReLU(6.0), "ReLU6"),
+        (lambda: keras.layers.ReLU(negative_slope=0.1), "LeakyReLU"),
+    ):
+        assert mp.layers(make()).kind == kind
+
+
+def test_an_activation_that_is_a_layer_has_a_name(tmp_path):
+    layer = keras.layers.SimpleRNN(3, activation=keras.layers.LeakyReLU())
+    layer.build((None, 5, 4))
+    mp.save(layer, tmp_path / "net.safetensors")
+    mp.initialize(layer, "keras", seed=0)
+
+
+def test_gates_of_a_gru_are_tied_and_frozen_as_one_native_tensor():
+    def layer():
+        made = keras.layers.GRU(3)
+        made.build((None, 5, 3))
+        return made
+
+    model = keras.Sequential([layer(), layer()])
+    with pytest.raises(mp.UnsupportedError, match="are one native tensor: name their layer, '1'"):
+        mp.tie(model, "1.bias_ih_l0", to="0.bias_ih_l0")
+    mp.tie(model, "1", to="0")
+    assert [group[0] for group in mp.tied(model)] == [
+        f"0.{role}" for role in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    ]
+    mp.parameters(model)["1.bias_hh_l0"][:] = 3
+    assert (mp.parameters(model)["0.bias_hh_l0"].value == 3).all()
+    assert not mp.parameters(model)["0.bias_ih_l0"].value.any()
+    with pytest.raises(mp.UnsupportedError, match="are one native tensor"):
+        mp.untie(model, "1.bias_ih_l0")
+    mp.untie(model, "1")
+    assert mp.tied(model) == []
+    assert (mp.parameters(model)["1.bias_hh_l0"].value == 3).all()

@@ -31,7 +31,8 @@ WAYS = [
 # what cannot be represented, and why; anything else must go through
 REFUSED = {
     **{
-        ("GRU, native", source, "flax"): "no place for the hidden bias of the new gate" for source in ("torch", "keras", "linen")
+        ("GRU, native", source, "flax"): "no place for the hidden bias of the new gate"
+        for source in ("torch", "keras", "linen")
     },
     **{
         ("GRU, reset before the product", *way): "reset gate is applied before the hidden product"
@@ -318,3 +319,142 @@ def test_verify_names_a_setting_that_breaks_parity(target):
     assert not report.agrees
     assert report.first == "1"
     assert report.why == ["1 has eps 1e-05, and 0.01"]
+
+
+def test_folds_of_tied_biases_are_refused_unless_they_agree(tmp_path):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.LSTM(4, 4), nn.LSTM(4, 4)
+
+    class Kerases(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (built(layers.LSTM(4), (None, 5, 4)) for _ in range(2))
+
+        def call(self, x):
+            return self.b(x) + self.a(x)
+
+    original, path = Two(), tmp_path / "two.safetensors"
+    mp.tie(original, "b.bias_ih_l0", to="a.bias_ih_l0")
+    mp.save(original, path)
+    target = Kerases()
+    with pytest.raises(mp.MismatchError, match=r"b\.bias_hh_l0 cannot be represented: it would be added to"):
+        mp.load(path, into=target)
+    with torch.no_grad():
+        original.b.bias_hh_l0.copy_(original.a.bias_hh_l0)
+    mp.save(original, path)
+    report = mp.load(path, into=target)
+    assert report.tied == [("a.bias_ih_l0", "b.bias_ih_l0")]
+    total = (original.a.bias_ih_l0 + original.a.bias_hh_l0).detach().numpy()
+    np.testing.assert_allclose(mp.parameters(target)["b.bias_ih_l0"].value, total, rtol=1e-6)
+
+
+def built(layer, *shapes):
+    layer.build(*shapes)
+    return layer
+
+
+def test_a_shared_recurrent_layer_goes_into_two(tmp_path):
+    shared = built(layers.LSTM(4, return_sequences=True), (None, 5, 4))
+    mp.save(keras.Sequential([shared, layers.ReLU(), shared]), tmp_path / "shared.safetensors")
+    two = nn.ModuleDict({"0": nn.LSTM(4, 4), "2": nn.LSTM(4, 4)})
+    report = mp.load(tmp_path / "shared.safetensors", into=two)
+    assert ("0.bias_hh_l0", "2.bias_hh_l0") in report.tied
+
+
+def test_a_sum_that_overflows_is_refused(tmp_path):
+    original = nn.LSTM(4, 5)
+    with torch.no_grad():
+        original.bias_ih_l0.fill_(4e4)
+        original.bias_hh_l0.fill_(4e4)
+    mp.save(original, tmp_path / "lstm.safetensors")
+    layer = built(layers.LSTM(5, dtype="float16"), (None, 7, 4))
+    before = mp.parameters(layer)["bias_ih_l0"].value
+    with pytest.raises(mp.MismatchError, match="bias_ih_l0"):
+        mp.load(tmp_path / "lstm.safetensors", into=layer)
+    assert np.array_equal(mp.parameters(layer)["bias_ih_l0"].value, before)
+
+
+def test_a_fold_into_nothing_is_not_told(tmp_path):
+    mp.save({"bias_hh_l0": np.ones(20, np.float32)}, tmp_path / "part.safetensors")
+    layer = built(layers.LSTM(5), (None, 7, 4))
+    report = mp.load(tmp_path / "part.safetensors", into=layer, strict=False)
+    assert report.folded == []
+
+
+def test_parts_that_are_natively_one_tensor_take_one_value(tmp_path):
+    mp.save(nn.MultiheadAttention(8, 2), tmp_path / "attention.safetensors")
+    layer = nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0))
+    layer.key.kernel = layer.query.kernel
+    param = mp.parameters(layer)["in_proj_weight"]
+    param.assign(param.value)
+    with pytest.raises(mp.MismatchError, match="one native tensor"):
+        param.assign(np.arange(24 * 8, dtype=np.float32).reshape(24, 8))
+    with pytest.raises(mp.MismatchError, match="in_proj_weight cannot be represented"):
+        mp.load(tmp_path / "attention.safetensors", into=layer)
+
+
+@pytest.mark.parametrize(
+    ("make", "other", "setting"),
+    [
+        (lambda: nn.Conv2d(4, 8, 3, padding_mode="circular"), lambda: nn.Conv2d(4, 8, 3), "padding_mode"),
+        (lambda: nn.Conv2d(4, 8, 3), lambda: nn.Conv2d(4, 8, 3, padding_mode="circular"), "padding_mode"),
+        (
+            lambda: nnx.SimpleCell(4, 5, residual=True, rngs=nnx.Rngs(0)),
+            lambda: nn.RNNCell(4, 5),
+            "residual",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, bidirectional=True),
+            lambda: built(layers.Bidirectional(layers.LSTM(5), merge_mode="sum"), (None, 7, 4)),
+            "merge",
+        ),
+        (lambda: nn.LSTM(4, 5), lambda: built(layers.LSTM(5, go_backwards=True), (None, 7, 4)), "reverse"),
+        (lambda: nn.GELU(), lambda: nnx.Sequential(nnx.gelu), "approximate"),
+        (lambda: nn.ReLU(), lambda: layers.ReLU(1.0), "max_value"),
+        (lambda: nn.AvgPool2d(3, padding=1, count_include_pad=False), lambda: nn.AvgPool2d(3, padding=1), "count"),
+        (lambda: nn.MultiheadAttention(8, 2), lambda: nn.MultiheadAttention(8, 4), "num_heads"),
+    ],
+)
+def test_settings_that_one_framework_lacks_are_told_too(make, other, setting, tmp_path):
+    first, second = make(), other()
+    if isinstance(second, nnx.Sequential):
+        first = nn.Sequential(first)
+    mp.save(first, tmp_path / "file.safetensors")
+    report = mp.load(tmp_path / "file.safetensors", into=second)
+    assert [one for _, one, _, _ in report.differences if one.startswith(setting)]
+
+
+@pytest.mark.parametrize("rename", [{r"^enc\.": "rnn."}, {r"^enc": "rnn"}])
+def test_settings_are_compared_under_the_new_names(rename, tmp_path):
+    mp.save(nn.ModuleDict({"enc": nn.LayerNorm(4, eps=1e-2)}), tmp_path / "file.safetensors")
+    report = mp.load(tmp_path / "file.safetensors", into=nn.ModuleDict({"rnn": nn.LayerNorm(4)}), rename=rename)
+    assert report.differences == [("rnn", "eps", 1e-2, 1e-5)]
+
+
+def test_a_kernel_of_one_needs_no_padding_whatever_the_stride(tmp_path):
+    mp.save(nn.Sequential(nn.Conv2d(4, 8, 1, 2)), tmp_path / "file.safetensors")
+    model = nnx.Sequential(nnx.Conv(4, 8, (1, 1), (2, 2), rngs=nnx.Rngs(0)))
+    assert mp.load(tmp_path / "file.safetensors", into=model).differences == []
+
+
+def test_a_projected_lstm_has_its_own_bound():
+    ours = nn.LSTM(100, 64, proj_size=16)
+    mp.initialize(ours, "pytorch", seed=0)
+    assert float(ours.weight_ih_l0.detach().abs().max()) == pytest.approx(1 / 8, rel=0.01)
+
+
+def test_a_pair_of_unlike_cells_keeps_its_own_names():
+    class Mine(nnx.GRUCell):
+        pass
+
+    class Other(nnx.RNNCellBase):
+        def __init__(self):
+            self.w = nnx.Param(np.ones((5, 5), np.float32))
+
+        num_feature_axes = 1
+
+    both = nnx.Bidirectional(nnx.RNN(Mine(4, 5, rngs=nnx.Rngs(0))), nnx.RNN(Other()))
+    assert "backward_rnn.cell.w" in mp.parameters(both)
+    assert mp.layers(both).kind == "Bidirectional of Mine"

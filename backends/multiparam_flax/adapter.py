@@ -17,6 +17,7 @@ from multiparam.adapter import (
     ArgumentError,
     Handle,
     Members,
+    Row,
     TieSide,
     UninitializedError,
     collect,
@@ -39,14 +40,15 @@ _GENERATORS = (nnx.Rngs, nnx.RngStream)
 _SKIPPED = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)  # generators, and what a forward pass leaves behind
 
 
-_FUNCTIONS = {name: kind for kind, name in ACTIVATIONS.items()} | {
-    "gelu": "GELU",
-    "softmax": "Softmax",
-    "log_softmax": "LogSoftmax",
-    "leaky_relu": "LeakyReLU",
-    "elu": "ELU",
-    "swish": "SiLU",
-    "hard_silu": "Hardswish",
+# functions of jax.nn (nnx's are the same) that stand in a Sequential as they are, with the defaults they then have
+_FUNCTIONS = {name: Row(kind, object) for kind, name in ACTIVATIONS.items()} | {
+    "gelu": Row("GELU", object, settings=lambda function: {"approximate": "tanh"}),
+    "leaky_relu": Row("LeakyReLU", object, settings=lambda function: {"negative_slope": 0.01}),
+    "elu": Row("ELU", object, settings=lambda function: {"alpha": 1.0}),
+    "softmax": Row("Softmax", object),
+    "log_softmax": Row("LogSoftmax", object),
+    "swish": Row("SiLU", object),
+    "hard_silu": Row("Hardswish", object),
 }
 
 
@@ -65,11 +67,15 @@ class FlaxAdapter(Adapter):
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, (jax.Array, nnx.Variable))
 
+    def row(self, native: Any) -> Row | None:
+        if _is_function(native):
+            return _FUNCTIONS.get(getattr(native, "__name__", ""))
+        return super().row(native)
+
     def kind(self, native: Any) -> str:
-        if not callable(native) or isinstance(native, nnx.Pytree):
-            return super().kind(native)
-        name = getattr(native, "__name__", type(native).__name__)
-        return _FUNCTIONS.get(name, name)
+        if _is_function(native) and self.row(native) is None:
+            return getattr(native, "__name__", type(native).__name__)
+        return super().kind(native)
 
     def members(self, native: Any) -> Members:
         if is_container(native):
@@ -257,6 +263,10 @@ def _watching(call: Any, watched: set[int], running: set[int], seen: Callable[[A
 def _is_layer(native: Any) -> bool:
     # a plain Pytree may hold layers too; generators hold nothing that is ours
     return isinstance(native, nnx.Pytree) and not is_container(native) and not isinstance(native, _GENERATORS)
+
+
+def _is_function(native: Any) -> bool:
+    return callable(native) and not isinstance(native, nnx.Pytree)
 
 
 def _is_variable(native: Any) -> bool:

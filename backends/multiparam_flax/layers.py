@@ -359,7 +359,9 @@ def _norm(native: Any) -> dict[str, Setting]:
 
 def _of_conv(native: nnx.Conv) -> dict[str, Setting]:
     sizes = (native.kernel_size, native.strides, native.padding, native.kernel_dilation)
-    return convolution(*sizes, native.feature_group_count)
+    spread = str(native.input_dilation)
+    more: dict[str, Setting] = {"input_dilation": spread} if spread.strip("(,) 1") else {}
+    return convolution(*sizes, native.feature_group_count) | more
 
 
 def _of_conv_transpose(native: nnx.ConvTranspose) -> dict[str, Setting]:

@@ -74,14 +74,21 @@ class Recurrent(nnx.Module):
 def rows() -> Iterator[Row]:
     """The rows of cells and recurrent layers."""
     for cell, name in _CELLS.items():
-        yield Row(f"{name}Cell", cell, _of_cell, folds=_folds_of_cell, settings=lambda cell: _settings(cell, cell))
+        yield Row(f"{name}Cell", cell, _of_cell, folds=_folds_of_cell, settings=_settings)
     names = dict.fromkeys(_CELLS.values())
     cells = {f"{name}Cell": _build_cell(name) for name in names}
-    yield Row(_kind_of_wrapped, Cell, _of_wrapped, folds=_folds_of_wrapped, settings=_of_first, builds=cells)
+    yield Row(
+        _kind_of_wrapped,
+        Cell,
+        _of_wrapped,
+        folds=_folds_of_wrapped,
+        settings=lambda native: _settings(native.cell),
+        builds=cells,
+    )
     layers = {name: _build(name) for name in names}
-    yield Row(_kind, Recurrent, _sources, folds=_folds, settings=_of_first, builds=layers)
+    yield Row(_kind, Recurrent, _sources, folds=_folds, settings=_of_all, builds=layers)
     for native in (nnx.RNN, nnx.Bidirectional):
-        yield Row(_kind, native, _sources, folds=_folds, settings=_of_first)
+        yield Row(_kind, native, _sources, folds=_folds, settings=_of_all)
 
 
 def _directions(layer: Any) -> list[tuple[Any, bool]]:
@@ -132,13 +139,21 @@ def _folds_of_cell(cell: Any, end: str = "") -> dict[str, Fold]:
     return {f"bias_hh{end}": Fold(f"bias_ih{end}")}
 
 
+def _cell_name(cell: Any) -> str | None:
+    """What a cell is: the kind's name without "Cell"."""
+    return next((name for native, name in _CELLS.items() if isinstance(cell, native)), None)
+
+
 def _known(native: Any) -> bool:
-    return len({_CELLS.get(type(cell)) for cell, _, _ in _cells(native)} - {None}) == 1
+    names = {_cell_name(cell) for cell, _, _ in _cells(native)}
+    return len(names) == 1 and None not in names
 
 
 def _kind(native: Any) -> str:
-    cells = [type(cell) for cell, _, _ in _cells(native)]
-    return _CELLS[cells[0]] if _known(native) else f"{type(native).__name__} of {cells[0].__name__ if cells else '?'}"
+    cells = [cell for cell, _, _ in _cells(native)]
+    if _known(native):
+        return str(_cell_name(cells[0]))
+    return f"{type(native).__name__} of {type(cells[0]).__name__ if cells else 'other layers'}"
 
 
 def _sources(native: Any) -> dict[str, Source]:
@@ -156,7 +171,7 @@ def _folds(native: Any) -> dict[str, Fold]:
 
 
 def _kind_of_wrapped(native: Cell) -> str:
-    return f"{_CELLS[type(native.cell)]}Cell"
+    return f"{_cell_name(native.cell)}Cell"
 
 
 def _of_wrapped(native: Cell) -> dict[str, Source]:
@@ -167,27 +182,33 @@ def _folds_of_wrapped(native: Cell) -> dict[str, Fold]:
     return _folds_of_cell(native.cell)
 
 
-def _of_first(native: Any) -> dict[str, Setting]:
-    if isinstance(native, Cell):
-        return _settings(native.cell, native)
+def _of_all(native: Any) -> dict[str, Setting]:
+    """The settings of all the cells; where they differ, each of them."""
     cells = [cell for cell, _, _ in _cells(native)] if _known(native) else []
-    return _settings(cells[0], native) if cells else {}
+    found: dict[str, Setting] = {}
+    for name in _settings(cells[0]) if cells else ():
+        values = [_settings(cell)[name] for cell in cells]
+        found[name] = values[0] if len(set(map(str, values))) == 1 else ", ".join(map(str, values))
+    return found | (_directions(native) if cells else {})
 
 
-def _settings(cell: Any, layer: Any) -> dict[str, Setting]:
+def _directions(native: Any) -> dict[str, Setting]:
+    layer = native.stack[0] if isinstance(native, Recurrent) else native
+    if isinstance(layer, nnx.Bidirectional):
+        merge = layer.merge_fn.__name__.strip("_")
+        return {"merge": "concat" if isinstance(native, Recurrent) or merge == "concatenate" else merge}
+    return {"reverse": bool(layer.reverse)}
+
+
+def _settings(cell: Any) -> dict[str, Setting]:
     name = _name(cell.activation_fn)
-    found: dict[str, Setting] = {"nonlinearity": name} if isinstance(cell, nnx.SimpleCell) else {"activation": name}
     if isinstance(cell, nnx.SimpleCell):
-        return found | ({"residual": True} if cell.residual else {}) | _reverse(layer)
-    return found | {"recurrent_activation": _name(cell.gate_fn)} | _reverse(layer)
-
-
-def _reverse(layer: Any) -> dict[str, Setting]:
-    return {"reverse": bool(layer.reverse)} if isinstance(layer, nnx.RNN) else {}
+        return {"nonlinearity": name, "residual": bool(cell.residual)}
+    return {"activation": name, "recurrent_activation": _name(cell.gate_fn)}
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", repr(function))
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 def _made(name: str, input_size: int, hidden_size: int, bias: bool, nonlinearity: str) -> Any:

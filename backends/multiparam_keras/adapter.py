@@ -68,7 +68,8 @@ class KerasAdapter(Adapter):
             parameters={**{key: one for key, one in variables.items() if key not in buffers}, **views},
             buffers=buffers,
             children=children,
-            opaque=is_opaque(native) and (row is None or row.lazy is None),
+            transient=frozenset(key for key in buffers if _is_between_batches(native, key)),
+            opaque=is_opaque(native) and (row is None or row.lazy is None or row.lazy(native) is None),
         )
 
     def child(self, native: Any, key: str) -> Any:
@@ -89,9 +90,6 @@ class KerasAdapter(Adapter):
 
     def write(self, variable: Any, value: Any) -> None:
         fresh = _wide(np.array(value))  # JAX may alias numpy's memory, so it must be nobody else's
-        if variable._value is None:  # made while Keras traces shapes only: it takes its value when the trace ends
-            variable._initializer = lambda shape, dtype: keras.ops.convert_to_tensor(fresh, dtype=dtype)
-            return
         with self._engine.outside_graphs():
             variable.assign(fresh)
 
@@ -172,10 +170,15 @@ class KerasAdapter(Adapter):
         def build(*args: Any, **kwargs: Any) -> None:
             original(*args, **kwargs)
             layer.build = original
-            for one in layer.__dict__.pop(_WAITING):
-                one(layer)
+            calls = layer.__dict__.pop(_WAITING)
+            _once_valued(layer.variables, lambda: self._carry_out(layer, calls))
 
         layer.build = build
+
+    def _carry_out(self, layer: Any, calls: list[Callable[[Any], None]]) -> None:
+        with self._engine.outside_graphs():  # a batch may come while a function is being traced
+            for one in calls:
+                one(layer)
 
     def gradients(
         self, model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
@@ -264,6 +267,29 @@ class KerasAdapter(Adapter):
         self._engine.forget(layers)
         if reset(layers):
             self._replaced.add(model)
+
+
+def _once_valued(variables: Sequence[Any], call: Callable[[], Any]) -> None:
+    """Calls it now, or once the variables have values that Keras makes while it traces shapes only."""
+    left = {id(one) for one in variables if one._value is None}
+    if not left:
+        call()
+
+    def initialize(variable: Any) -> None:
+        del variable.__dict__["_deferred_initialize"]
+        variable._deferred_initialize()
+        left.discard(id(variable))
+        if not left:
+            call()
+
+    for one in variables:
+        if one._value is None:
+            one._deferred_initialize = functools.partial(initialize, one)
+
+
+def _is_between_batches(layer: Any, name: str) -> bool:
+    """Whether a variable is what a stateful recurrent layer keeps from a batch to the next."""
+    return isinstance(layer, keras.layers.RNN) and name.startswith("states.")
 
 
 def _retrack(layer: Any, old: Any, new: Any, keep: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from multiparam.adapter import Row, Setting, Source, attention_sources, einsum_sources
+from multiparam.adapter import Row, Source, attention_sources, einsum_sources
 
 layers = keras.layers
 
@@ -49,11 +49,11 @@ class Attention(layers.MultiHeadAttention):
 def rows() -> Iterator[Row]:
     """The rows of attention and of the einsum layer."""
     yield Row(
-        "MultiheadAttention",
+        lambda native: "MultiheadAttention" if _attention(native) else "MultiHeadAttention over several axes",
         layers.MultiHeadAttention,
         _attention,
         inner={"out_proj": "Linear"},
-        settings=_settings,
+        settings=lambda native: {"num_heads": native.num_heads},
         builds={"MultiheadAttention": _build_attention},
     )
     yield Row(lambda native: "Linear" if _einsum(native) else "EinsumDense", layers.EinsumDense, _einsum)
@@ -61,12 +61,10 @@ def rows() -> Iterator[Row]:
 
 def _attention(native: Any) -> dict[str, Source]:
     projections = ["_query_dense/", "_key_dense/", "_value_dense/"]
+    if native.built and len(native._output_dense.kernel.shape) != 3:
+        return {}  # its output has several axes
     shapes = {getattr(native, path[:-1]).kernel.shape for path in projections} if native.built else set()
     return attention_sources(projections, "_output_dense/", "_kernel", packed=len(shapes) == 1)
-
-
-def _settings(native: Any) -> dict[str, Setting]:
-    return {"num_heads": native.num_heads}
 
 
 def _einsum(native: Any) -> dict[str, Source]:

@@ -149,6 +149,7 @@ def table() -> LayerTable:
                 layers.Dense,
                 {"weight": Transposed("_kernel"), "bias": At("bias")},
                 lazy=_lazy_dense,
+                settings=lambda native: {"activation": getattr(native.activation, "__name__", "another")},
                 builds={"Linear": _linear, "LazyLinear": _lazy_linear},
             ),
             Row(
@@ -170,7 +171,7 @@ def table() -> LayerTable:
                 lazy=lambda native: _lazy(native, {"weight": (None,)}),
             ),
             Row("Lambda", layers.Lambda, builds={"Lambda": layers.Lambda}),
-            Row("ReLU", layers.ReLU, builds={"ReLU": layers.ReLU}),
+            Row(_relu, layers.ReLU, settings=_of_relu, builds={"ReLU": layers.ReLU}),
             Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
             Row(
                 "LeakyReLU",
@@ -303,6 +304,25 @@ def _norm(native: Any) -> dict[str, Setting]:
     if isinstance(native, keras.layers.GroupNormalization) and _group_norm(native) == "GroupNorm":
         groups["num_groups"] = native.groups
     return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {}) | groups
+
+
+def _relu(native: Any) -> str:
+    if native.max_value == 6 and not native.negative_slope and not native.threshold:
+        return "ReLU6"
+    return "LeakyReLU" if native.negative_slope and native.max_value is None and not native.threshold else "ReLU"
+
+
+def _of_relu(native: Any) -> dict[str, Setting]:
+    if _relu(native) == "LeakyReLU":
+        return {"negative_slope": float(native.negative_slope)}
+    if _relu(native) == "ReLU6" or (native.max_value is None and not native.threshold):
+        return {}
+    highest = "none" if native.max_value is None else float(native.max_value)
+    return {
+        "max_value": highest,
+        "negative_slope": float(native.negative_slope),
+        "threshold": float(native.threshold),
+    }
 
 
 def _activation(native: Any) -> dict[str, Setting]:

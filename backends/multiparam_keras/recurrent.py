@@ -118,7 +118,7 @@ def rows() -> Iterator[Row]:
     made = {name: _build(name) for name in GATES}
     for native in (layers.RNN, layers.LSTM, layers.GRU, layers.SimpleRNN, layers.Bidirectional, Recurrent):
         builds = made if native is Recurrent else {}
-        yield Row(_kind, native, _sources, folds=_folds, settings=_of_first, lazy=_lazy, builds=builds)
+        yield Row(_kind, native, _sources, folds=_folds, settings=_of_all, lazy=_lazy, builds=builds)
 
 
 def _recurrent(layer: Any) -> Any:
@@ -147,8 +147,13 @@ def _cells(native: Any, path: str = "", first: int = 0) -> list[tuple[Any, str, 
     return [(native.cell, f"{path}cell/", f"_l{first}")]
 
 
+def _name(cell: Any) -> str | None:
+    """What a cell is: the kind's name without "Cell"."""
+    return next((name for native, name in _CELLS.items() if isinstance(cell, native)), None)
+
+
 def _known(native: Any) -> bool:
-    names = {_CELLS.get(type(cell)) for cell, _, _ in _cells(native)}
+    names = {_name(cell) for cell, _, _ in _cells(native)}
     return len(names) == 1 and None not in names and all(_canonical(cell) for cell, _, _ in _cells(native))
 
 
@@ -158,7 +163,7 @@ def _canonical(cell: Any) -> bool:
 
 
 def _kind_of_cell(cell: Any) -> str:
-    name = f"{_CELLS[type(cell)]}Cell" if type(cell) in _CELLS else type(cell).__name__
+    name = f"{_name(cell)}Cell" if _name(cell) else type(cell).__name__
     return name if _canonical(cell) else f"{name}(reset_after=False)"
 
 
@@ -203,11 +208,13 @@ def _folds(native: Any) -> dict[str, Fold]:
     return found
 
 
-def _lazy_cell(cell: Any, end: str = "") -> dict[str, LazyShape]:
-    if cell.built or not _canonical(cell):
+def _lazy_cell(cell: Any, end: str = "") -> dict[str, LazyShape] | None:
+    name = _name(cell)
+    if cell.built:
         return {}
-    gates = GATES[_CELLS[type(cell)]] if type(cell) in _CELLS else 1
-    rows = gates * cell.units
+    if name is None or not _canonical(cell):
+        return None
+    rows = GATES[name] * cell.units
     shapes: dict[str, LazyShape] = {"weight_ih": (rows, None), "weight_hh": (rows, cell.units)}
     for bias in ("bias_ih", "bias_hh") if isinstance(cell, layers.GRUCell) else ("bias_ih",):
         if cell.use_bias:
@@ -215,24 +222,43 @@ def _lazy_cell(cell: Any, end: str = "") -> dict[str, LazyShape]:
     return {f"{role}{end}": shape for role, shape in shapes.items()}
 
 
-def _lazy(native: Any) -> dict[str, LazyShape]:
+def _lazy(native: Any) -> dict[str, LazyShape] | None:
     found: dict[str, LazyShape] = {}
-    for cell, _, end in _cells(native) if _known(native) else ():
-        found |= _lazy_cell(cell, end)
+    if not _known(native):
+        return {} if native.built else None
+    for cell, _, end in _cells(native):
+        found |= _lazy_cell(cell, end) or {}
     return found
 
 
-def _of_first(native: Any) -> dict[str, Setting]:
+def _of_all(native: Any) -> dict[str, Setting]:
+    """The settings of all the cells; where they differ, each of them."""
     if not _known(native):
         return {}
-    found = _settings(_cells(native)[0][0])
-    return found | {"reverse": bool(native.go_backwards)} if isinstance(native, layers.RNN) else found
+    each = [_settings(cell) for cell, _, _ in _cells(native)]
+    found: dict[str, Setting] = {}
+    for name in each[0]:
+        values = [str(one[name]) for one in each]
+        found[name] = values[0] if len(set(values)) == 1 else ", ".join(values)
+    return found | _directions(native)
+
+
+def _directions(native: Any) -> dict[str, Setting]:
+    layer = native.stack[0] if isinstance(native, Recurrent) else native
+    if isinstance(layer, layers.Bidirectional):
+        return {"merge": str(layer.merge_mode)}
+    return {"reverse": bool(layer.go_backwards)}
 
 
 def _settings(cell: Any) -> dict[str, Setting]:
     if isinstance(cell, layers.SimpleRNNCell):
-        return {"nonlinearity": cell.activation.__name__}
-    return {"activation": cell.activation.__name__, "recurrent_activation": cell.recurrent_activation.__name__}
+        return {"nonlinearity": _called(cell.activation)}
+    return {"activation": _called(cell.activation), "recurrent_activation": _called(cell.recurrent_activation)}
+
+
+def _called(function: Any) -> str:
+    """The name of a function, or of a layer that is used as one."""
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 def _build_cell(name: str) -> Callable[..., Cell]:

@@ -107,7 +107,11 @@ def _settings() -> Iterator[tuple[str, Callable[[Any], dict[str, Setting]]]]:
     yield "GELU", lambda native: {"approximate": native.approximate}
     yield "LeakyReLU", lambda native: {"negative_slope": native.negative_slope}
     yield "ELU", lambda native: {"alpha": native.alpha}
-    yield "MultiheadAttention", lambda native: {"num_heads": native.num_heads}
+    yield "MultiheadAttention", _attention
+    yield "Softplus", lambda native: {"beta": native.beta}
+    yield "CELU", lambda native: {"alpha": native.alpha}
+    for rank in (1, 2, 3):
+        yield f"AdaptiveAvgPool{rank}d", _adaptive
     for cell in ("", "Cell"):
         yield f"RNN{cell}", lambda native: {"nonlinearity": native.nonlinearity} | _forwards(native)
         for name in ("LSTM", "GRU"):
@@ -118,7 +122,9 @@ def _settings() -> Iterator[tuple[str, Callable[[Any], dict[str, Setting]]]]:
 
 
 def _forwards(native: Any) -> dict[str, Setting]:
-    return {"reverse": False} if isinstance(native, nn.RNNBase) and not native.bidirectional else {}
+    if not isinstance(native, nn.RNNBase):
+        return {}
+    return {"merge": "concat"} if native.bidirectional else {"reverse": False}
 
 
 def _convolution(native: Any) -> dict[str, Setting]:
@@ -135,7 +141,20 @@ def _transposed(native: Any) -> dict[str, Setting]:
 def _pool(native: Any) -> dict[str, Setting]:
     rank = int(type(native).__name__[-2])
     window = native.kernel_size if isinstance(native.kernel_size, tuple) else (native.kernel_size,) * rank
-    return pooling(window, native.stride, native.padding)
+    found = pooling(window, native.stride, native.padding)
+    for name, default in (("ceil_mode", False), ("count_include_pad", True)):
+        if getattr(native, name, default) != default:
+            found[name] = not default
+    return found
+
+
+def _adaptive(native: Any) -> dict[str, Setting]:
+    size = native.output_size if isinstance(native.output_size, tuple) else (native.output_size,)
+    return {"output_size": size[0] if len(set(size)) == 1 and size[0] is not None else str(size)}
+
+
+def _attention(native: Any) -> dict[str, Setting]:
+    return {"num_heads": native.num_heads} | ({"add_zero_attn": True} if native.add_zero_attn else {})
 
 
 def _norm(native: Any) -> dict[str, Setting]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ArgumentError
-from .build import new, number, sizes
+from .build import flag, new, number, sizes
 
 __all__ = ["Bilinear", "MultiheadAttention"]
 
@@ -57,10 +57,10 @@ def MultiheadAttention(
         embed_dim=embed_dim,
         num_heads=num_heads,
         dropout=float(dropout),
-        bias=bool(bias),
+        bias=flag("bias", bias),
         kdim=keys,
         vdim=values,
-        batch_first=bool(batch_first),
+        batch_first=flag("batch_first", batch_first),
     )
 
 
@@ -81,4 +81,4 @@ def Bilinear(
     """
     sizes(in1_features=in1_features, in2_features=in2_features, out_features=out_features)
     arguments = {"in1_features": in1_features, "in2_features": in2_features, "out_features": out_features}
-    return new("Bilinear", backend, **arguments, bias=bool(bias))
+    return new("Bilinear", backend, **arguments, bias=flag("bias", bias))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..adapter import Adapter, Capability
 from ..errors import ArgumentError
 from ..registry import adapter as adapter_of
 
-__all__ = ["build", "new", "number", "sizes"]
+__all__ = ["build", "flag", "new", "number", "sizes"]
 
 
 def new(kind: str, backend: str | None, **arguments: Any) -> Any:
@@ -35,6 +37,17 @@ def number(name: str, value: Any) -> float:
     if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not math.isfinite(value):
         raise ArgumentError(f"{name} is a number, not {value!r}")
     return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """The value as a bool.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if not isinstance(value, (bool, int, np.bool_)) or value not in (0, 1):
+        raise ArgumentError(f"{name} is True or False, not {value!r}")
+    return bool(value)
 
 
 def sizes(**given: Any) -> None:

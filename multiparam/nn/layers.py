@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import ArgumentError
 from ..registry import adapter as adapter_of
 from ..registry import common
-from .build import build, new, number, sizes
+from .build import build, flag, new, number, sizes
 
 __all__ = [
     "Dropout",
@@ -69,7 +69,7 @@ def Linear(in_features: int, out_features: int, bias: bool = True, *, backend: s
     {'weight': (8, 4), 'bias': (8,)}
     """
     sizes(in_features=in_features, out_features=out_features)
-    return new("Linear", backend, in_features=in_features, out_features=out_features, bias=bool(bias))
+    return new("Linear", backend, in_features=in_features, out_features=out_features, bias=flag("bias", bias))
 
 
 def LazyLinear(out_features: int, bias: bool = True, *, backend: str | None = None) -> Any:
@@ -85,7 +85,7 @@ def LazyLinear(out_features: int, bias: bool = True, *, backend: str | None = No
     (8, None)
     """
     sizes(out_features=out_features)
-    return new("LazyLinear", backend, out_features=out_features, bias=bool(bias))
+    return new("LazyLinear", backend, out_features=out_features, bias=flag("bias", bias))
 
 
 def Embedding(num_embeddings: int, embedding_dim: int, *, backend: str | None = None) -> Any:
@@ -118,7 +118,7 @@ def LayerNorm(normalized_shape: int, eps: float = 1e-5, bias: bool = True, *, ba
     array([[-1.,  1.]], dtype=float32)
     """
     sizes(normalized_shape=normalized_shape)
-    return new("LayerNorm", backend, normalized_shape=normalized_shape, eps=number("eps", eps), bias=bool(bias))
+    return new("LayerNorm", backend, normalized_shape=normalized_shape, eps=number("eps", eps), bias=flag("bias", bias))
 
 
 def RMSNorm(normalized_shape: int, eps: float | None = None, *, backend: str | None = None) -> Any:

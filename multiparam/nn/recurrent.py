@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ArgumentError
-from .build import new, number, sizes
+from .build import flag, new, number, sizes
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -181,14 +181,14 @@ def _layer(
         input_size=input_size,
         hidden_size=hidden_size,
         num_layers=num_layers,
-        bias=bool(bias),
-        batch_first=bool(batch_first),
+        bias=flag("bias", bias),
+        batch_first=flag("batch_first", batch_first),
         dropout=float(dropout),
-        bidirectional=bool(bidirectional),
+        bidirectional=flag("bidirectional", bidirectional),
         **more,
     )
 
 
 def _cell(kind: str, backend: str | None, input_size: int, hidden_size: int, bias: bool, **more: Any) -> Any:
     sizes(input_size=input_size, hidden_size=hidden_size)
-    return new(kind, backend, input_size=input_size, hidden_size=hidden_size, bias=bool(bias), **more)
+    return new(kind, backend, input_size=input_size, hidden_size=hidden_size, bias=flag("bias", bias), **more)

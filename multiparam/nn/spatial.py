@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ArgumentError
-from .build import new, number, sizes
+from .build import flag, new, number, sizes
 
 Size = int | Sequence[int]
 
@@ -98,7 +98,9 @@ def InstanceNorm1d(num_features: int, eps: float = 1e-5, affine: bool = False, *
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    return new("InstanceNorm1d", backend, num_features=num_features, eps=number("eps", eps), affine=bool(affine))
+    return new(
+        "InstanceNorm1d", backend, num_features=num_features, eps=number("eps", eps), affine=flag("affine", affine)
+    )
 
 
 def MaxPool1d(kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, backend: str | None = None) -> Any:
@@ -212,7 +214,9 @@ def InstanceNorm2d(num_features: int, eps: float = 1e-5, affine: bool = False, *
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    return new("InstanceNorm2d", backend, num_features=num_features, eps=number("eps", eps), affine=bool(affine))
+    return new(
+        "InstanceNorm2d", backend, num_features=num_features, eps=number("eps", eps), affine=flag("affine", affine)
+    )
 
 
 def MaxPool2d(kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, backend: str | None = None) -> Any:
@@ -326,7 +330,9 @@ def InstanceNorm3d(num_features: int, eps: float = 1e-5, affine: bool = False, *
         backend: whose layer; None is the active backend's.
     """
     sizes(num_features=num_features)
-    return new("InstanceNorm3d", backend, num_features=num_features, eps=number("eps", eps), affine=bool(affine))
+    return new(
+        "InstanceNorm3d", backend, num_features=num_features, eps=number("eps", eps), affine=flag("affine", affine)
+    )
 
 
 def MaxPool3d(kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, backend: str | None = None) -> Any:
@@ -500,7 +506,7 @@ def _conv(
         padding=_each("padding", rank, padding, least=0),
         dilation=_each("dilation", rank, dilation),
         groups=groups,
-        bias=bool(bias),
+        bias=flag("bias", bias),
     )
 
 
@@ -528,7 +534,7 @@ def _conv_transpose(
         padding=_each("padding", rank, padding, least=0),
         output_padding=_each("output_padding", rank, output_padding, least=0),
         groups=groups,
-        bias=bool(bias),
+        bias=flag("bias", bias),
         dilation=_each("dilation", rank, dilation),
     )
 
@@ -556,7 +562,7 @@ def _separable(
         padding=_each("padding", rank, padding, least=0),
         dilation=_each("dilation", rank, dilation),
         depth_multiplier=depth_multiplier,
-        bias=bool(bias),
+        bias=flag("bias", bias),
     )
 
 
