@@ -458,3 +458,81 @@ def test_a_pair_of_unlike_cells_keeps_its_own_names():
     both = nnx.Bidirectional(nnx.RNN(Mine(4, 5, rngs=nnx.Rngs(0))), nnx.RNN(Other()))
     assert "backward_rnn.cell.w" in mp.parameters(both)
     assert mp.layers(both).kind == "Bidirectional of Mine"
+
+
+LOSSES = {
+    "torch": lambda net, *inputs: net(*inputs)[0].square().sum(),
+    "keras": lambda net, *inputs: keras.ops.sum(keras.ops.square(net(*inputs)[0])),
+    "flax": lambda net, *inputs: (net(*inputs)[0] ** 2).sum(),
+}
+
+
+@pytest.mark.parametrize("case", ["LSTM", "GRU", "RNN, two layers, both directions", "MultiheadAttention"])
+def test_gradients_of_tensors_made_of_several_are_pytorchs(case, tmp_path):
+    found = {}
+    for framework, loss in LOSSES.items():
+        layer = LAYERS[framework][case].make()
+        if framework == "torch":
+            parity.draw(layer, ("bias_hh_l0", "bias_hh_l0_reverse", "bias_hh_l1", "bias_hh_l1_reverse"))
+            mp.save(layer, tmp_path / "layer.safetensors")
+        else:
+            mp.load(tmp_path / "layer.safetensors", into=layer)
+        found[framework] = mp.gradients(layer, loss, *parity.inputs(CASES[case]))
+        for name, one in mp.parameters(layer).items():
+            assert np.array_equal(one.grad, found[framework][name])
+    for framework in ("keras", "flax"):
+        assert found[framework].keys() <= found["torch"].keys()
+        for name, gradient in found[framework].items():
+            np.testing.assert_allclose(gradient, found["torch"][name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["LSTM, native", "GRU, native", "MultiheadAttention", "SeparableConv2d"])
+@pytest.mark.parametrize("framework", ["keras", "flax"])
+def test_a_tensor_made_of_several_is_one_to_its_user(case, framework):
+    layer = LAYERS[framework][case].make()
+    params = mp.parameters(layer)
+    for name, one in params.items():
+        before = {other: two.value for other, two in params.items()}
+        expected = before[name].copy()
+        expected[-1] = 42
+        one[-1] = 42
+        assert np.array_equal(one.value, expected)
+        assert all(np.array_equal(two.value, before[other]) for other, two in params.items() if other != name)
+    for one in params.values():
+        one.trainable = False
+        assert not one.trainable
+        assert one.name not in params.select(trainable=True).names
+
+
+@pytest.mark.parametrize("case", ["LSTM, native", "MultiheadAttention", "SeparableConv2d", "GRU"])
+@pytest.mark.parametrize("framework", ["keras", "flax", "torch"])
+def test_whole_layers_made_of_several_tensors_are_tied(case, framework, tmp_path):
+    with mp.use(framework):
+        first, second = (LAYERS[framework][case].make() for _ in range(2))
+        net = Pair[framework](first, second)
+    names = [name.removeprefix("a.") for name in mp.parameters(net) if name.startswith("a.")]
+    mp.tie(net, "b", to="a")
+    assert mp.tied(net) == [(f"a.{name}", f"b.{name}") for name in names]
+    mp.parameters(net)[f"b.{names[0]}"][:] = 3
+    assert (mp.parameters(net)[f"a.{names[0]}"].value == 3).all()
+    mp.save(net, tmp_path / "tied.safetensors")
+    with mp.use(framework):
+        other = Pair[framework](*(LAYERS[framework][case].make() for _ in range(2)))
+    mp.load(tmp_path / "tied.safetensors", into=other)
+    assert mp.tied(other) == mp.tied(net)
+    mp.untie(net, "b")
+    assert mp.tied(net) == []
+
+
+class KerasPair(keras.Model):
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = a, b
+
+
+class FlaxPair(nnx.Module):
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+
+Pair = {"keras": KerasPair, "flax": FlaxPair, "torch": lambda a, b: nn.ModuleDict({"a": a, "b": b})}

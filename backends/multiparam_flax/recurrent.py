@@ -189,10 +189,10 @@ def _of_all(native: Any) -> dict[str, Setting]:
     for name in _settings(cells[0]) if cells else ():
         values = [_settings(cell)[name] for cell in cells]
         found[name] = values[0] if len(set(map(str, values))) == 1 else ", ".join(map(str, values))
-    return found | (_directions(native) if cells else {})
+    return found | (_way(native) if cells else {})
 
 
-def _directions(native: Any) -> dict[str, Setting]:
+def _way(native: Any) -> dict[str, Setting]:
     layer = native.stack[0] if isinstance(native, Recurrent) else native
     if isinstance(layer, nnx.Bidirectional):
         merge = layer.merge_fn.__name__.strip("_")

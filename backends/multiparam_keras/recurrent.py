@@ -240,10 +240,10 @@ def _of_all(native: Any) -> dict[str, Setting]:
     for name in each[0]:
         values = [str(one[name]) for one in each]
         found[name] = values[0] if len(set(values)) == 1 else ", ".join(values)
-    return found | _directions(native)
+    return found | _way(native)
 
 
-def _directions(native: Any) -> dict[str, Setting]:
+def _way(native: Any) -> dict[str, Setting]:
     layer = native.stack[0] if isinstance(native, Recurrent) else native
     if isinstance(layer, layers.Bidirectional):
         return {"merge": str(layer.merge_mode)}
