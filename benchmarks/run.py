@@ -114,7 +114,7 @@ def backend(name: str) -> None:
 def main(names: list[str]) -> None:
     """Runs the comparisons."""
     imports()
-    for name in names or [one.name for one in mp.backends() if one.installed]:
+    for name in names or [one.name for one in mp.backends() if one.installed and "build" in one.capabilities]:
         backend(name)
 
 

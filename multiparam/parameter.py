@@ -269,7 +269,9 @@ class Parameter:
 
     def follow(self, group: list[Slot]) -> bool:
         """Takes over the slots of a later walk, if the primary one is still the same place."""
-        if group[0].place != self._slot.place:
+        first, own = group[0], self._slot
+        same = first.node.native is own.node.native and first.name == own.name
+        if not same and first.place != own.place:
             return False
         self._group = group
         self._slot = group[0]

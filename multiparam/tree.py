@@ -315,8 +315,9 @@ def _walk(
     slots = _slots(node, members, claimed)
     node.slots = [slot for slot in slots if slot.node is node]
     node.children = list({id(slot.node): slot.node for slot in slots if slot.node is not node}.values())
-    own = {_path(part, members) for slot in slots for part in slot.source.parts}
-    deep = frozenset(path for path in own | claimed if len(path) > 1)
+    deep = _deep(slots, members, claimed)
+    if not members.children:
+        return node
     below = (*above, native)
     taken: dict[str, str] = {slot.role: f"the tensor {slot.role!r}" for slot in node.slots}
     taken |= {child.key: f"the part {child.key!r}" for child in node.children}
@@ -324,7 +325,7 @@ def _walk(
         if any(child is ancestor for ancestor in below):
             continue  # a layer that refers back to its parent is no child of its own
         component = adapter.component(child_key)
-        claims = frozenset(path[1:] for path in deep if path[0] == child_key)
+        claims = frozenset(path[1:] for path in deep if path[0] == child_key) if deep else deep
         made = _walk(adapter, child, join(name, component), child_key, below, node, claims)
         if deep and _empty(made):
             continue  # a part of this layer, or of one above
@@ -337,6 +338,14 @@ def _walk(
         taken[component] = described
         node.children.append(made)
     return node
+
+
+def _deep(slots: list[Slot], members: Members, claimed: Claims) -> Claims:
+    """The claimed paths, this layer's and those of layers above, that lead into sublayers."""
+    own = [part for slot in slots for part in slot.source.parts if "/" in part]
+    if not own and not claimed:
+        return claimed
+    return frozenset(path for path in (*(_path(part, members) for part in own), *claimed) if len(path) > 1)
 
 
 def _empty(node: Node) -> bool:
