@@ -22,7 +22,7 @@ from .kinds import GATES, KINDS, image_ranks
 from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first
 from .names import escape
 from .plugin import Capability, Plugin
-from .settings import convolution, pooling, transposed_convolution
+from .settings import convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Take, Transpose
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
@@ -70,6 +70,7 @@ __all__ = [
     "escape",
     "general_sources",
     "image_ranks",
+    "input_padded",
     "is_container",
     "out_in_first",
     "pooling",

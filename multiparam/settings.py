@@ -7,7 +7,7 @@ from typing import Any
 
 from .table import Setting
 
-__all__ = ["DEFAULTS", "convolution", "pooling", "transposed_convolution"]
+__all__ = ["DEFAULTS", "convolution", "input_padded", "pooling", "transposed_convolution"]
 
 
 # what a setting is where a layer's description leaves it out; of any other that is not known
@@ -63,6 +63,22 @@ def transposed_convolution(
     around = _padding(kernel_size, padding, cut if min(cut) >= 0 else None)
     kept = _each(kernel_size, output_padding)
     return {"stride": steps, "padding": around, "dilation": gaps, "groups": int(groups), "output_padding": kept}
+
+
+def input_padded(kernel_size: Sequence[int], stride: Any, padding: Any, dilation: Any = 1) -> dict[str, Setting]:
+    """As `transposed_convolution`, where the padding is put around the spread-out input, as JAX has it.
+
+    >>> input_padded((3,), 2, [(1, 2)])
+    {'stride': [2], 'padding': [1], 'dilation': [1], 'groups': 1, 'output_padding': [1]}
+    """
+    if isinstance(padding, str):
+        return transposed_convolution(kernel_size, stride, padding, dilation)
+    each = [padding] * len(kernel_size) if isinstance(padding, int) else padding
+    pairs = [(one, one) if isinstance(one, int) else one for one in each]
+    full = [gap * (extent - 1) for gap, extent in zip(_each(kernel_size, dilation), kernel_size, strict=True)]
+    cut = [whole - before for whole, (before, _) in zip(full, pairs, strict=True)]
+    kept = [after - before for before, after in pairs]
+    return transposed_convolution(kernel_size, stride, cut, dilation, output_padding=kept)
 
 
 def pooling(kernel_size: Sequence[int], stride: Any, padding: Any) -> dict[str, Setting]:

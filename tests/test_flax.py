@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from multiparam_flax.layers import LazyLinear  # NNX has none of its own
+from multiparam_flax.additions import LazyLinear  # NNX has none of its own
 
 import multiparam as mp
 from multiparam.testing import ConformanceSuite

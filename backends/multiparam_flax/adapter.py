@@ -31,8 +31,9 @@ from multiparam.adapter import (
 )
 
 from . import plugin
+from .additions import ACTIVATIONS, LazyLinear, NamedSequential
 from .attributes import attributes
-from .layers import ACTIVATIONS, LazyLinear, NamedSequential, table
+from .layers import table
 
 _VIEW = "_multiparam_view_"
 _ORDER = "_multiparam_order_"

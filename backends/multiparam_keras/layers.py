@@ -1,8 +1,8 @@
-"""Keras's layer table, and the small layers that Keras itself lacks."""
+"""Keras's layer table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,6 @@ from multiparam.adapter import (
     Transposed,
     convolution,
     each_rank,
-    image_ranks,
     out_in_first,
     pooling,
     told_kind,
@@ -30,6 +29,7 @@ from multiparam.adapter import (
 )
 
 from . import attention, recurrent, spatial
+from .additions import GELU, LogSoftmax, NamedSequential
 
 # what an Activation layer is, canonically, by its function's name
 ACTIVATIONS = {
@@ -57,85 +57,7 @@ ACTIVATIONS = {
 _PLAIN = ("ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid")
 
 
-_ON_IMAGES = (
-    keras.layers.GroupNormalization,
-    *(
-        getattr(keras.layers, name.format(rank))
-        for name in ("Conv{}D", "Conv{}DTranspose", "MaxPooling{}D", "AveragePooling{}D", "GlobalAveragePooling{}D")
-        for rank in (1, 2, 3)
-    ),
-    *(getattr(keras.layers, f"{name}{rank}D") for name in ("DepthwiseConv", "SeparableConv") for rank in (1, 2)),
-)
-
 _AFFINE = {"weight": At("gamma"), "bias": At("beta")}
-
-
-@keras.saving.register_keras_serializable(package="multiparam")
-class NamedSequential(keras.Sequential):
-    """A Sequential whose children have names, whatever the layers themselves are called.
-
-    Args:
-        children: the layers by name, in order.
-        **options: as for `keras.Sequential`.
-    """
-
-    def __init__(self, children: Mapping[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(list((children or {}).values()), **options)
-        self._child_names = list(children or {})
-
-    def child_names(self) -> list[str]:
-        """The names; layers added later have their positions."""
-        return [*self._child_names, *map(str, range(len(self._child_names), len(self.layers)))]
-
-    def __getitem__(self, key: int | str) -> Any:
-        return self.layers[self.child_names().index(key) if isinstance(key, str) else key]
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same model again."""
-        return {**super().get_config(), "child_names": list(self._child_names)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """The model of a configuration."""
-        rest = dict(config)
-        names = rest.pop("child_names")
-        model = super().from_config(rest, custom_objects)
-        model._child_names = names
-        return model
-
-
-@keras.saving.register_keras_serializable(package="multiparam")
-class GELU(keras.layers.Layer):
-    """x Φ(x), or its tanh approximation."""
-
-    def __init__(self, approximate: str = "none", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.approximate = approximate
-
-    def call(self, x: Any) -> Any:
-        """The activation."""
-        return keras.ops.gelu(x, approximate=self.approximate == "tanh")
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same layer again."""
-        return {**super().get_config(), "approximate": self.approximate}
-
-
-@keras.saving.register_keras_serializable(package="multiparam")
-class LogSoftmax(keras.layers.Layer):
-    """The logarithm of exp(x) divided by its sum along an axis."""
-
-    def __init__(self, dim: int = -1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.dim = dim
-
-    def call(self, x: Any) -> Any:
-        """The activation."""
-        return keras.ops.log_softmax(x, axis=self.dim)
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same layer again."""
-        return {**super().get_config(), "dim": self.dim}
 
 
 def table() -> LayerTable:
@@ -374,46 +296,7 @@ def _group_norm(native: Any) -> str:
 
 
 def _sequential(children: Mapping[str, Any], named: bool) -> keras.Sequential:
-    _tell_reshapes(list(children.values()))
-    _tell_flattens(children.values(), images=False)
     return NamedSequential(children) if named else keras.Sequential(list(children.values()))
-
-
-def _tell_flattens(layers: Iterable[Any], images: bool) -> bool:
-    """Tells each Flatten whether images come in; returns whether they do behind the layers."""
-    for layer in layers:
-        if isinstance(layer, keras.Sequential):
-            images = _tell_flattens(layer.layers, images)
-        elif isinstance(layer, keras.layers.Flatten):
-            if isinstance(layer, spatial.ImageFlatten):
-                layer.from_images = images
-            images = False
-        elif isinstance(layer, spatial.ImageReshape):
-            layer.from_images, images = images, layer.to_images
-        else:
-            images = images or _on_images(layer)
-    return images
-
-
-def _tell_reshapes(layers: list[Any]) -> None:
-    """Tells each Reshape whether the next layer that cares takes images."""
-    for position, layer in enumerate(layers):
-        if isinstance(layer, spatial.ImageReshape):
-            following = (_takes_images(one) for one in layers[position + 1 :])
-            layer.to_images = next((takes for takes in following if takes is not None), False)
-
-
-def _takes_images(layer: Any) -> bool | None:
-    """Whether a layer takes images; None if it takes anything."""
-    if isinstance(layer, keras.Sequential):
-        return next((takes for one in layer.layers if (takes := _takes_images(one)) is not None), None)
-    if _on_images(layer):
-        return True
-    return False if isinstance(layer, (keras.layers.Dense, keras.layers.Reshape, keras.layers.Flatten)) else None
-
-
-def _on_images(layer: Any) -> bool:
-    return isinstance(layer, _ON_IMAGES) or bool(image_ranks(getattr(layer, "multiparam_kind", "")))
 
 
 def _batch_norm(num_features: int, eps: float, momentum: float) -> Any:

@@ -111,6 +111,10 @@ class ImageReshape(layers.Reshape):
         to_images: what comes out is one; a Sequential of `multiparam.nn` sees to both.
     """
 
+    def orient(self, from_images: bool, to_images: bool) -> None:
+        """Says what comes in and what goes out."""
+        self.from_images, self.to_images = from_images, to_images
+
     def __init__(self, shape: Any = None, from_images: bool = False, to_images: bool = False, **options: Any) -> None:
         super().__init__(options.pop("target_shape", shape), **options)
         self.from_images, self.to_images = from_images, to_images
@@ -144,6 +148,10 @@ class ImageFlatten(layers.Flatten):
 
     def __init__(self, from_images: bool = False, **options: Any) -> None:
         super().__init__(**options)
+        self.from_images = from_images
+
+    def orient(self, from_images: bool, to_images: bool) -> None:
+        """Says what comes in; what goes out is flat."""
         self.from_images = from_images
 
     def call(self, x: Any) -> Any:

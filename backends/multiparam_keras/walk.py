@@ -12,7 +12,7 @@ from keras.src.utils.naming import to_snake_case
 
 from multiparam.adapter import AmbiguousMatchError, collect, entries, escape, is_container, resolve
 
-from .layers import NamedSequential
+from .additions import NamedSequential
 
 VIEWS = "_multiparam_views"  # in a layer's __dict__: the tensors that are another layer's, seen transposed
 

@@ -26,8 +26,8 @@ from multiparam.adapter import (
     convolution,
     einsum_sources,
     general_sources,
+    input_padded,
     out_in_first,
-    transposed_convolution,
 )
 
 from .model import PARAMETERS, Place, place_of
@@ -144,14 +144,7 @@ def _of_conv_transpose(place: Place) -> dict[str, Setting]:
     if place.layer is None:
         return {}
     kernel, gaps = _sizes(place)
-    padding, kept = place.argument("padding"), [0] * len(kernel)
-    if not isinstance(padding, (str, int)):
-        # JAX pads the spread-out input, where PyTorch cuts the output
-        pairs = [(one, one) if isinstance(one, int) else one for one in padding]
-        full = [gap * (extent - 1) for gap, extent in zip(gaps, kernel, strict=True)]
-        kept = [after - before for before, after in pairs]
-        padding = [whole - before for whole, (before, _) in zip(full, pairs, strict=True)]
-    return transposed_convolution(kernel, place.argument("strides") or 1, padding, gaps, output_padding=kept)
+    return input_padded(kernel, place.argument("strides") or 1, place.argument("padding"), gaps)
 
 
 def _general(place: Place) -> dict[str, Source]:

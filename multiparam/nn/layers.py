@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..adapter import Capability
 from ..errors import ArgumentError
+from ..orientation import orient
 from ..registry import adapter as adapter_of
 from ..registry import common
 from .build import build, flag, new, number, sizes
@@ -52,7 +54,10 @@ def Sequential(*layers: Any, backend: str | None = None) -> Any:
     found = common(children.values())
     if found is not None and backend is not None and found.name != backend:
         raise ArgumentError(f"the layers are of the {found.name} backend, and backend={backend!r} was asked for")
-    return build(found or adapter_of(backend), "Sequential", children=children, named=named)
+    adapter = found or adapter_of(backend)
+    adapter.require(Capability.BUILD)
+    orient(list(children.values()), adapter)
+    return build(adapter, "Sequential", children=children, named=named)
 
 
 def Linear(in_features: int, out_features: int, bias: bool = True, *, backend: str | None = None) -> Any:
