@@ -9,7 +9,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen keras parity)
+.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen keras parity models)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ setup: .venv/.made ## make the environment .venv with every framework
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-keras test-parity ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-keras test-parity test-models ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -56,6 +56,9 @@ test-keras: setup
 
 test-parity: setup
 	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_initializers.py
+
+test-models: setup
+	KERAS_BACKEND=jax $(BIN)/python $(PYTEST) tests/test_published_models.py
 
 parity: setup ## print every layer kind from each framework into each other
 	$(BIN)/python -m multiparam.testing.parity_table

@@ -194,6 +194,10 @@ class Adapter(ABC):
     def write(self, variable: Any, value: Array) -> None:
         """Writes an array of the variable's shape and dtype into the framework's own object, keeping no reference."""
 
+    def written(self, layer: Any) -> None:
+        """Called after variables of a layer were written, for layers that keep something computed from them."""
+        return
+
     @abstractmethod
     def shape(self, variable: Any) -> Shape | None:
         """The variable's shape; None before it has one."""

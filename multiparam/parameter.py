@@ -433,7 +433,8 @@ class Parameters(Mapping[str, Parameter]):
                 f"a pattern is a name, a glob, a compiled regex or a list of parameters, "
                 f"not {type(parameters).__name__}"
             )
-        found = {id(one): one for one in (self[given.name] for given in wanted)}
+        known = {**self._aliases, **self._by_name}
+        found = {id(one): one for one in (known.get(given.name) or self[given.name] for given in wanted)}
         return [one for one in self._by_name.values() if id(one) in found]
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .adapter import Adapter, Members
 from .errors import AmbiguousMatchError
+from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
 from .names import join
 from .steps import Array, Shape
@@ -126,6 +127,7 @@ class Slot:
         """Writes a canonical array of the right shape and dtype."""
         for handle, array in self._apart(handles, value):
             self.node.adapter.write(handle.variable, put_through(handle, array))
+        self.node.adapter.written(self.node.native)
 
     def problem(self, handles: tuple[Handle, ...], value: Array) -> str:
         """Why the layer cannot keep a canonical array of the right shape; empty if it can."""
@@ -241,6 +243,11 @@ class Node:
             return {name[len(start) :]: one for name, one in found.items() if name.startswith(start)}
         return {name: one for name, one in found.items() if "." not in name}
 
+    def described(self) -> dict[str, Any]:
+        """What a file says of the layer: its kind and settings, where the kind is known and no mere container's."""
+        known = self.kind in KINDS and self.kind not in ("Sequential", "Lambda")
+        return {**({"kind": self.kind} if known else {}), **self.settings()}
+
     def folds(self) -> Mapping[str, Fold]:
         """What is added to the layer's tensors when a file is loaded."""
         return {} if self.row is None or self.is_inner else self.row.folds_of(self.native)
@@ -287,6 +294,16 @@ class Tree:
                 groups.setdefault(slot.storage(handles), []).append(slot)
                 self.lazy = self.lazy or handles is None or not slot.valued(handles)
         self.groups = list(groups.values())
+
+    def file_only(self) -> tuple[dict[str, Array], list[list[str]]]:
+        """What PyTorch has and the model has no place for, and the groups of its names in shared layers."""
+        found: dict[str, Array] = {}
+        names: dict[tuple[int, str], list[str]] = {}
+        for node in self.root.walk():
+            for role, value in node.file_only().items():
+                found[join(node.name, role)] = value
+                names.setdefault((id(node.native), role), []).append(join(node.name, role))
+        return found, [group for group in names.values() if len(group) > 1]
 
     def opaque(self) -> list[Node]:
         """The layers whose parameters cannot be told before their first batch, each once."""

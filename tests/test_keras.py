@@ -712,3 +712,15 @@ def test_gates_of_a_gru_are_tied_and_frozen_as_one_native_tensor():
     mp.untie(model, "1")
     assert mp.tied(model) == []
     assert (mp.parameters(model)["1.bias_hh_l0"].value == 3).all()
+
+
+def test_what_a_normalization_computes_with_follows_its_variables(tmp_path):
+    def model():
+        return keras.Sequential([keras.Input((3,)), keras.layers.Normalization(), keras.layers.Dense(2)])
+
+    x = np.random.default_rng(0).normal(5, 3, (64, 3)).astype(np.float32)
+    original, other = model(), model()
+    original.layers[0].adapt(x)
+    mp.save(original, tmp_path / "net.safetensors")
+    mp.load(tmp_path / "net.safetensors", into=other)
+    np.testing.assert_array_equal(mp.run(other, x), mp.run(original, x))

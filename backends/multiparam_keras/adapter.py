@@ -31,7 +31,7 @@ from multiparam.adapter import (
 from . import plugin
 from .compiled import reset
 from .layers import ACTIVATIONS, table
-from .walk import VIEWS, contents, held, is_buffer, is_layer, is_opaque, is_variable, variable_at
+from .walk import VIEWS, contents, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
 _WAITING = "_multiparam_waiting"
 
@@ -76,7 +76,10 @@ class KerasAdapter(Adapter):
         if type(native) is keras.Sequential and key.isdigit() and int(key) < len(native.layers):
             return native.layers[int(key)]
         found = resolve(native, escape(key))
-        return found if is_layer(found) or is_container(found) else super().child(native, key)
+        if is_layer(found) or is_container(found):
+            return found
+        found = listed_child(native, key) if isinstance(native, keras.Model) else None
+        return super().child(native, key) if found is None else found
 
     def part(self, native: Any, name: str) -> Any:
         if name in getattr(native, "__dict__", {}).get(VIEWS, {}):
@@ -92,6 +95,10 @@ class KerasAdapter(Adapter):
         fresh = _wide(np.array(value))  # JAX may alias numpy's memory, so it must be nobody else's
         with self._engine.outside_graphs():
             variable.assign(fresh)
+
+    def written(self, layer: Any) -> None:
+        if hasattr(layer, "finalize_state") and layer.built:
+            layer.finalize_state()  # what a Normalization computes with is made from its variables
 
     def shape(self, variable: Any) -> tuple[int, ...]:
         return tuple(variable.shape)

@@ -130,6 +130,15 @@ def _leaves(child: Any) -> Iterator[Any]:
                 yield from _leaves(one)
 
 
+def listed_child(model: Any, key: str) -> Any:
+    """The layer that `contents` would list under a name or position, or None, found without telling all their names."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    named = next((layer for layer in layers if layer.name == key), None)
+    if named is None and key.isdigit() and int(key) < len(layers):
+        return layers[int(key)]
+    return named
+
+
 def _listed(owner: Any) -> Iterator[tuple[str, Any]]:
     """A model's layers, or those that any other layer tracks, by the user's name or by position."""
     position = 0

@@ -1,0 +1,329 @@
+"""Loading a file into a model: pass one checks and plans everything, pass two writes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .access import state
+from .adapter import Adapter, Capability
+from .arrays import converted, rank_of
+from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError
+from .kinds import KINDS, alike
+from .names import join
+from .parameter import Parameter, Parameters
+from .registry import infer_model
+from .run import unready
+from .safetensors_file import SafetensorsFile
+from .settings import DEFAULTS
+from .steps import Array
+from .tie import check_pair, tie_slots
+from .tree import Tree
+
+__all__ = ["LoadReport", "load_into"]
+
+
+@dataclass
+class LoadReport:
+    """What a load did.
+
+    Attributes:
+        loaded: names that were written.
+        missing: names of the model that the file lacks (with `strict=False`; they stay as they were).
+        unexpected: names of the file that the model lacks (with `strict=False`).
+        converted: (name, the file's dtype, the model's dtype) where they differ.
+        tied: groups of names that the file has tied and the model had not, tied now.
+        folded: (name, the name that it was added to) for tensors of the file whose numbers the model keeps in another:
+            the forward pass stays, a training would go another way.
+        differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
+            and make outputs differ all the same.
+        notes: what has to be done now, such as rebuilding an optimizer.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    converted: list[tuple[str, Any, Any]] = field(default_factory=list)
+    tied: list[tuple[str, ...]] = field(default_factory=list)
+    folded: list[tuple[str, str]] = field(default_factory=list)
+    differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"loaded {len(self.loaded)} tensors"]
+        lines += [f"missing: {name}" for name in self.missing]
+        lines += [f"unexpected: {name}" for name in self.unexpected]
+        lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
+        lines += [f"tied: {' = '.join(group)}" for group in self.tied]
+        lines += [f"folded: {name} was added to {into}" for name, into in self.folded]
+        lines += [
+            f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
+            for layer, setting, given, here in self.differences
+        ]
+        return "\n".join(lines + self.notes)
+
+
+@dataclass
+class _Plan:
+    """What pass one of a load decided, for pass two."""
+
+    writes: list[tuple[Parameter, str]] = field(default_factory=list)
+    folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
+    ties: list[tuple[str, str]] = field(default_factory=list)
+    report: LoadReport = field(default_factory=LoadReport)
+    problems: dict[str, list[Any]] = field(
+        default_factory=lambda: {"misshaped": [], "mistyped": [], "unrepresentable": []}
+    )
+
+
+def load_into(
+    model: Any, file: SafetensorsFile, about: Mapping[str, Any], strict: bool, rename: Mapping[str, str]
+) -> LoadReport:
+    """Loads a file into a model.
+
+    Args:
+        model: a native model.
+        file: the open file.
+        about: what the file's metadata say: `ties`, groups of tied names, and `layers`, kind and settings by name.
+        strict: names must be the same.
+        rename: regular expressions and their replacements, for the file's names.
+
+    Raises:
+        MismatchError: the file does not fit; the model is as it was.
+        UninitializedError: a lazy parameter has no shape yet.
+    """
+    adapter = infer_model(model)
+    tree = Tree(adapter, model)
+    for name in unready(tree):
+        raise UninitializedError(
+            f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
+        )
+    renamed = _renamer(rename, {slot.name for group in tree.groups for slot in group})
+    given = _given_names(file, renamed)
+    groups = [[renamed(name) for name in group] for group in about.get("ties", [])]
+    stored: dict[str, str] = {}
+    for group in groups:
+        kept = [name for name in group if name in given]
+        stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
+    mapping = state(model)
+    plan = _plan(file, given, stored, mapping, tree.file_only()[0])
+    _plan_folds(file, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan)
+    _plan_ties(adapter, tree, groups, stored, plan)
+    saved = {_renamed_layer(renamed, name): settings for name, settings in about.get("layers", {}).items()}
+    plan.report.differences = _differences(tree, saved)
+    _refuse(file, plan, strict)
+    for parameter, key in plan.writes:
+        value = plan.folded.get(parameter.name)
+        parameter.assign(file[key] if value is None else value)
+    if plan.ties:
+        plan.report.notes = tie_slots(adapter, model, tree, plan.ties).notes
+    return plan.report
+
+
+def _renamer(rename: Mapping[str, str], known: set[str]) -> Callable[[str], str]:
+    """What turns a name of the file into one of the model; `known` are those that the model has."""
+    if not isinstance(rename, Mapping):
+        raise ArgumentError(f"rename= takes a dict of regular expressions and replacements, not {rename!r}")
+    try:
+        steps = [(re.compile(pattern), replacement) for pattern, replacement in rename.items()]
+    except (re.error, TypeError) as error:
+        raise ArgumentError(f"rename= takes regular expressions: {error}") from error
+
+    def renamed(name: str) -> str:
+        for pattern, replacement in steps:
+            try:
+                name = pattern.sub(replacement, name)
+            except (re.error, IndexError, TypeError) as error:
+                raise ArgumentError(
+                    f"rename= cannot put {replacement!r} in the place of {pattern.pattern!r}: {error}"
+                ) from None
+        if "%" in name and name not in known:
+            # PyTorch leaves a % in a name as it is, where the others' is escaped
+            other = (name.replace("%25", "%"), name.replace("%", "%25"))
+            name = next((spelling for spelling in other if spelling in known), name)
+        return name
+
+    return renamed
+
+
+def _given_names(file: SafetensorsFile, renamed: Callable[[str], str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for key in file:
+        name = renamed(key)
+        if name in given:
+            raise ArgumentError(f"rename= turns both {given[name]!r} and {key!r} into {name!r}")
+        given[name] = key
+    return given
+
+
+def _plan(
+    file: SafetensorsFile,
+    given: dict[str, str],
+    stored: dict[str, str],
+    mapping: Parameters,
+    neutral: Mapping[str, Array],
+) -> _Plan:
+    plan = _Plan()
+    used: set[str] = set()
+    for parameter in mapping.values():
+        if parameter.slot.transient:
+            continue
+        names = [parameter.name, *parameter.aliases]
+        sources = list(dict.fromkeys(stored.get(name, name) for name in names if stored.get(name, name) in given))
+        used.update(sources)
+        if not sources:
+            plan.report.missing.append(parameter.name)
+            continue
+        key = given[sources[0]]
+        if _fits(parameter, file, key, plan):
+            plan.writes.append((parameter, key))
+            plan.report.loaded.append(parameter.name)
+        for other in sources[1:]:
+            _same(file, key, given[other], parameter)
+    plan.report.unexpected = [name for name in given if name not in used and name not in neutral]
+    return plan
+
+
+def _plan_folds(
+    file: SafetensorsFile,
+    keys: Mapping[str, str],
+    tree: Tree,
+    mapping: Parameters,
+    groups: list[list[str]],
+    plan: _Plan,
+) -> None:
+    """What is added to other tensors, since the model has no place for it or only for a part of it."""
+    written = {parameter.name: key for parameter, key in plan.writes}
+    first = {name: group[0] for group in groups for name in group}
+    added: dict[str, tuple[str, Array]] = {}
+    for node in tree.root.walk():
+        for role, fold in node.folds().items():
+            name, target = join(node.name, role), join(node.name, fold.into)
+            into = mapping.get(target)
+            if into is None or into.name not in written:
+                continue
+            if name in keys and file.shape(keys[name]) != into.shape:
+                plan.problems["misshaped"].append((name, into.shape, file.shape(keys[name])))
+                continue
+            given = file[keys[name]] if name in keys else np.zeros(into.slot.extents())
+            summand, rest = fold.split(given)
+            # what will be one tensor can have one sum only
+            other = added.setdefault(mapping.get(first.get(target, target), into).name, (name, summand))
+            if not np.array_equal(other[1], summand):
+                why = f"it would be added to {into.name!r}, and so would {other[0]!r}, which differs: untie them first"
+                plan.problems["unrepresentable"].append((name, why))
+            elif summand.any():
+                _add(file, written[into.name], into, summand, plan)
+                plan.report.folded.append((name, into.name))
+            if name in mapping:
+                plan.folded[mapping[name].name] = rest
+            elif rest.any():
+                plan.problems["unrepresentable"].append((name, fold.why))
+
+
+def _add(file: SafetensorsFile, key: str, into: Parameter, summand: Array, plan: _Plan) -> None:
+    """Plans the sum as the value of a parameter, rounded once."""
+    wide = np.result_type(np.float64, into.dtype if into.dtype.kind == "c" else np.float64)
+    total = file[key].astype(wide) + summand.astype(wide)
+    plan.folded[into.name] = converted(into.name, total, into.dtype, f"{file.path} cannot be loaded into")
+
+
+def _renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
+    """A layer's name in the model, for renames that are about the names of tensors."""
+    name = renamed(f"{layer}.weight")
+    return name[: -len(".weight")] if layer and name.endswith(".weight") else layer and renamed(layer)
+
+
+def _fits(parameter: Parameter, file: SafetensorsFile, key: str, plan: _Plan) -> bool:
+    dtype, shape = file.dtype(key), file.shape(key)
+    if shape != parameter.shape:
+        plan.problems["misshaped"].append((parameter.name, parameter.shape, shape))
+    if rank_of(dtype) != rank_of(parameter.dtype):
+        plan.problems["mistyped"].append((parameter.name, parameter.dtype, dtype))
+    elif dtype != parameter.dtype:
+        converted(parameter.name, file[key], parameter.dtype, f"{file.path} cannot be loaded into")
+        plan.report.converted.append((parameter.name, dtype, parameter.dtype))
+    fits = shape == parameter.shape and rank_of(dtype) == rank_of(parameter.dtype)
+    if fits and len(parameter.slot.source.parts) > 1 and not _has_fold(parameter):
+        why = parameter.slot.problem(parameter.slot.handles() or (), file[key])
+        plan.problems["unrepresentable"] += [(parameter.name, why)] if why else []
+    return fits
+
+
+def _has_fold(parameter: Parameter) -> bool:
+    return parameter.role in parameter.slot.node.folds()
+
+
+def _same(file: SafetensorsFile, key: str, other: str, parameter: Parameter) -> None:
+    first, second = file[key], file[other]
+    if first.shape != second.shape or first.tobytes() != second.tobytes():
+        raise MismatchError(
+            f"{key!r} and {other!r} differ in the file, and are one tied parameter, {parameter.name!r}, in the model; "
+            f"nothing was written. Untie them first",
+            MismatchReport(),
+        )
+
+
+def _plan_ties(adapter: Adapter, tree: Tree, groups: list[list[str]], stored: dict[str, str], plan: _Plan) -> None:
+    slots = {slot.name: slot for group in tree.groups for slot in group if not slot.is_buffer}
+    tied = {slot.name: [other.name for other in group] for group in tree.groups for slot in group}
+    for group in groups:
+        there = [name for name in group if name in slots and group[0] in stored]
+        # what the model has tied to one of them stays tied to it
+        there = list(dict.fromkeys(other for name in there for other in [name, *tied[name]]))
+        apart = [name for name in there[1:] if slots[name].storage() != slots[there[0]].storage()]
+        if not apart:
+            continue
+        adapter.require(Capability.TIE)
+        misfits = {name for name, *_ in _problems(plan)}
+        if misfits.isdisjoint(there):
+            for name in apart:
+                check_pair(adapter, slots[name], slots[there[0]])
+        plan.ties += [(name, there[0]) for name in apart]
+        plan.report.tied.append(tuple(there))
+
+
+def _problems(plan: _Plan) -> Iterable[tuple[Any, ...]]:
+    return [*plan.problems["misshaped"], *plan.problems["mistyped"]]
+
+
+def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Any, Any]]:
+    found = []
+    for node in tree.root.walk():
+        given, here = saved.get(node.name), node.described()
+        for setting in dict.fromkeys((*here, *given)) if given and here else ():
+            both = [settings.get(setting, DEFAULTS.get(setting)) for settings in (given or {}, here)]
+            # what one side leaves open, and is no default either, is not known to differ
+            if None not in both and not _equal(setting, *both):
+                found.append((node.name, setting, *both))
+    return found
+
+
+def _equal(setting: str, given: Any, here: Any) -> bool:
+    if setting == "kind":
+        return alike(str(given), here)
+    if isinstance(given, float) and isinstance(here, float):
+        return math.isclose(given, here, rel_tol=1e-6)  # one is 1 - 0.99, say
+    return bool(given == here)
+
+
+def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:
+    kinds = [(layer, here, str(given)) for layer, setting, given, here in plan.report.differences if setting == "kind"]
+    found = MismatchReport(
+        missing=plan.report.missing if strict else (),
+        unexpected=plan.report.unexpected if strict else (),
+        misshaped=plan.problems["misshaped"],
+        mistyped=plan.problems["mistyped"],
+        unrepresentable=plan.problems["unrepresentable"],
+        kinds=[
+            (*kind, next((KINDS[one].apart for one in kind[1:] if one in KINDS and KINDS[one].apart), ""))
+            for kind in kinds
+        ],
+    )
+    if found:
+        raise MismatchError(f"{file.path} does not fit the model; nothing was written", found)
