@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from .access import state
 from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
 from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError
-from .kinds import KINDS, alike
+from .kinds import KINDS
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .run import unready
 from .safetensors_file import SafetensorsFile
-from .settings import DEFAULTS
+from .settings import differing
 from .steps import Array
 from .tie import check_pair, tie_slots
 from .tree import Tree
@@ -296,20 +295,9 @@ def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]]) -> list[tup
     found = []
     for node in tree.root.walk():
         given, here = saved.get(node.name), node.described()
-        for setting in dict.fromkeys((*here, *given)) if given and here else ():
-            both = [settings.get(setting, DEFAULTS.get(setting)) for settings in (given or {}, here)]
-            # what one side leaves open, and is no default either, is not known to differ
-            if None not in both and not _equal(setting, *both):
-                found.append((node.name, setting, *both))
+        if given and here:
+            found += [(node.name, *difference) for difference in differing(given, here)]
     return found
-
-
-def _equal(setting: str, given: Any, here: Any) -> bool:
-    if setting == "kind":
-        return alike(str(given), here)
-    if isinstance(given, float) and isinstance(here, float):
-        return math.isclose(given, here, rel_tol=1e-6)  # one is 1 - 0.99, say
-    return bool(given == here)
 
 
 def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:

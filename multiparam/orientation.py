@@ -10,32 +10,44 @@ from collections.abc import Sequence
 from typing import Any
 
 from .adapter import Adapter
-from .kinds import image_ranks
+from .kinds import image_ranks, takes_features_last
 
 __all__ = ["orient"]
 
 _TAKES_NO_IMAGES = frozenset(("Linear", "Flatten", "Reshape"))
+_OF_AN_AXIS = frozenset(("Softmax", "LogSoftmax"))
 
 
 def orient(layers: Sequence[Any], adapter: Adapter) -> None:
-    """Tells each Flatten and Reshape among the layers of a Sequential, by its method `orient`, what comes and goes."""
-    _orient(layers, adapter, images=False)
+    """Tells each Flatten and Reshape among the layers of a Sequential, by its method `orient`, what comes and goes.
+
+    Raises:
+        UnsupportedError: a layer works on the last axis of an image, which is another one in PyTorch.
+    """
+    _orient(layers, adapter, images=False, behind=None)
 
 
-def _orient(layers: Sequence[Any], adapter: Adapter, images: bool) -> bool:
-    """As `orient`, where images come in or not; returns whether they go out."""
+def _orient(layers: Sequence[Any], adapter: Adapter, images: bool, behind: bool | None) -> bool:
+    """As `orient`, where channels-last images come in, or are taken behind, or not; returns whether they go out."""
     for position, layer in enumerate(layers):
         kind = adapter.kind(layer)
+        following = (_takes(one, adapter) for one in layers[position + 1 :])
+        taken = next((takes for takes in following if takes is not None), behind)
         if kind == "Sequential":
-            images = _orient(_inside(layer, adapter), adapter, images)
+            images = _orient(_inside(layer, adapter), adapter, images, taken)
         elif kind in ("Flatten", "Reshape"):
-            following = (_takes(one, adapter) for one in layers[position + 1 :])
-            to_images = kind == "Reshape" and next((takes for takes in following if takes is not None), False)
+            to_images = kind == "Reshape" and bool(taken)
             if hasattr(layer, "orient"):  # the framework's own knows no way round
                 layer.orient(images, to_images)
             images = to_images
+        elif images and (takes_features_last(kind) or kind in _OF_AN_AXIS):
+            raise adapter.unsupported(
+                f"{kind} on an image",
+                "its last axis is the channels here and the width in PyTorch; put a Flatten or a Reshape before it, or "
+                "make the Sequential with the framework's own class",
+            )
         else:
-            images = images or bool(image_ranks(kind))
+            images = images or (bool(image_ranks(kind)) and adapter.channels_last(layer))
     return images
 
 

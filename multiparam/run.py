@@ -155,17 +155,22 @@ class Turned:
 def turned_ranks(tree: Tree) -> Turned:
     """What is turned on the way into a model and on the way out.
 
-    Tensors of four or five axes are images wherever a layer takes them for such. One of three may be a sequence as
-    well, (batch, time, features): the first layer that cares tells for the inputs, the last one for the outputs.
+    The first layer that cares tells for the inputs, the last one for the outputs: one that takes images does, a Flatten
+    or Reshape, and of three axes, which may be a sequence as well, one that works on (batch, time, features).
     """
-    ranks = [(node.kind, _images_of(tree, node)) for node in tree.root.walk()]
-    spatial = frozenset(rank for _, images in ranks for rank in images if rank > 3)
-    cares = [3 in images for kind, images in ranks if 3 in images or takes_features_last(kind)]
-    three = frozenset((3,))
-    return Turned(
-        spatial | (three if cares and cares[0] else frozenset()),
-        spatial | (three if cares and cares[-1] else frozenset()),
-    )
+    layers = [(node.kind, _images_of(tree, node)) for node in tree.root.walk()]
+    spatial = {rank for _, images in layers for rank in images}
+    inputs, outputs = set(), set()
+    for rank in spatial:
+        cares = [rank in images for kind, images in layers if rank in images or _sees_no_images(kind, rank)]
+        inputs |= {rank} if cares[0] else set()
+        outputs |= {rank} if cares[-1] else set()
+    return Turned(frozenset(inputs), frozenset(outputs))
+
+
+def _sees_no_images(kind: str, rank: int) -> bool:
+    """Whether what a layer takes and gives is not turned: a sequence, or what PyTorch's Flatten and Reshape see."""
+    return kind in ("Flatten", "Reshape") or (rank == 3 and takes_features_last(kind))
 
 
 def _images_of(tree: Tree, node: Node) -> frozenset[int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .kinds import alike
 from .table import Setting
 
-__all__ = ["DEFAULTS", "convolution", "input_padded", "pooling", "transposed_convolution"]
+__all__ = ["DEFAULTS", "convolution", "differing", "input_padded", "pooling", "transposed_convolution"]
 
 
 # what a setting is where a layer's description leaves it out; of any other that is not known
@@ -23,6 +25,31 @@ DEFAULTS: Mapping[str, Setting] = {
     "threshold": 0.0,
     "beta": 1.0,
 }
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(setting, the first's value, the second's) for what differs; what one leaves open may be a default.
+
+    >>> differing({"eps": 1e-5, "padding_mode": "reflect"}, {"eps": 1e-3})
+    [('eps', 1e-05, 0.001), ('padding_mode', 'reflect', 'zeros')]
+    """
+    found = []
+    for name in dict.fromkeys((*first, *second)):
+        both = [settings.get(name, DEFAULTS.get(name)) for settings in (first, second)]
+        # what one side leaves open, and is no default either, is not known to differ
+        if None not in both and not _same(name, *both):
+            found.append((name, *both))
+    return found
+
+
+def _same(name: str, first: Any, second: Any) -> bool:
+    if name == "kind":
+        return alike(str(first), str(second))
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=1e-6)  # one is 1 - 0.99, say
+    return bool(first == second)
+
+
 _MODES = ("circular", "reflect", "causal")
 
 

@@ -14,10 +14,14 @@ from .init.rule import number
 from .kinds import image_ranks, takes_features_last
 from .registry import infer_model
 from .run import Turned, as_numpy, batches, turned_ranks
+from .settings import differing
 from .steps import Array
 from .tree import Node, Tree
 
 __all__ = ["VerifyReport", "verify"]
+
+
+Leaves = dict[str, Array]  # the tensors of an output, by their place in it
 
 
 @dataclass
@@ -28,10 +32,11 @@ class VerifyReport:
         max_difference: the largest absolute difference of the outputs; NaN where one has NaN and the other not.
         tolerance: what it may be, times the largest output where that exceeds 1.
         agrees: whether it is no more than that.
-        first: the name of the first layer, in the order of the forward pass, whose outputs differ by more; None if
-            none does, or none pairs by name.
+        first: where the outputs differ by more, the name of the first layer in the order of the forward pass that does
+            too and in which something is known to differ, else of the first that does; None if none pairs by name.
         layers: (name, largest absolute difference of its outputs) for the layers that pair, in that order.
-        why: what is known to differ in the first one: weights, kinds, settings.
+        why: what is known to differ in the first one, or in those that do not pair: weights, kinds, settings.
+        unpaired: names of layers that only one of the models calls, or whose outputs have different shapes.
     """
 
     max_difference: float
@@ -40,6 +45,7 @@ class VerifyReport:
     first: str | None = None
     layers: list[tuple[str, float]] = field(default_factory=list)
     why: list[str] = field(default_factory=list)
+    unpaired: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         word = "agree" if self.agrees else "differ"
@@ -49,7 +55,9 @@ class VerifyReport:
             lines.append(f"first to diverge: {self.first or 'the model itself'}, by {difference:.2g}")
             lines += self.why or ["its weights and settings agree: look at what is between it and the layer before"]
         elif not self.agrees:
-            lines.append("no layer that pairs by name diverges before")
+            lines += ["no layer that pairs by name diverges before", *self.why]
+        if self.unpaired and not self.agrees:
+            lines.append(f"not compared: {', '.join(name or 'the model itself' for name in self.unpaired)}")
         return "\n".join(lines)
 
 
@@ -83,15 +91,19 @@ def verify(a: Any, b: Any, x: Any = None, *, native: Any = False, tolerance: flo
     limit = number("tolerance", tolerance)
     if x is None and not isinstance(native, (tuple, list)):
         raise ArgumentError("verify needs a batch: verify(a, b, x), or native=(xa, xb)")
+    if limit < 0:
+        raise ArgumentError(f"tolerance is not negative, and is {tolerance}")
+    if x is not None and isinstance(native, (tuple, list)):
+        raise ArgumentError("native=(xa, xb) takes the place of x: pass one of them")
     samples = native if isinstance(native, (tuple, list)) else (x, x)
     if len(samples) != 2:
         raise ArgumentError(f"native= takes a pair of samples, one for each model, and there are {len(samples)}")
     traces = [_traced(model, sample, bool(native)) for model, sample in zip((a, b), samples, strict=True)]
-    expected, given = (list(_leaves(trace.output)) for trace in traces)
-    if [one.shape for one in expected] != [one.shape for one in given]:
-        shapes = [tuple(one.shape for one in found) for found in (expected, given)]
+    expected, given = (dict(_leaves(trace.output)) for trace in traces)
+    if not expected or _shapes(expected) != _shapes(given):
         raise MismatchError(
-            "the outputs cannot be compared", MismatchReport(misshaped=[("the output", shapes[0], shapes[1])])
+            "the outputs cannot be compared" if expected else "the outputs have no tensors that could be compared",
+            MismatchReport(misshaped=[("the output", _shapes(expected), _shapes(given))]),
         )
     report = VerifyReport(_difference(expected, given), limit, _close(expected, given, limit))
     _pair(traces[0], traces[1], report)
@@ -102,7 +114,7 @@ def verify(a: Any, b: Any, x: Any = None, *, native: Any = False, tolerance: flo
 class _Trace:
     tree: Tree
     output: Any = None
-    calls: dict[tuple[str, int], list[Array]] = field(default_factory=dict)
+    calls: dict[tuple[str, int], Leaves] = field(default_factory=dict)
 
 
 def _traced(model: Any, sample: Any, native: bool) -> _Trace:
@@ -119,15 +131,14 @@ def _traced(model: Any, sample: Any, native: bool) -> _Trace:
             watched.append(node.native)
     counts: dict[int, int] = {}
     kinds = {id(node.native): node.kind for node in trace.tree.root.walk() if not node.is_inner}
-    images = [3 in turned.inputs]  # whether what was made last with three axes is an image
+    images = set(turned.inputs)  # the ranks of what is an image with channels last, after the layers so far
 
     def seen(layer: Any, output: Any) -> None:
         kind = kinds[id(layer)]
-        if 3 in image_ranks(kind) or takes_features_last(kind):
-            images[0] = 3 in image_ranks(kind) and adapter.channels_last(layer)
-        ranks = (turned.outputs - {3}) | ({3} if images[0] and not native else frozenset())
+        if not native:
+            _follow(images, kind, adapter.channels_last(layer), getattr(layer, "to_images", False))
         count = counts[id(layer)] = counts.get(id(layer), -1) + 1
-        trace.calls[names[id(layer)], count] = list(_leaves(as_numpy(adapter, output, ranks)))
+        trace.calls[names[id(layer)], count] = dict(_leaves(as_numpy(adapter, output, frozenset(images))))
 
     inputs = batches(trace.tree, sample if isinstance(sample, tuple) else (sample,), turned.inputs)
     with adapter.watch(watched, seen):
@@ -135,15 +146,33 @@ def _traced(model: Any, sample: Any, native: bool) -> _Trace:
     return trace
 
 
+def _follow(images: set[int], kind: str, channels_last: bool, to_images: bool) -> None:
+    """Which ranks are images behind a layer: those that it takes for such, and what a Reshape makes for the next."""
+    if kind in ("Flatten", "Reshape"):
+        images.clear()
+        images |= {3, 4, 5} if to_images else set()
+    elif channels_last:
+        images |= image_ranks(kind)
+    if takes_features_last(kind):
+        images.discard(3)
+
+
 def _pair(a: _Trace, b: _Trace, report: VerifyReport) -> None:
+    diverging: list[tuple[str, list[str]]] = []
     for key, expected in a.calls.items():
         given = b.calls.get(key)
-        if given is None or [one.shape for one in expected] != [one.shape for one in given]:
+        if given is None or _shapes(expected) != _shapes(given):
             continue
         report.layers.append((key[0], _difference(expected, given)))
-        if report.first is None and not _close(expected, given, report.tolerance):
-            report.first = key[0]
-            report.why = list(_why(_node(a.tree, key[0]), _node(b.tree, key[0])))
+        if not report.agrees and not _close(expected, given, report.tolerance):
+            diverging.append((key[0], list(_why(_node(a.tree, key[0]), _node(b.tree, key[0])))))
+    paired = {name for name, _ in report.layers}
+    report.unpaired = list(dict.fromkeys(name for name, _ in (*a.calls, *b.calls) if name not in paired))
+    # a fused activation makes a layer's output differ and the next one's input agree: something known goes first
+    report.first, report.why = next((one for one in diverging if one[1]), (*diverging, (None, []))[0])
+    for name in report.unpaired if not report.agrees and not report.why else ():
+        both = [[node for node in trace.tree.root.walk() if node.name == name] for trace in (a, b)]
+        report.why += _why(both[0][0], both[1][0]) if all(both) else []
 
 
 def _node(tree: Tree, name: str) -> Node:
@@ -158,12 +187,8 @@ def _why(a: Node, b: Node) -> Iterator[str]:
         if other is None:
             continue
         where = node.name or "the model"
-        if node.kind != other.kind:
-            yield f"{where} is a {node.kind}, and a {other.kind}"
-        settings = other.settings()
-        for setting, value in node.settings().items():
-            if setting in settings and settings[setting] != value:
-                yield f"{where} has {setting} {value}, and {settings[setting]}"
+        for setting, value, others_value in differing(node.described(), other.described()):
+            yield f"{where} has {setting} {value}, and {others_value}"
         slots = {slot.role: slot for slot in other.slots}
         own = {slot.role for slot in node.slots} | set(node.file_only())
         yield from (f"{slot.name} is in one of them only" for slot in other.slots if slot.role not in own)
@@ -175,23 +200,28 @@ def _why(a: Node, b: Node) -> Iterator[str]:
             values = [one.read(one.ready() or ()) for one in (slot, slots[slot.role])]
             if values[0].shape != values[1].shape:
                 yield f"{slot.name} has the shape {values[0].shape}, and {values[1].shape}"
-            elif (difference := _difference([values[0]], [values[1]])) > 0:
+            elif (difference := _largest(values[0], values[1])) != 0:  # NaN too
                 yield f"{slot.name} differs by {difference:.2g}"
 
 
-def _leaves(output: Any) -> Iterator[Array]:
+def _leaves(output: Any, path: str = "") -> Iterator[tuple[str, Array]]:
+    """The tensors in a model's output, by where they lie in it."""
     if isinstance(output, Mapping):
-        for key in output:
-            yield from _leaves(output[key])
+        for key in sorted(output, key=str):
+            yield from _leaves(output[key], f"{path}[{key!r}]")
     elif isinstance(output, (list, tuple)):
-        for one in output:
-            yield from _leaves(one)
+        for position, one in enumerate(output):
+            yield from _leaves(one, f"{path}[{position}]")
     elif isinstance(output, (np.ndarray, np.generic)):
-        yield np.asarray(output)
+        yield path, np.asarray(output)
 
 
-def _difference(first: list[Array], second: list[Array]) -> float:
-    return max((_largest(a, b) for a, b in zip(first, second, strict=True)), default=0.0)
+def _shapes(leaves: Leaves) -> dict[str, tuple[int, ...]]:
+    return {path: one.shape for path, one in leaves.items()}
+
+
+def _difference(first: Leaves, second: Leaves) -> float:
+    return max((_largest(first[path], second[path]) for path in first), default=0.0)
 
 
 def _largest(a: Array, b: Array) -> float:
@@ -203,10 +233,10 @@ def _largest(a: Array, b: Array) -> float:
     return float(np.where(same, 0, np.abs(np.where(same, 0, first) - np.where(same, 0, second))).max())
 
 
-def _close(first: list[Array], second: list[Array], tolerance: float) -> bool:
+def _close(first: Leaves, second: Leaves, tolerance: float) -> bool:
     def close(a: Array, b: Array) -> bool:
         finite = np.abs(a[np.isfinite(a)]) if a.size else a
         scale = max(1.0, float(finite.max())) if finite.size else 1.0
         return _largest(a, b) <= tolerance * scale
 
-    return all(close(a, b) for a, b in zip(first, second, strict=True))
+    return all(close(first[path], second[path]) for path in first)

@@ -369,7 +369,7 @@ def test_a_sum_that_overflows_is_refused(tmp_path):
         original.bias_ih_l0.fill_(4e4)
         original.bias_hh_l0.fill_(4e4)
     mp.save(original, tmp_path / "lstm.safetensors")
-    layer = built(layers.LSTM(5, dtype="float16"), (None, 7, 4))
+    layer = built(layers.LSTM(5, dtype="float16", recurrent_initializer="zeros"), (None, 7, 4))
     before = mp.parameters(layer)["bias_ih_l0"].value
     with pytest.raises(mp.MismatchError, match="bias_ih_l0"):
         mp.load(tmp_path / "lstm.safetensors", into=layer)
@@ -536,3 +536,70 @@ class FlaxPair(nnx.Module):
 
 
 Pair = {"keras": KerasPair, "flax": FlaxPair, "torch": lambda a, b: nn.ModuleDict({"a": a, "b": b})}
+
+
+def test_a_fused_activation_is_not_blamed_for_what_comes_later():
+    class Fused(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.c = built(layers.Dense(8, activation="relu"), (None, 4)), built(layers.Dense(2), (None, 8))
+
+        def call(self, x):
+            return self.c(self.a(x))
+
+    class Apart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.c = nn.Linear(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.c(self.a(x).relu())
+
+    fused, apart, x = Fused(), Apart(), np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    for model in (fused, apart):
+        mp.initialize(model, mp.init.XavierUniform(), seed=0)
+    report = mp.verify(apart, fused, x)
+    assert report.agrees
+    assert report.first is None
+    mp.parameters(fused)["c.bias"][:] = 1
+    report = mp.verify(apart, fused, x)
+    assert (report.first, report.why) == ("c", ["c.bias differs by 1"])
+
+
+def test_outputs_are_compared_by_their_keys():
+    class Heads(nn.Module):
+        def __init__(self, order):
+            super().__init__()
+            self.order, self.p, self.q = order, nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return {name: getattr(self, name)(x) for name in self.order}
+
+    class Opaque(nn.Linear):
+        def forward(self, x):
+            return float(super().forward(x).sum())
+
+    a, b = Heads("pq"), Heads("qp")
+    for model in (a, b):
+        mp.initialize(model, mp.init.XavierUniform(), seed=0)
+    assert mp.verify(a, b, np.ones((1, 4))).agrees
+    with pytest.raises(mp.MismatchError, match="cannot be compared"):
+        mp.verify(a, Heads("p"), np.ones((1, 4)))
+    with pytest.raises(mp.MismatchError, match="no tensors"):
+        mp.verify(Opaque(4, 2), Opaque(4, 2), np.ones((1, 4)))
+
+
+def test_layers_that_cannot_be_compared_are_named_and_searched():
+    class Last(nn.LSTM):
+        def forward(self, x):
+            return super().forward(x)[0]
+
+    a, b = (nn.Sequential(kind(4, 5), nn.Identity()) for kind in (Last, Last))
+    b[0].__class__ = type("Tupled", (Last,), {"forward": lambda self, x: (nn.LSTM.forward(self, x)[0],) * 2})
+    b[1].forward = lambda pair: pair[0]
+    for model in (a, b):
+        mp.initialize(model, mp.init.XavierUniform(), seed=0)
+    mp.parameters(b)["0.bias_hh_l0"][:] = 1
+    report = mp.verify(a, b, np.ones((3, 1, 4)))
+    assert "0" in report.unpaired
+    assert "not compared: 0" in str(report)

@@ -225,23 +225,23 @@ class Reshape(nnx.Module):
     """Each sample in another shape, channels first.
 
     Attributes:
-        channels_last: what comes out is an image and the next layer has its channels last, what comes in too if
-            `from_images`; a Sequential of `multiparam.nn` sees to both.
+        from_images: what comes in is an image with channels last.
+        to_images: what comes out is one; a Sequential of `multiparam.nn` sees to both.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
-        self.channels_last = False
+        self.to_images = False
         self.from_images = False
 
     def orient(self, from_images: bool, to_images: bool) -> None:
         """Says what comes in and what goes out."""
-        self.from_images, self.channels_last = from_images, to_images
+        self.from_images, self.to_images = from_images, to_images
 
     def __call__(self, x: Any) -> Any:
         x = jnp.moveaxis(x, -1, 1) if self.from_images else x
         x = x.reshape(x.shape[0], *self.shape)
-        return jnp.moveaxis(x, 1, -1) if self.channels_last else x
+        return jnp.moveaxis(x, 1, -1) if self.to_images else x
 
 
 class Identity(nnx.Module):

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from multiparam.adapter import Adapter, ArgumentError, Members
+from multiparam.adapter import Adapter, ArgumentError, Members, Row
 
 from . import plugin
-from .layers import table
+from .layers import has_own_ranks, table
 from .model import PARAMETERS, Bound, Leaf, Linen, Place, model_of, place_of
 
 
@@ -36,6 +36,10 @@ class LinenAdapter(Adapter):
     def layer_class(self, native: Any) -> type:
         return place_of(native).cls or nn.Module
 
+    def row(self, native: Any) -> Row | None:
+        # a stack of layers, as nn.scan and nn.vmap make them, keeps its own names: its axes are others
+        return super().row(native) if has_own_ranks(place_of(native)) else None
+
     def kind(self, native: Any) -> str:
         row = self.row(native)
         return self.layer_class(native).__name__ if row is None else row.kind_of(native)
@@ -52,6 +56,8 @@ class LinenAdapter(Adapter):
                     children.setdefault(name, place.model.place((*place.path, name)))
                 elif collection == PARAMETERS:
                     parameters[name] = place.leaf(collection, name)
+                elif name in parameters or name in buffers:
+                    buffers[f"{collection}:{name}"] = place.leaf(collection, name)
                 else:
                     buffers[name] = place.leaf(collection, name)
         transient = frozenset(name for name, leaf in buffers.items() if leaf.collection == "cache")
@@ -65,6 +71,9 @@ class LinenAdapter(Adapter):
     def part(self, native: Any, name: str) -> Any:
         place = place_of(native)
         entries = place.entries()
+        collection, _, own = name.rpartition(":")
+        if own in entries.get(collection, {}):
+            return place.leaf(collection, own)
         for collection in sorted(entries, key=lambda one: one != PARAMETERS):
             if name in entries[collection] and not isinstance(entries[collection][name], Mapping):
                 return place.leaf(collection, name)
@@ -100,7 +109,7 @@ class LinenAdapter(Adapter):
         return np.asarray(tensor.value if isinstance(tensor, Leaf) else tensor)
 
     def channels_last(self, native: Any) -> bool:
-        return True
+        return bool(place_of(native).argument("axis", -1) != 1)
 
     # --- running -----------------------------------------------------------------------------------------------
 

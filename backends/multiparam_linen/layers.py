@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 from flax import linen as nn
 
@@ -80,6 +81,21 @@ def _rows() -> list[Row]:
     ]
 
 
+def has_own_ranks(place: Place) -> bool:
+    """Whether a layer's variables have as many axes as its class gives them."""
+    expected = _RANKS.get(place.cls, {}) if place.cls is not None else {}
+    if place.cls in (nn.Conv, nn.ConvTranspose) and place.layer is not None:
+        expected = {"kernel": len(_sizes(place)[0]) + 2, "bias": 1}
+    if place.cls in _CELLS or place.cls in (nn.RNN, nn.Bidirectional):
+        leaves = jax.tree.leaves(place.entries().get(PARAMETERS, {}))
+        return all(np.ndim(leaf) <= 2 for leaf in leaves)
+    if place.cls is nn.DenseGeneral and _general(place):
+        features, axis = place.argument("features"), place.argument("axis", -1)
+        outputs = 1 if isinstance(features, int) else len(features)
+        expected = {"kernel": outputs + (1 if isinstance(axis, int) else len(axis)), "bias": outputs}
+    return all(_rank(place, name) in (0, rank) for name, rank in expected.items())
+
+
 def _given(place: Place, **names: str) -> dict[str, Setting]:
     """Settings that are arguments of the module, where they are known."""
     found = {setting: place.argument(name) for setting, name in names.items()}
@@ -88,14 +104,21 @@ def _given(place: Place, **names: str) -> dict[str, Setting]:
 
 def _norm(place: Place) -> dict[str, Setting]:
     found = _given(place, eps="epsilon", num_groups="num_groups")
+    size, scale = place.argument("group_size"), place.entries().get(PARAMETERS, {}).get("scale")
+    if size is not None and scale is not None:
+        found["num_groups"] = place.leaf(PARAMETERS, "scale").value.shape[0] // size
+    axes = place.argument("reduction_axes", -1)
+    found |= {"axes": str(axes)} if axes not in (-1, (-1,), None) else {}
     momentum = place.argument("momentum")  # of the old statistics, where PyTorch's is of the new
     return found | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {})
 
 
 def _rank(place: Place, name: str = "kernel") -> int:
-    """How many axes a variable has; 0 if there is none."""
-    leaf = place.entries().get(PARAMETERS, {}).get(name)
-    return 0 if leaf is None else len(place.leaf(PARAMETERS, name).value.shape)
+    """How many axes a variable here, or of a layer below, has; 0 if there is none."""
+    *path, last = name.split("/")
+    owner = place.model.place((*place.path, *path))
+    leaf = owner.entries().get(PARAMETERS, {}).get(last)
+    return 0 if leaf is None else len(owner.leaf(PARAMETERS, last).value.shape)
 
 
 def _ranked(name: str) -> Callable[[Any], str]:
@@ -168,6 +191,16 @@ def _attention(place: Place) -> dict[str, Source]:
     return attention_sources(["query/", "key/", "value/"], "out/", "kernel", packed=len(shapes) == 1)
 
 
+_AFFINE_RANKS = {"scale": 1, "bias": 1}
+_ATTENTION_RANKS = {"query/kernel": 3, "key/kernel": 3, "value/kernel": 3, "out/kernel": 3, "out/bias": 1}
+_RANKS: Mapping[Any, Mapping[str, int]] = {
+    nn.Dense: {"kernel": 2, "bias": 1},
+    nn.Embed: {"embedding": 2},
+    **dict.fromkeys((nn.BatchNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm), _AFFINE_RANKS),
+    nn.PReLU: {"negative_slope": 0},
+    **dict.fromkeys((nn.MultiHeadDotProductAttention, nn.MultiHeadAttention, nn.SelfAttention), _ATTENTION_RANKS),
+}
+
 # --- recurrent ---------------------------------------------------------------------------------------------------
 
 _CELLS = {nn.LSTMCell: "LSTM", nn.OptimizedLSTMCell: "LSTM", nn.GRUCell: "GRU", nn.SimpleCell: "RNN"}
@@ -183,7 +216,7 @@ def _recurrent() -> Iterator[Row]:
             settings=_of_activations,
         )
     for layer in (nn.RNN, nn.Bidirectional):
-        yield Row(_kind, layer, _sources, folds=_folds, settings=lambda place: _of_activations(_cells(place)[0][0]))
+        yield Row(_kind, layer, _sources, folds=_folds, settings=_of_layer)
 
 
 def _cells(place: Place) -> list[tuple[Place, str, str]]:
@@ -246,6 +279,12 @@ def _of_cell(name: str, path: str = "", end: str = "") -> dict[str, Source]:
 def _folds_of_cell(name: str, end: str = "") -> dict[str, Fold]:
     into = f"bias_ih{end}"
     return {f"bias_hh{end}": Fold(into, blocks=(0, 1), of=3) if name == "GRU" else Fold(into)}
+
+
+def _of_layer(place: Place) -> dict[str, Setting]:
+    found = _of_activations(_cells(place)[0][0]) if _cells(place) else {}
+    reverse = place.argument("reverse") if place.cls is nn.RNN else None
+    return found | ({"reverse": bool(reverse)} if reverse is not None else {})
 
 
 def _of_activations(place: Place) -> dict[str, Setting]:

@@ -19,7 +19,9 @@ Path = tuple[str, ...]
 PARAMETERS = "params"
 _BOUND = "_multiparam_bound"
 _LEFT_BEHIND = frozenset({"intermediates", "perturbations", "losses"})  # what a forward pass leaves behind
-_AUTOMATIC = re.compile(r"(Dense|Conv|Embed)_\d+")
+_AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
+_UNTOLD = (nn.ConvTranspose, nn.DenseGeneral, nn.Einsum, nn.RNN, nn.Bidirectional)
+_COLLECTIONS = frozenset({PARAMETERS, "batch_stats", "cache"})
 
 
 class Linen:
@@ -29,8 +31,8 @@ class Linen:
         module: the module; not bound.
         variables: what `module.init` gave. They are not changed; `.variables` has what was written.
         *sample: a batch (native, channels last) with which `module` can be called. From its trace the layers' classes
-            are known. Without it they are known where the module's `setup` makes them, where they have automatic names
-            such as `Conv_0`, and where their variables alone tell; other layers keep their own names and layouts.
+            are known. Without it they are known where the module's `setup` makes them, and where they have automatic
+            names such as `Conv_0`; other layers keep their own names and layouts.
         **options: what each call is given, `train=False` for instance.
 
     Attributes:
@@ -50,10 +52,19 @@ class Linen:
     """
 
     def __init__(self, module: nn.Module, variables: Any, *sample: Any, **options: Any) -> None:
-        if not isinstance(module, nn.Module) or module.scope is not None:
-            raise ArgumentError("Linen(module, variables) takes a Linen module that is not bound to variables")
+        if not isinstance(module, nn.Module):
+            raise ArgumentError(f"Linen(module, variables) takes an instance of a Linen module, not {module!r}")
+        if module.scope is not None:
+            raise ArgumentError(
+                "Linen(module, variables) takes a module that is not bound; a bound one is a model itself"
+            )
         if not isinstance(variables, Mapping) or not all(isinstance(one, Mapping) for one in variables.values()):
             raise ArgumentError("the variables are what module.init gave: a dict of collections, 'params' and others")
+        if variables and not _COLLECTIONS & set(variables):
+            there = ", ".join(map(repr, variables))
+            raise ArgumentError(
+                f"there is no collection 'params', but {there}; is it one itself? Pass {{'params': ...}}"
+            )
         self.module = module
         self.options = options
         self.variables: dict[str, Any] = _plain(variables)
@@ -133,7 +144,7 @@ class Place:
 
     @property
     def cls(self) -> type | None:
-        """Its class: what is known of it, or what its name or its variables tell."""
+        """Its class: what is known of it, or what its name tells."""
         return self.layer.cls if self.layer is not None else _told(self)
 
     def argument(self, name: str, default: Any = None) -> Any:
@@ -207,7 +218,8 @@ def _of_setup(module: nn.Module) -> dict[Path, Layer]:
     found = {tuple(scope.path) if scope is not None else (): _described(module)}
     for child in module._state.children.values():
         if isinstance(child, nn.Module) and child.scope is not None:
-            found |= _of_setup(child)
+            for path, layer in _of_setup(child).items():
+                found.setdefault(path, layer)  # one that shares its parent's scope is not what lies there
     return found
 
 
@@ -256,30 +268,8 @@ def place_of(native: Any) -> Place:
     return model.place(model.path if isinstance(model, Bound) else ())
 
 
-_CELLS: Mapping[frozenset[str], type] = {
-    frozenset({"ii", "if", "ig", "io", "hi", "hf", "hg", "ho"}): nn.LSTMCell,
-    frozenset({"ir", "iz", "in", "hr", "hz", "hn"}): nn.GRUCell,
-    frozenset({"i", "h"}): nn.SimpleCell,
-    frozenset({"query", "key", "value", "out"}): nn.MultiHeadDotProductAttention,
-}
-
-
 def _told(place: Place) -> type | None:
-    """The class that the name or the variables tell, where nothing else could have them."""
-    entries = place.entries()
-    here = entries.get(PARAMETERS, {})
-    inside = frozenset(key for key, one in here.items() if isinstance(one, Mapping))
-    names = frozenset(here) - inside
-    if inside:
-        return _CELLS.get(inside) if not names else None
-    ranks = {name: len(getattr(nn.meta.unbox(here[name]), "shape", ())) for name in names}
-    if ranks in ({"kernel": 2}, {"kernel": 2, "bias": 1}):
-        return nn.Dense
+    """The class that an automatic name tells; not of those whose arguments decide about their layouts."""
     automatic = _AUTOMATIC.fullmatch(place.path[-1]) if place.path else None
-    if automatic and automatic[1] == "Conv" and ranks.get("kernel", 0) > 2 and names <= {"kernel", "bias"}:
-        return nn.Conv
-    if ranks == {"embedding": 2}:
-        return nn.Embed
-    if set(entries.get("batch_stats", {})) == {"mean", "var"} and names <= {"scale", "bias"}:
-        return nn.BatchNorm
-    return nn.LayerNorm if ranks == {"scale": 1, "bias": 1} else None
+    found = getattr(nn, automatic[1], None) if automatic else None
+    return found if isinstance(found, type) and issubclass(found, nn.Module) and found not in _UNTOLD else None

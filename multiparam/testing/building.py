@@ -169,6 +169,32 @@ class BuildingTests(NativeModels):
         x = self.batch(2, 5)
         np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.parametrize("which", range(5))
+    def test_images_lie_the_right_way_round_wherever_a_reshape_is(self, which: int, tmp_path: Path) -> None:
+        self.require(Capability.BUILD)
+        if self.adapter.table.builder("ConvTranspose2d") is None:
+            pytest.skip(f"{self.backend} has no convolutions, as another test shows")
+        nets = []
+        for backend in (self.backend, "torch"):
+            with mp.use(backend):
+                nets.append(_turning(which))
+        net, reference = nets
+        shape = [(2, 8), (2, 8), (2, 3, 4, 4), (2, 12), (2, 3, 4, 4)][which]
+        mp.initialize(net, mp.init.Normal(), seed=0)
+        mp.save(net, tmp_path / "net.safetensors")
+        mp.load(tmp_path / "net.safetensors", into=reference)
+        x = self.batch(*shape)
+        np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-4)
+
+    def test_a_layer_of_the_last_axis_is_refused_behind_an_image(self) -> None:
+        self.require(Capability.BUILD)
+        with mp.use(self.backend):
+            if self.adapter.table.builder("Conv2d") is None or not self.adapter.channels_last(mp.nn.ReLU()):
+                pytest.skip(f"{self.backend} has the channels first, or no images")
+            for layer in (mp.nn.Linear(6, 4), mp.nn.LayerNorm(6), mp.nn.Softmax(1)):
+                with pytest.raises(mp.UnsupportedError, match="put a Flatten or a Reshape before it"):
+                    mp.nn.Sequential(mp.nn.Conv2d(3, 6, 3), mp.nn.ReLU(), layer)
+
     def test_embeddings_look_up_rows(self) -> None:
         self.require(Capability.BUILD)
         layer = mp.nn.Embedding(7, 4, backend=self.backend)
@@ -234,3 +260,18 @@ class BuildingTests(NativeModels):
         for size in (0, -1, 2.5, "4", True):
             with pytest.raises(mp.ArgumentError, match="out_features is a positive integer"):
                 mp.nn.Linear(4, size, backend=self.backend)  # type: ignore[arg-type]
+
+
+def _turning(which: int) -> Any:
+    """Sequentials in which images come and go."""
+    nn, chain = mp.nn, mp.nn.Sequential
+    made: list[Callable[[], Any]] = [
+        lambda: chain(
+            chain(nn.Linear(8, 64), nn.Reshape(4, 4, 4)), chain(nn.ConvTranspose2d(4, 1, 2, 2), nn.Sigmoid())
+        ),
+        lambda: chain({"g": chain(nn.Linear(8, 64), nn.Reshape(4, 4, 4)), "h": nn.Conv2d(4, 1, 1)}),
+        lambda: chain(nn.Flatten(), nn.Linear(48, 48), nn.Reshape(3, 4, 4), nn.Conv2d(3, 3, 3, 1, 1)),
+        lambda: chain(nn.Reshape(3, 2, 2), nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(16, 12), nn.Reshape(3, 2, 2)),
+        lambda: chain(nn.Conv2d(3, 4, 1), nn.Reshape(4, 16), nn.Linear(16, 5)),
+    ]
+    return made[which]()

@@ -70,6 +70,10 @@ class VerifyingTests(NativeModels):
             mp.verify(model, reference, native=(1, 2, 3))
         with pytest.raises(mp.ArgumentError, match="tolerance"):
             mp.verify(model, reference, self.batch(3, 4), tolerance="a")  # type: ignore[arg-type]
+        with pytest.raises(mp.ArgumentError, match="tolerance"):
+            mp.verify(model, reference, self.batch(3, 4), tolerance=-1)
+        with pytest.raises(mp.ArgumentError, match="takes the place of x"):
+            mp.verify(model, reference, self.batch(3, 4), native=(1, 2))
         with pytest.raises(mp.MismatchError, match="cannot be compared"):
             mp.verify(model, self.reference(4, 8, 2), self.batch(3, 4))
         with pytest.raises(mp.BackendError):
@@ -80,3 +84,11 @@ class VerifyingTests(NativeModels):
         x = self.batch(3, 4)
         assert mp.verify(model, reference, native=(x, x)).agrees
         assert not mp.verify(model, reference, native=(x, x + 1)).agrees
+
+    def test_nan_is_a_difference_with_a_reason(self) -> None:
+        model, reference = self.pairs()
+        mp.parameters(reference)["0.weight"][0, 0] = np.nan
+        report = mp.verify(model, reference, self.batch(3, 4))
+        assert not report.agrees
+        assert (report.first, report.why) == ("0", ["0.weight differs by nan"])
+        assert mp.verify(reference, reference, self.batch(3, 4)).agrees
