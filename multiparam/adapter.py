@@ -206,6 +206,10 @@ class Adapter(ABC):
     def dtype(self, variable: Any) -> np.dtype[Any]:
         """The variable's dtype as numpy (with ml_dtypes) has it."""
 
+    def native(self, variable: Any) -> Any:
+        """The framework's own object, where what `members` lists only stands for it."""
+        return variable
+
     def device(self, variable: Any) -> str:
         """Where the variable lies, in the framework's own words."""
         return "cpu"

@@ -113,14 +113,14 @@ class At(Source):
 
     def read(self, arrays: Sequence[Array]) -> Array:
         (array,) = arrays
-        lead = self._lead(array.shape)
+        lead = self.lead(array.shape)
         for step in self._all():
             array = step.do(array, lead)
         return array
 
     def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
         (old,) = olds
-        lead = self._lead(old.shape)
+        lead = self.lead(old.shape)
         before = []
         for step in self._all():
             before.append((step, old))
@@ -131,12 +131,12 @@ class At(Source):
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         (shape,) = shapes
-        lead = self._lead(shape)
+        lead = self.lead(shape)
         for step in self._all():
             shape = step.shape(shape, lead)
         return tuple(shape)
 
-    def _lead(self, shape: Shape) -> int:
+    def lead(self, shape: Shape) -> int:
         """How many axes a stack of layers has put before the layer's own."""
         lead = 0 if self.axes is None else len(shape) - len(self.axes)
         if lead < 0:

@@ -84,7 +84,8 @@ class Parameter:
         handles = self._slot.handles()
         if handles is None:
             return None
-        return handles[0].variable if len(handles) == 1 else tuple(handle.variable for handle in handles)
+        natives = tuple(self._adapter.native(handle.variable) for handle in handles)
+        return natives[0] if len(natives) == 1 else natives
 
     @property
     def shape(self) -> LazyShape:
@@ -236,13 +237,14 @@ class Parameter:
         return checked(self.name, self._adapter.array(value) if native else value, self.dtype)
 
     def fans(self) -> Fans:
-        """How many inputs feed one output of it, and how many outputs one input feeds.
+        """How many inputs feed one output of it, and how many outputs one input feeds; of a stack, in one layer.
 
         Raises:
             ArgumentError: it has fewer than two axes.
         """
         groups = self._slot.node.settings().get("groups", 1)
-        return fans(self._slot.extents(), self.kind, self.role, groups if isinstance(groups, int) else 1)
+        shape = self._slot.extents()[self._slot.lead() :]
+        return fans(shape, self.kind, self.role, groups if isinstance(groups, int) else 1)
 
     # --- for the verbs -----------------------------------------------------------------------------------------
 

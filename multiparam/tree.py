@@ -114,6 +114,14 @@ class Slot:
             shapes.append(_seen(handle, shape))
         return self.source.shape(shapes)
 
+    def lead(self) -> int:
+        """How many axes a stack of layers has put before the layer's own."""
+        handles = self.handles()
+        if handles is None or not isinstance(self.source, At):
+            return 0
+        shape = self.node.adapter.shape(handles[0].variable)
+        return 0 if shape is None else self.source.lead(shape)
+
     def extents(self) -> Shape:
         """The shape of a tensor that has one."""
         return tuple(int(extent or 0) for extent in self.shape() or ())

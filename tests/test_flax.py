@@ -430,3 +430,16 @@ def test_integers_that_do_not_fit_are_refused():
     model = nnx.Embed(5, 4, rngs=nnx.Rngs(0))
     with pytest.raises(mp.ArgumentError, match="jax_enable_x64"):
         mp.run(model, np.array([2**40 + 3]))
+
+
+def test_fans_of_a_stack_are_those_of_one_layer():
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def stacked(key):
+        return nnx.Linear(6, 10, rngs=nnx.Rngs(key))
+
+    layer = stacked(jax.random.split(jax.random.key(0), 50))
+    mp.initialize(layer, mp.init.XavierUniform(), seed=0)
+    weight = mp.parameters(layer)["weight"]
+    assert weight.shape == (50, 10, 6)
+    assert (weight.fans().fan_in, weight.fans().fan_out) == (6, 10)
+    assert np.abs(weight.value).max() == pytest.approx(np.sqrt(6 / 16), rel=0.01)

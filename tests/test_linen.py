@@ -360,6 +360,11 @@ def test_frozen_variables_cannot_be_written_through_a_bound_module():
     assert not variables["params"]["0"]["bias"].any()
 
 
+def test_the_native_object_is_the_array():
+    net = made(Mlp(), np.ones((1, 4)))
+    assert mp.parameters(net)["0.bias"].native is net.variables["params"]["0"]["bias"]
+
+
 def test_variables_in_boxes_keep_them():
     init = nn.with_partitioning(nn.initializers.lecun_normal(), ("in", "out"))
     module = nn.Dense(3, kernel_init=init)

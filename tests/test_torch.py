@@ -545,3 +545,12 @@ def test_a_percent_sign_in_a_name_is_found_under_either_spelling(tmp_path):
         mp.load(tmp_path / "file.safetensors", into=target)
         values = [[one.value for one in mp.parameters(net).values()] for net in (source, target)]
         assert all(np.array_equal(first, second) for first, second in zip(*values, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_modules_are_models_too():
+    model = torch.jit.script(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)))
+    mp.parameters(model)["2.bias"][:] = 3
+    assert float(model[2].bias.detach()) == 3
+    report = mp.verify(model, model, np.ones((2, 4)))
+    assert report.agrees

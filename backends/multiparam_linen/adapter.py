@@ -95,6 +95,9 @@ class LinenAdapter(Adapter):
     def dtype(self, variable: Leaf) -> np.dtype[Any]:
         return np.dtype(jnp.result_type(variable.value))
 
+    def native(self, variable: Leaf) -> Any:
+        return variable.value
+
     def device(self, variable: Leaf) -> str:
         value = variable.value
         return ", ".join(sorted(str(device) for device in value.devices())) if isinstance(value, jax.Array) else "cpu"

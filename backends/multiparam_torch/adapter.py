@@ -56,11 +56,11 @@ class TorchAdapter(Adapter):
         )
 
     def child(self, native: nn.Module, key: str) -> Any:
-        return native._modules.get(key)
+        return native._modules[key] if key in native._modules else None
 
     def part(self, native: nn.Module, name: str) -> Any:
         for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
-            if holder.get(name) is not None:
+            if name in holder and holder[name] is not None:  # a scripted module's have no get
                 return holder[name]
         return None
 
@@ -109,7 +109,11 @@ class TorchAdapter(Adapter):
 
     @contextmanager
     def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
-        hooks = [layer.register_forward_hook(lambda layer, inputs, output: seen(layer, output)) for layer in layers]
+        hooks = [
+            layer.register_forward_hook(lambda layer, inputs, output: seen(layer, output))
+            for layer in layers
+            if not isinstance(layer, torch.jit.ScriptModule)  # which takes no hooks
+        ]
         try:
             yield
         finally:

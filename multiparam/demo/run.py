@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import BackendError, MultiparamError
+from ..plugin import Capability
 from ..registry import adapter, backends, plugins
 
 __all__ = ["demo"]
@@ -112,9 +113,9 @@ def demo(backend: str | None = None, console: Console | None = None) -> int:
 
 def _chosen(backend: str | None) -> list[str]:
     if backend is not None:
-        adapter(backend)
+        adapter(backend).require(Capability.BUILD)
         return list(dict.fromkeys(["numpy", backend]))
-    names = [line.name for line in backends() if line.installed]
+    names = [line.name for line in backends() if line.installed and Capability.BUILD in line.capabilities]
     if not names:
         raise BackendError("no backend is installed")
     return names
