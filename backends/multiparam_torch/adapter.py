@@ -56,7 +56,8 @@ class TorchAdapter(Adapter):
         )
 
     def child(self, native: nn.Module, key: str) -> Any:
-        return native._modules[key] if key in native._modules else None
+        # a scripted module's modules have no get
+        return native._modules[key] if key in native._modules else None  # noqa: SIM401
 
     def part(self, native: nn.Module, name: str) -> Any:
         for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
