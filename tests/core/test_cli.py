@@ -28,12 +28,12 @@ def test_an_unknown_backend_is_an_error(capsys):
     assert "did you mean 'numpy'" in capsys.readouterr().err
 
 
-@pytest.mark.newest
 def test_the_demo_is_for_backends_that_can_build(capsys):
     assert main(["demo", "--backend", "linen"]) == 1
     assert "linen" in capsys.readouterr().err
 
 
+@pytest.mark.newest
 def test_the_demo_keeps_its_promises_on_the_reference_backend(capsys):
     assert main(["demo", "--backend", "numpy"]) == 0
     assert "Every promise was kept." in capsys.readouterr().out
