@@ -10,20 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .adapter import Adapter
-from .kinds import image_ranks, takes_features_last
+from .kinds import image_ranks
 
 __all__ = ["orient"]
 
 _TAKES_NO_IMAGES = frozenset(("Linear", "Flatten", "Reshape"))
-_OF_AN_AXIS = frozenset(("Softmax", "LogSoftmax"))
 
 
 def orient(layers: Sequence[Any], adapter: Adapter) -> None:
-    """Tells each Flatten and Reshape among the layers of a Sequential, by its method `orient`, what comes and goes.
-
-    Raises:
-        UnsupportedError: a layer works on the last axis of an image, which is another one in PyTorch.
-    """
+    """Tells each Flatten and Reshape among the layers of a Sequential, by its method `orient`, what comes and goes."""
     _orient(layers, adapter, images=False, behind=None)
 
 
@@ -40,12 +35,6 @@ def _orient(layers: Sequence[Any], adapter: Adapter, images: bool, behind: bool 
             if hasattr(layer, "orient"):  # the framework's own knows no way round
                 layer.orient(images, to_images)
             images = to_images
-        elif images and (takes_features_last(kind) or kind in _OF_AN_AXIS):
-            raise adapter.unsupported(
-                f"{kind} on an image",
-                "its last axis is the channels here and the width in PyTorch; put a Flatten or a Reshape before it, or "
-                "make the Sequential with the framework's own class",
-            )
         else:
             images = images or (bool(image_ranks(kind)) and adapter.channels_last(layer))
     return images

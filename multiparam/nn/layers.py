@@ -30,6 +30,10 @@ __all__ = [
 def Sequential(*layers: Any, backend: str | None = None) -> Any:
     """Layers applied one after the other.
 
+    In frameworks with channels last a Flatten or Reshape knows from its neighbours where images lie. A layer that works
+    on the last axis, `Linear` or `Softmax`, right behind a convolution would see the channels there, and the width in
+    PyTorch: put a Flatten or Reshape between.
+
     Args:
         *layers: native layers, named "0", "1", … by position; or one dict from name to layer. The same layer twice is
             one set of parameters under two names.

@@ -186,15 +186,6 @@ class BuildingTests(NativeModels):
         x = self.batch(*shape)
         np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-4)
 
-    def test_a_layer_of_the_last_axis_is_refused_behind_an_image(self) -> None:
-        self.require(Capability.BUILD)
-        with mp.use(self.backend):
-            if self.adapter.table.builder("Conv2d") is None or not self.adapter.channels_last(mp.nn.ReLU()):
-                pytest.skip(f"{self.backend} has the channels first, or no images")
-            for layer in (mp.nn.Linear(6, 4), mp.nn.LayerNorm(6), mp.nn.Softmax(1)):
-                with pytest.raises(mp.UnsupportedError, match="put a Flatten or a Reshape before it"):
-                    mp.nn.Sequential(mp.nn.Conv2d(3, 6, 3), mp.nn.ReLU(), layer)
-
     def test_embeddings_look_up_rows(self) -> None:
         self.require(Capability.BUILD)
         layer = mp.nn.Embedding(7, 4, backend=self.backend)
