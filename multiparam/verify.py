@@ -12,10 +12,12 @@ from .adapter import Capability
 from .errors import ArgumentError, MismatchError, MismatchReport
 from .init.rule import number
 from .kinds import image_ranks, takes_features_last
+from .names import join
 from .registry import infer_model
 from .run import Turned, as_numpy, batches, turned_ranks
 from .settings import differing
 from .steps import Array
+from .table import Fold
 from .tree import Node, Tree
 
 __all__ = ["VerifyReport", "verify"]
@@ -189,19 +191,31 @@ def _why(a: Node, b: Node) -> Iterator[str]:
         where = node.name or "the model"
         for setting, value, others_value in differing(node.described(), other.described()):
             yield f"{where} has {setting} {value}, and {others_value}"
-        slots = {slot.role: slot for slot in other.slots}
-        own = {slot.role for slot in node.slots} | set(node.file_only())
-        yield from (f"{slot.name} is in one of them only" for slot in other.slots if slot.role not in own)
-        for slot in node.slots:
-            if slot.role not in slots:
-                if slot.role not in other.file_only():  # or it has no part in the forward pass
-                    yield f"{slot.name} is in one of them only"
-                continue
-            values = [one.read(one.ready() or ()) for one in (slot, slots[slot.role])]
-            if values[0].shape != values[1].shape:
-                yield f"{slot.name} has the shape {values[0].shape}, and {values[1].shape}"
-            elif (difference := _largest(values[0], values[1])) != 0:  # NaN too
-                yield f"{slot.name} differs by {difference:.2g}"
+        first, second = _values(node, other.folds()), _values(other, node.folds())
+        for role in dict.fromkeys((*first, *second)):
+            name = join(node.name, role)
+            if role not in first or role not in second:
+                lacking = other if role in first else node
+                if role not in lacking.file_only():  # or it has no part in the forward pass
+                    yield f"{name} is in one of them only"
+            elif first[role].shape != second[role].shape:
+                yield f"{name} has the shape {first[role].shape}, and {second[role].shape}"
+            elif (difference := _largest(first[role], second[role])) != 0:  # NaN too
+                yield f"{name} differs by {difference:.2g}"
+
+
+def _values(node: Node, folds: Mapping[str, Fold]) -> dict[str, Array]:
+    """A layer's tensors by role; what another layer keeps as a sum is one here too."""
+    found = {slot.role: slot.read(slot.ready() or ()) for slot in node.slots}
+    for role, fold in folds.items():
+        if role in found and fold.into in found:
+            added, rest = fold.split(found[role])
+            found[fold.into] = found[fold.into] + added
+            if rest.any():
+                found[role] = rest
+            else:
+                del found[role]
+    return found
 
 
 def _leaves(output: Any, path: str = "") -> Iterator[tuple[str, Array]]:
@@ -221,7 +235,7 @@ def _shapes(leaves: Leaves) -> dict[str, tuple[int, ...]]:
 
 
 def _difference(first: Leaves, second: Leaves) -> float:
-    return max((_largest(first[path], second[path]) for path in first), default=0.0)
+    return float(np.max([_largest(first[path], second[path]) for path in first] or [0.0]))  # NaN if one is
 
 
 def _largest(a: Array, b: Array) -> float:

@@ -603,3 +603,31 @@ def test_layers_that_cannot_be_compared_are_named_and_searched():
     report = mp.verify(a, b, np.ones((3, 1, 4)))
     assert "0" in report.unpaired
     assert "not compared: 0" in str(report)
+
+
+def test_summed_biases_are_no_difference_to_verify(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.head(self.rnn(x)[0])
+
+    class KerasNet(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn = built(layers.LSTM(5, return_sequences=True, recurrent_activation="tanh"), (None, None, 4))
+            self.head = built(layers.Dense(2), (None, None, 5))
+
+        def call(self, x):
+            return self.head(self.rnn(x))
+
+    original, other = Net(), KerasNet()
+    mp.save(original, tmp_path / "net.safetensors")
+    mp.load(tmp_path / "net.safetensors", into=other)
+    report = mp.verify(original, other, np.ones((2, 3, 4), np.float32))
+    assert not report.agrees
+    # the LSTM's outputs have different structures, so that it is searched and not compared
+    assert "rnn" in report.unpaired
+    assert not any("bias" in why for why in report.why)
