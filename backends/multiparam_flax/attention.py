@@ -25,7 +25,7 @@ class Attention(nnx.MultiHeadAttention):
         super().__init__(decode=False, **options)
         self.batch_first = batch_first
 
-    def __call__(self, query: Any, key: Any, value: Any) -> Any:  # type: ignore[override]
+    def __call__(self, query: Any, key: Any, value: Any) -> Any:
         if not self.batch_first:
             query, key, value = (jnp.swapaxes(one, 0, 1) for one in (query, key, value))
         heads = self.value(value)

@@ -26,7 +26,7 @@ class Attention(layers.MultiHeadAttention):
         super().__init__(*arguments, **options)
         self.batch_first = batch_first
 
-    def call(self, query: Any, key: Any, value: Any, training: Any = None) -> Any:  # type: ignore[override]
+    def call(self, query: Any, key: Any, value: Any, training: Any = None) -> Any:
         """The output, and the heads' mean weights (batch, query's time, key's time)."""
         if not self.batch_first:
             query, key, value = (keras.ops.swapaxes(one, 0, 1) for one in (query, key, value))
@@ -34,7 +34,7 @@ class Attention(layers.MultiHeadAttention):
         weights = keras.ops.mean(weights, 1)
         return (out if self.batch_first else keras.ops.swapaxes(out, 0, 1)), weights
 
-    def compute_output_spec(self, query: Any, key: Any, value: Any, training: Any = None) -> Any:  # type: ignore[override]
+    def compute_output_spec(self, query: Any, key: Any, value: Any, training: Any = None) -> Any:
         """As `call`, for symbolic inputs."""
         batch, queries = query.shape[0 if self.batch_first else 1], query.shape[1 if self.batch_first else 0]
         keys = key.shape[1 if self.batch_first else 0]

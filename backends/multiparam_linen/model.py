@@ -106,14 +106,14 @@ class Bound(Linen):
             )
         self.module = module
         self.options: dict[str, Any] = {}
-        self.variables = scope.root._variables  # type: ignore[assignment]
+        self.variables = scope.root._variables
         self.classes = _of_setup(module)
         self.path: Path = tuple(scope.path)
         self._places: dict[Path, Place] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         """What the bound module gives for the inputs."""
-        return self.module(*inputs)  # type: ignore[operator]
+        return self.module(*inputs)
 
 
 @dataclasses.dataclass(frozen=True)

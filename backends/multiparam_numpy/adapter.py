@@ -149,11 +149,11 @@ class NumpyAdapter(Adapter):
                 seen(layer, output)
             return output
 
-        Module.__call__ = call  # type: ignore[method-assign]
+        Module.__call__ = call
         try:
             yield
         finally:
-            Module.__call__ = original  # type: ignore[method-assign]
+            Module.__call__ = original
 
     def when_ready(self, layer: layers.LazyLinear, call: Callable[[Any], None]) -> None:
         layer.when_ready.append(call)
