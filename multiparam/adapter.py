@@ -22,6 +22,7 @@ from .kinds import GATES, KINDS, image_ranks
 from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first
 from .names import escape
 from .plugin import Capability, Plugin
+from .recurrent import RecurrentCell, cell_row, recurrent_row
 from .settings import convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Take, Transpose
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
@@ -49,6 +50,7 @@ __all__ = [
     "Merge",
     "MultiparamError",
     "Plugin",
+    "RecurrentCell",
     "Reorder",
     "Row",
     "Setting",
@@ -61,6 +63,7 @@ __all__ = [
     "UninitializedError",
     "UnsupportedError",
     "attention_sources",
+    "cell_row",
     "check_replaceable",
     "collect",
     "convolution",
@@ -74,6 +77,7 @@ __all__ = [
     "is_container",
     "out_in_first",
     "pooling",
+    "recurrent_row",
     "replace",
     "resolve",
     "see",

@@ -457,7 +457,10 @@ def test_a_pair_of_unlike_cells_keeps_its_own_names():
 
     both = nnx.Bidirectional(nnx.RNN(Mine(4, 5, rngs=nnx.Rngs(0))), nnx.RNN(Other()))
     assert "backward_rnn.cell.w" in mp.parameters(both)
-    assert mp.layers(both).kind == "Bidirectional of Mine"
+    assert mp.layers(both).kind == "Bidirectional of GRU and Other"
+    half = nnx.Bidirectional(nnx.RNN(Mine(4, 5, rngs=nnx.Rngs(0))), Other())
+    assert "backward_rnn.w" in mp.parameters(half)
+    assert mp.layers(half).kind == "Bidirectional of GRU and Other"
 
 
 LOSSES = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from multiparam.adapter import At, Concat, Fold, Row, Setting, Source
+from multiparam.adapter import At, Concat, Fold, RecurrentCell, Row, Setting, Source, cell_row, recurrent_row
 
 _CELLS: Mapping[type, str] = {
     nnx.LSTMCell: "LSTM",
@@ -73,22 +74,17 @@ class Recurrent(nnx.Module):
 
 def rows() -> Iterator[Row]:
     """The rows of cells and recurrent layers."""
-    for cell, name in _CELLS.items():
-        yield Row(f"{name}Cell", cell, _of_cell, folds=_folds_of_cell, settings=_settings)
     names = dict.fromkeys(_CELLS.values())
-    cells = {f"{name}Cell": _build_cell(name) for name in names}
-    yield Row(
-        _kind_of_wrapped,
+    for native in _CELLS:
+        yield cell_row(native, _cell)
+    yield cell_row(
         Cell,
-        _of_wrapped,
-        folds=_folds_of_wrapped,
-        settings=lambda native: _settings(native.cell),
-        builds=cells,
+        lambda native: _cell(native.cell, "cell/"),
+        builds={f"{name}Cell": _build_cell(name) for name in names},
     )
-    layers = {name: _build(name) for name in names}
-    yield Row(_kind, Recurrent, _sources, folds=_folds, settings=_of_all, builds=layers)
+    yield recurrent_row(Recurrent, _cells, _way, builds={name: _build(name) for name in names})
     for native in (nnx.RNN, nnx.Bidirectional):
-        yield Row(_kind, native, _sources, folds=_folds, settings=_of_all)
+        yield recurrent_row(native, _cells, _way)
 
 
 def _directions(layer: Any) -> list[tuple[Any, bool]]:
@@ -97,107 +93,51 @@ def _directions(layer: Any) -> list[tuple[Any, bool]]:
     return [(layer, False)]
 
 
-def _cells(native: Any) -> list[tuple[Any, str, str]]:
-    """The cells of a layer: each with the path to it and with what PyTorch appends to its tensors' names."""
-    if isinstance(native, nnx.RNN):
-        return [(native.cell, "cell/", "_l0")]
-    if isinstance(native, nnx.Bidirectional):
-        found = [(native.forward_rnn, "forward_rnn/", "_l0"), (native.backward_rnn, "backward_rnn/", "_l0_reverse")]
-        return [(rnn.cell, f"{path}cell/", end) for rnn, path, end in found if isinstance(rnn, nnx.RNN)]
-    return [
-        (cell, f"stack/{position}/{path}", end.replace("_l0", f"_l{position}"))
-        for position, layer in enumerate(native.stack)
-        for cell, path, end in _cells(layer)
-    ]
+def _cells(native: Any, path: str = "", layer: int = 0, reverse: bool = False) -> Iterator[RecurrentCell]:
+    """The cells of a layer; one that is no `nnx.RNN` counts as a cell of its own class."""
+    if isinstance(native, Recurrent):
+        for position, one in enumerate(native.stack):
+            yield from _cells(one, f"stack/{position}/", position)
+    elif isinstance(native, nnx.Bidirectional):
+        yield from _cells(native.forward_rnn, f"{path}forward_rnn/", layer)
+        yield from _cells(native.backward_rnn, f"{path}backward_rnn/", layer, True)
+    elif isinstance(native, nnx.RNN):
+        yield replace(_cell(native.cell, f"{path}cell/"), layer=layer, reverse=reverse)
+    else:
+        yield RecurrentCell(type(native).__name__)
 
 
-def _of_cell(cell: Any, path: str = "", end: str = "") -> dict[str, Source]:
+def _cell(cell: Any, path: str = "") -> RecurrentCell:
+    name = next((name for native, name in _CELLS.items() if isinstance(cell, native)), None)
+    if name is None:
+        return RecurrentCell(type(cell).__name__)
+    sources = _sources(cell, path)
+    return RecurrentCell(name, sources, {} if "bias_hh" in sources else _folds(cell), _settings(cell))
+
+
+def _sources(cell: Any, path: str) -> dict[str, Source]:
     if isinstance(cell, nnx.LSTMCell):
-        found: dict[str, Source] = {
+        return {
             "weight_ih": Concat(*(At(f"{path}{gate}/kernel", axes=(1, 0)) for gate in _INPUT_GATES)),
             "weight_hh": Concat(*(At(f"{path}{gate}/kernel", axes=(1, 0)) for gate in _HIDDEN_GATES)),
             "bias_ih": Concat(*(At(f"{path}{gate}/bias") for gate in _HIDDEN_GATES)),
         }
-    else:
-        found = {
-            "weight_ih": At(f"{path}dense_i/kernel", axes=(1, 0)),
-            "weight_hh": At(f"{path}dense_h/kernel", axes=(1, 0)),
-            "bias_ih": At(f"{path}dense_i/bias"),
-        }
-        if cell.dense_i.bias is None:
-            found["bias_ih"] = At(f"{path}dense_h/bias")
-        elif cell.dense_h.bias is not None:
-            found["bias_hh"] = At(f"{path}dense_h/bias")
-    return {f"{role}{end}": source for role, source in found.items()}
+    found: dict[str, Source] = {
+        "weight_ih": At(f"{path}dense_i/kernel", axes=(1, 0)),
+        "weight_hh": At(f"{path}dense_h/kernel", axes=(1, 0)),
+        "bias_ih": At(f"{path}dense_i/bias"),
+    }
+    if cell.dense_i.bias is None:
+        found["bias_ih"] = At(f"{path}dense_h/bias")
+    elif cell.dense_h.bias is not None:
+        found["bias_hh"] = At(f"{path}dense_h/bias")
+    return found
 
 
-def _folds_of_cell(cell: Any, end: str = "") -> dict[str, Fold]:
-    if f"bias_hh{end}" in _of_cell(cell, "", end):
-        return {}
+def _folds(cell: Any) -> dict[str, Fold]:
     if isinstance(cell, nnx.GRUCell):
-        return {f"bias_hh{end}": Fold(f"bias_ih{end}", blocks=(0, 1), of=3, why=_NO_NEW_GATE_BIAS)}
-    return {f"bias_hh{end}": Fold(f"bias_ih{end}")}
-
-
-def _cell_name(cell: Any) -> str | None:
-    """What a cell is: the kind's name without "Cell"."""
-    return next((name for native, name in _CELLS.items() if isinstance(cell, native)), None)
-
-
-def _known(native: Any) -> bool:
-    names = {_cell_name(cell) for cell, _, _ in _cells(native)}
-    return len(names) == 1 and None not in names
-
-
-def _kind(native: Any) -> str:
-    cells = [cell for cell, _, _ in _cells(native)]
-    if _known(native):
-        return str(_cell_name(cells[0]))
-    return f"{type(native).__name__} of {type(cells[0]).__name__ if cells else 'other layers'}"
-
-
-def _sources(native: Any) -> dict[str, Source]:
-    found: dict[str, Source] = {}
-    for cell, path, end in _cells(native) if _known(native) else ():
-        found |= _of_cell(cell, path, end)
-    return found
-
-
-def _folds(native: Any) -> dict[str, Fold]:
-    found: dict[str, Fold] = {}
-    for cell, _, end in _cells(native) if _known(native) else ():
-        found |= _folds_of_cell(cell, end)
-    return found
-
-
-def _kind_of_wrapped(native: Cell) -> str:
-    return f"{_cell_name(native.cell)}Cell"
-
-
-def _of_wrapped(native: Cell) -> dict[str, Source]:
-    return _of_cell(native.cell, "cell/")
-
-
-def _folds_of_wrapped(native: Cell) -> dict[str, Fold]:
-    return _folds_of_cell(native.cell)
-
-
-def _of_all(native: Any) -> dict[str, Setting]:
-    """The settings of all the cells; where they differ, each of them."""
-    cells = [cell for cell, _, _ in _cells(native)] if _known(native) else []
-    found: dict[str, Setting] = {}
-    for name in _settings(cells[0]) if cells else ():
-        values = [_settings(cell)[name] for cell in cells]
-        found[name] = values[0] if len(set(map(str, values))) == 1 else ", ".join(map(str, values))
-    return found | (_way(native) if cells else {})
-
-
-def _way(native: Any) -> dict[str, Setting]:
-    layer = native.stack[0] if isinstance(native, Recurrent) else native
-    if isinstance(layer, nnx.Bidirectional):
-        merge = layer.merge_fn.__name__.strip("_")
-        return {"merge": "concat" if isinstance(native, Recurrent) or merge == "concatenate" else merge}
-    return {"reverse": bool(layer.reverse)}
+        return {"bias_hh": Fold("bias_ih", blocks=(0, 1), of=3, why=_NO_NEW_GATE_BIAS)}
+    return {"bias_hh": Fold("bias_ih")}
 
 
 def _settings(cell: Any) -> dict[str, Setting]:
@@ -205,6 +145,14 @@ def _settings(cell: Any) -> dict[str, Setting]:
     if isinstance(cell, nnx.SimpleCell):
         return {"nonlinearity": name, "residual": bool(cell.residual)}
     return {"activation": name, "recurrent_activation": _name(cell.gate_fn)}
+
+
+def _way(native: Any) -> dict[str, Setting]:
+    layer = native.stack[0] if isinstance(native, Recurrent) else native
+    if isinstance(layer, nnx.Bidirectional):
+        merge = _name(layer.merge_fn).strip("_")
+        return {"merge": "concat" if isinstance(native, Recurrent) or merge == "concatenate" else merge}
+    return {"reverse": bool(layer.reverse)}
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 
-from multiparam.adapter import GATES, At, Fold, LazyShape, Reorder, Row, Setting, Source, Take, Transpose
+from multiparam.adapter import (
+    GATES,
+    At,
+    Fold,
+    LazyShape,
+    RecurrentCell,
+    Reorder,
+    Row,
+    Setting,
+    Source,
+    Take,
+    Transpose,
+    cell_row,
+    recurrent_row,
+)
 
 layers = keras.layers
 
@@ -103,22 +118,16 @@ class Recurrent(layers.Layer):
 
 def rows() -> Iterator[Row]:
     """The rows of cells and recurrent layers."""
-    for cell in _CELLS:
-        yield Row(_kind_of_cell, cell, _of_cell, folds=_folds_of_cell, settings=_settings, lazy=_lazy_cell)
-    cells = {f"{name}Cell": _build_cell(name) for name in GATES}
-    yield Row(
-        lambda native: _kind_of_cell(native.cell),
+    for native in _CELLS:
+        yield cell_row(native, _cell)
+    yield cell_row(
         Cell,
-        lambda native: _of_cell(native.cell, "cell/"),
-        folds=lambda native: _folds_of_cell(native.cell),
-        settings=lambda native: _settings(native.cell),
-        lazy=lambda native: _lazy_cell(native.cell),
-        builds=cells,
+        lambda native: _cell(native.cell, "cell/"),
+        builds={f"{name}Cell": _build_cell(name) for name in GATES},
     )
-    made = {name: _build(name) for name in GATES}
-    for native in (layers.RNN, layers.LSTM, layers.GRU, layers.SimpleRNN, layers.Bidirectional, Recurrent):
-        builds = made if native is Recurrent else {}
-        yield Row(_kind, native, _sources, folds=_folds, settings=_of_all, lazy=_lazy, builds=builds)
+    yield recurrent_row(Recurrent, _cells, _way, builds={name: _build(name) for name in GATES})
+    for native in (layers.RNN, layers.LSTM, layers.GRU, layers.SimpleRNN, layers.Bidirectional):
+        yield recurrent_row(native, _cells, _way)
 
 
 def _recurrent(layer: Any) -> Any:
@@ -130,117 +139,57 @@ def _width(layer: Any) -> int:
     return units * (1 + isinstance(layer, layers.Bidirectional))
 
 
-def _cells(native: Any, path: str = "", first: int = 0) -> list[tuple[Any, str, str]]:
-    """The cells of a layer: each with the path to it and with what PyTorch appends to its tensors' names."""
+def _cells(native: Any, path: str = "", layer: int = 0, reverse: bool = False) -> Iterator[RecurrentCell]:
+    """The cells of a layer; one that is no Keras RNN counts as a cell of its own class."""
     if isinstance(native, Recurrent):
-        each = [_cells(one, f"stack/{position}/", position) for position, one in enumerate(native.stack)]
-        return [cell for found in each for cell in found]
-    if isinstance(native, layers.Bidirectional):
-        forward = _cells(native.forward_layer, f"{path}forward_layer/", first)
-        backward = _cells(native.backward_layer, f"{path}backward_layer/", first)
-        return [*forward, *((cell, place, f"{end}_reverse") for cell, place, end in backward)]
-    if not isinstance(native, layers.RNN):
-        return []
-    if isinstance(native.cell, layers.StackedRNNCells):
-        cells = enumerate(native.cell.cells)
-        return [(cell, f"{path}cell/cells/{position}/", f"_l{first + position}") for position, cell in cells]
-    return [(native.cell, f"{path}cell/", f"_l{first}")]
+        for position, one in enumerate(native.stack):
+            yield from _cells(one, f"stack/{position}/", position)
+    elif isinstance(native, layers.Bidirectional):
+        yield from _cells(native.forward_layer, f"{path}forward_layer/", layer)
+        yield from _cells(native.backward_layer, f"{path}backward_layer/", layer, True)
+    elif not isinstance(native, layers.RNN):
+        yield RecurrentCell(type(native).__name__, lazy=_lazy(native))
+    elif isinstance(native.cell, layers.StackedRNNCells):
+        for position, cell in enumerate(native.cell.cells):
+            yield replace(_cell(cell, f"{path}cell/cells/{position}/"), layer=layer + position, reverse=reverse)
+    else:
+        yield replace(_cell(native.cell, f"{path}cell/"), layer=layer, reverse=reverse)
 
 
-def _name(cell: Any) -> str | None:
-    """What a cell is: the kind's name without "Cell"."""
-    return next((name for native, name in _CELLS.items() if isinstance(cell, native)), None)
+def _cell(cell: Any, path: str = "") -> RecurrentCell:
+    name = next((name for native, name in _CELLS.items() if isinstance(cell, native)), None)
+    if name is None:
+        return RecurrentCell(type(cell).__name__, lazy=_lazy(cell))
+    if name == "GRU" and not cell.reset_after:
+        return RecurrentCell("GRU(reset_after=False)", settings=_settings(cell), lazy=_lazy(cell))
+    folds = {} if name == "GRU" else {"bias_hh": Fold("bias_ih")}
+    return RecurrentCell(name, _sources(cell, path), folds, _settings(cell), _lazy(cell, name))
 
 
-def _known(native: Any) -> bool:
-    names = {_name(cell) for cell, _, _ in _cells(native)}
-    return len(names) == 1 and None not in names and all(_canonical(cell) for cell, _, _ in _cells(native))
-
-
-def _canonical(cell: Any) -> bool:
-    """Whether other frameworks compute what the cell computes."""
-    return not isinstance(cell, layers.GRUCell) or bool(cell.reset_after)
-
-
-def _kind_of_cell(cell: Any) -> str:
-    name = f"{_name(cell)}Cell" if _name(cell) else type(cell).__name__
-    return name if _canonical(cell) else f"{name}(reset_after=False)"
-
-
-def _kind(native: Any) -> str:
-    cells = _cells(native)
-    if not cells:
-        return type(native).__name__
-    name = _kind_of_cell(cells[0][0]).replace("Cell", "")
-    return name if _known(native) or not _canonical(cells[0][0]) else f"{type(native).__name__} of {name}"
-
-
-def _of_cell(cell: Any, path: str = "", end: str = "") -> dict[str, Source]:
-    if not _canonical(cell):
-        return {}
+def _sources(cell: Any, path: str) -> dict[str, Source]:
     gates = [Reorder((1, 0, 2))] if isinstance(cell, layers.GRUCell) else []  # z, r, h, where PyTorch has r, z, n
     found: dict[str, Source] = {
-        f"weight_ih{end}": At(f"{path}kernel", Transpose((1, 0)), *gates),
-        f"weight_hh{end}": At(f"{path}recurrent_kernel", Transpose((1, 0)), *gates),
-        f"bias_ih{end}": At(f"{path}bias"),
+        "weight_ih": At(f"{path}kernel", Transpose((1, 0)), *gates),
+        "weight_hh": At(f"{path}recurrent_kernel", Transpose((1, 0)), *gates),
+        "bias_ih": At(f"{path}bias"),
     }
     if gates:
-        found[f"bias_ih{end}"] = At(f"{path}bias", Take(0), *gates)
-        found[f"bias_hh{end}"] = At(f"{path}bias", Take(1), *gates)
+        found["bias_ih"] = At(f"{path}bias", Take(0), *gates)
+        found["bias_hh"] = At(f"{path}bias", Take(1), *gates)
     return found
 
 
-def _folds_of_cell(cell: Any, end: str = "") -> dict[str, Fold]:
-    return {} if isinstance(cell, layers.GRUCell) else {f"bias_hh{end}": Fold(f"bias_ih{end}")}
-
-
-def _sources(native: Any) -> dict[str, Source]:
-    found: dict[str, Source] = {}
-    for cell, path, end in _cells(native) if _known(native) else ():
-        found |= _of_cell(cell, path, end)
-    return found
-
-
-def _folds(native: Any) -> dict[str, Fold]:
-    found: dict[str, Fold] = {}
-    for cell, _, end in _cells(native) if _known(native) else ():
-        found |= _folds_of_cell(cell, end)
-    return found
-
-
-def _lazy_cell(cell: Any, end: str = "") -> dict[str, LazyShape] | None:
-    name = _name(cell)
-    if cell.built:
+def _lazy(native: Any, name: str = "") -> dict[str, LazyShape] | None:
+    """The shapes of a cell's tensors before it is built; not known of one without a name."""
+    if getattr(native, "built", True):  # a cell need not be a layer
         return {}
-    if name is None or not _canonical(cell):
+    if not name:
         return None
-    rows = GATES[name] * cell.units
-    shapes: dict[str, LazyShape] = {"weight_ih": (rows, None), "weight_hh": (rows, cell.units)}
-    for bias in ("bias_ih", "bias_hh") if isinstance(cell, layers.GRUCell) else ("bias_ih",):
-        if cell.use_bias:
-            shapes[bias] = (rows,)
-    return {f"{role}{end}": shape for role, shape in shapes.items()}
-
-
-def _lazy(native: Any) -> dict[str, LazyShape] | None:
-    found: dict[str, LazyShape] = {}
-    if not _known(native):
-        return {} if native.built else None
-    for cell, _, end in _cells(native):
-        found |= _lazy_cell(cell, end) or {}
-    return found
-
-
-def _of_all(native: Any) -> dict[str, Setting]:
-    """The settings of all the cells; where they differ, each of them."""
-    if not _known(native):
-        return {}
-    each = [_settings(cell) for cell, _, _ in _cells(native)]
-    found: dict[str, Setting] = {}
-    for name in each[0]:
-        values = [str(one[name]) for one in each]
-        found[name] = values[0] if len(set(values)) == 1 else ", ".join(values)
-    return found | _way(native)
+    rows = GATES[name] * native.units
+    shapes: dict[str, LazyShape] = {"weight_ih": (rows, None), "weight_hh": (rows, native.units)}
+    if native.use_bias:
+        shapes |= dict.fromkeys(("bias_ih", "bias_hh") if name == "GRU" else ("bias_ih",), (rows,))
+    return shapes
 
 
 def _way(native: Any) -> dict[str, Setting]:

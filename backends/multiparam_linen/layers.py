@@ -18,17 +18,20 @@ from multiparam.adapter import (
     Fold,
     Insert,
     LayerTable,
+    RecurrentCell,
     Row,
     Setting,
     Source,
     Transpose,
     Transposed,
     attention_sources,
+    cell_row,
     convolution,
     einsum_sources,
     general_sources,
     input_padded,
     out_in_first,
+    recurrent_row,
 )
 
 from .model import PARAMETERS, Place, place_of
@@ -43,7 +46,7 @@ def table() -> LayerTable:
     return LayerTable(replace(row, **{name: _of_place(getattr(row, name)) for name in _ASKED}) for row in _rows())
 
 
-_ASKED = ("kind", "sources", "folds", "settings")
+_ASKED = ("kind", "sources", "folds", "settings", "lazy")
 
 
 def _of_place(given: Any) -> Any:
@@ -207,55 +210,33 @@ _CELLS = {nn.LSTMCell: "LSTM", nn.OptimizedLSTMCell: "LSTM", nn.GRUCell: "GRU", 
 
 
 def _recurrent() -> Iterator[Row]:
-    for cell, name in _CELLS.items():
-        yield Row(
-            f"{name}Cell",
-            cell,
-            lambda place, name=name: _of_cell(name),
-            folds=lambda place, name=name: _folds_of_cell(name),
-            settings=_of_activations,
-        )
-    for layer in (nn.RNN, nn.Bidirectional):
-        yield Row(_kind, layer, _sources, folds=_folds, settings=_of_layer)
+    for native, name in _CELLS.items():
+        yield cell_row(native, lambda place, name=name: _cell(place, name))
+    for native in (nn.RNN, nn.Bidirectional):
+        yield recurrent_row(native, _cells, _way)
 
 
-def _cells(place: Place) -> list[tuple[Place, str, str]]:
-    """The cells of a layer: each with the path to it and with what PyTorch appends to its tensors' names."""
+def _cells(place: Place) -> Iterator[RecurrentCell]:
     names = [key for key, one in place.entries().get(PARAMETERS, {}).items() if isinstance(one, Mapping)]
     if place.cls is nn.RNN:
-        paths = [(f"{name}/", "_l0") for name in names]
+        paths = [((name,), False) for name in names]
     else:
-        ends = {"forward_rnn": "_l0", "backward_rnn": "_l0_reverse"}
-        paths = [(f"{name}/cell/", end) for name, end in ends.items() if name in names]
-    return [(place.model.place((*place.path, *path[:-1].split("/"))), path, end) for path, end in paths]
+        ways = {"forward_rnn": False, "backward_rnn": True}
+        paths = [((name, "cell"), reverse) for name, reverse in ways.items() if name in names]
+    for path, reverse in paths:
+        cell = place.model.place((*place.path, *path))
+        yield replace(_cell(cell, _CELLS.get(cell.cls), f"{'/'.join(path)}/"), reverse=reverse)
 
 
-def _name(place: Place) -> str | None:
-    """What the cells of a layer are, if they are of one kind that is known."""
-    names = {_CELLS.get(cell.cls) if cell.cls is not None else None for cell, _, _ in _cells(place)}
-    return names.pop() if len(names) == 1 else None
+def _cell(place: Place, name: str | None, path: str = "") -> RecurrentCell:
+    """A cell of the kind that `name` tells, or of another class, which need not be known either."""
+    if name is None:
+        return RecurrentCell("another cell" if place.cls is None else place.cls.__name__, settings=_activations(place))
+    fold = Fold("bias_ih", blocks=(0, 1), of=3) if name == "GRU" else Fold("bias_ih")
+    return RecurrentCell(name, _of_cell(name, path), {"bias_hh": fold}, _activations(place))
 
 
-def _kind(place: Place) -> str:
-    assert place.cls is not None
-    return _name(place) or f"{place.cls.__name__} of another cell"
-
-
-def _sources(place: Place) -> dict[str, Source]:
-    name, found = _name(place), {}
-    for _, path, end in _cells(place) if name else ():
-        found |= _of_cell(str(name), path, end)
-    return found
-
-
-def _folds(place: Place) -> dict[str, Fold]:
-    name, found = _name(place), {}
-    for _, _, end in _cells(place) if name else ():
-        found |= _folds_of_cell(str(name), end)
-    return found
-
-
-def _of_cell(name: str, path: str = "", end: str = "") -> dict[str, Source]:
+def _of_cell(name: str, path: str) -> dict[str, Source]:
     def stacked(gates: str, part: str) -> Source:
         axes = (1, 0) if part == "kernel" else None
         sources = [At(f"{path}{gate}/{part}", axes=axes) for gate in gates.split()]
@@ -267,27 +248,21 @@ def _of_cell(name: str, path: str = "", end: str = "") -> dict[str, Source]:
         "RNN": ("i", "h"),
     }[name]
     found = {
-        f"weight_ih{end}": stacked(inputs, "kernel"),
-        f"weight_hh{end}": stacked(hidden, "kernel"),
-        f"bias_ih{end}": stacked(hidden if name == "LSTM" else inputs, "bias"),
+        "weight_ih": stacked(inputs, "kernel"),
+        "weight_hh": stacked(hidden, "kernel"),
+        "bias_ih": stacked(hidden if name == "LSTM" else inputs, "bias"),
     }
     if name == "GRU":  # of the hidden biases only the new gate's is apart
-        found[f"bias_hh{end}"] = Block(At(f"{path}hn/bias"), 2, 3)
+        found["bias_hh"] = Block(At(f"{path}hn/bias"), 2, 3)
     return found
 
 
-def _folds_of_cell(name: str, end: str = "") -> dict[str, Fold]:
-    into = f"bias_ih{end}"
-    return {f"bias_hh{end}": Fold(into, blocks=(0, 1), of=3) if name == "GRU" else Fold(into)}
-
-
-def _of_layer(place: Place) -> dict[str, Setting]:
-    found = _of_activations(_cells(place)[0][0]) if _cells(place) else {}
+def _way(place: Place) -> dict[str, Setting]:
     reverse = place.argument("reverse") if place.cls is nn.RNN else None
-    return found | ({"reverse": bool(reverse)} if reverse is not None else {})
+    return {} if reverse is None else {"reverse": bool(reverse)}
 
 
-def _of_activations(place: Place) -> dict[str, Setting]:
+def _activations(place: Place) -> dict[str, Setting]:
     functions = {"activation": place.argument("activation_fn"), "recurrent_activation": place.argument("gate_fn")}
     if place.cls is nn.SimpleCell:
         functions = {"nonlinearity": functions["activation"]}
