@@ -9,7 +9,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen keras parity models)
+.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle keras parity models)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ setup: .venv/.made ## make the environment .venv with every framework
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-keras test-parity test-models ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-keras test-parity test-models ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -47,7 +47,7 @@ test-core: setup
 test-floor: .venv-floor/.made
 	$(FLOOR)/python $(PYTEST) tests/core tests/test_numpy.py -m "not newest"
 
-test-numpy test-torch test-flax test-linen: test-%: setup
+test-numpy test-torch test-flax test-linen test-paddle: test-%: setup
 	$(BIN)/python $(PYTEST) tests/test_$*.py
 
 test-keras: setup

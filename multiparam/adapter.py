@@ -24,7 +24,7 @@ from .names import escape
 from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
 from .settings import convolution, input_padded, pooling, transposed_convolution
-from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Take, Transpose
+from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Split, Take, Transpose
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
 
@@ -56,6 +56,7 @@ __all__ = [
     "Setting",
     "Shape",
     "Source",
+    "Split",
     "Take",
     "TieSide",
     "Transpose",

@@ -41,6 +41,7 @@ class Plugin:
             `train(net, x, y, epochs, each)`, which trains with the framework's own optimizer and calls `each(epoch)`
             after each epoch; empty if the backend does not train.
         natives: a module with `natives()`, the framework's own layers for the parity table's cases; empty for none.
+        precedes: root packages of other frameworks that crash the process if they are imported before this one.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
     """
 
@@ -53,3 +54,4 @@ class Plugin:
     install: str = ""
     demo: str = ""
     natives: str = ""
+    precedes: frozenset[str] = frozenset()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
@@ -192,6 +194,12 @@ def _load(name: str) -> Adapter:
     plugin = found[name]
     if not _info(plugin).installed:
         raise BackendError(f"the backend {name!r} needs {plugin.distribution}: pip install {plugin.install}")
+    early = sorted(plugin.precedes & sys.modules.keys())
+    if early and plugin.roots.isdisjoint(sys.modules):
+        raise BackendError(
+            f"importing {plugin.distribution} after {early[0]} crashes the process: start anew, and "
+            f'import {min(plugin.roots)} (or call multiparam.use("{name}")) before {early[0]}'
+        )
     module, _, attribute = plugin.adapter.partition(":")
     try:
         made: Adapter = getattr(importlib.import_module(module), attribute)()
@@ -207,8 +215,19 @@ def _info(plugin: Plugin) -> BackendInfo:
     try:
         version = importlib.metadata.version(plugin.distribution)
     except importlib.metadata.PackageNotFoundError:
-        return BackendInfo(plugin.name, False, None, capabilities)
+        found = _distributed(plugin.roots)
+        return BackendInfo(plugin.name, found is not None, found, capabilities)
     return BackendInfo(plugin.name, True, version, capabilities)
+
+
+def _distributed(roots: frozenset[str]) -> str | None:
+    """The version of a framework that another distribution brought, one built for a GPU say; None without it."""
+    for package in {root.partition(".")[0] for root in roots}:
+        spec = None if package in sys.modules else importlib.util.find_spec(package)
+        if package in sys.modules or (spec is not None and spec.origin is not None):
+            names = importlib.metadata.packages_distributions().get(package, ())
+            return importlib.metadata.version(names[0]) if names else None
+    return None
 
 
 def _described(native: Any) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "Merge",
     "Reorder",
     "Shape",
+    "Split",
     "Step",
     "Take",
     "Transpose",
@@ -105,6 +106,18 @@ class Merge(_Reshaping):
     def shape(self, shape: Shape, lead: int) -> Shape:
         axis = lead + self.axis
         return (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
+
+
+@dataclass(frozen=True)
+class Split(_Reshaping):
+    """An axis as several of given extents: (H·W,) as (H, W)."""
+
+    axis: int
+    extents: tuple[int, ...]
+
+    def shape(self, shape: Shape, lead: int) -> Shape:
+        axis = lead + self.axis
+        return (*shape[:axis], *self.extents, *shape[axis + 1 :])
 
 
 @dataclass(frozen=True)

@@ -186,8 +186,9 @@ NATIVE: Mapping[str, Case] = {
 
 
 def frameworks() -> list[str]:
-    """The installed backends that have layers for the table."""
-    return [one.name for one in backends() if one.installed and plugins()[one.name].natives]
+    """The installed backends that have layers for the table, in an order in which all of them can be imported."""
+    found = [one.name for one in backends() if one.installed and plugins()[one.name].natives]
+    return sorted(found, key=lambda name: not plugins()[name].precedes)
 
 
 def layers_of(framework: str) -> dict[str, NativeLayer]:

@@ -1,0 +1,17 @@
+"""PaddlePaddle."""
+
+from multiparam.plugin import Capability, Plugin
+
+__all__ = ["plugin"]
+
+plugin = Plugin(
+    name="paddle",
+    roots=frozenset({"paddle"}),
+    adapter="multiparam_paddle.adapter:PaddleAdapter",
+    capabilities=frozenset(Capability),
+    distribution="paddlepaddle",
+    precedes=frozenset({"tensorflow"}),  # importing it second crashes the process
+    demo="multiparam_paddle.demo",
+    natives="multiparam_paddle.natives",
+    install='"multiparam[paddle]"',
+)

@@ -1,0 +1,227 @@
+"""The PaddlePaddle backend's adapter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # about a compiler cache that nothing here needs
+    import paddle
+    from paddle import nn
+    from paddle.base.framework import EagerParamBase
+
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, see, unsee
+
+from . import plugin
+from .compiled import forget
+from .fused import is_fused, is_unrolled, put
+from .layers import table
+from .tensors import from_numpy, memory, numpy_dtype, to_numpy
+
+_VIEWS = "_multiparam_views"
+_GENERATOR = "_dropout_state"  # of a recurrent layer
+
+
+class PaddleAdapter(Adapter):
+    """`paddle.nn.Layer`s."""
+
+    plugin = plugin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = table()
+
+    def is_model(self, native: Any) -> bool:
+        return isinstance(native, nn.Layer)
+
+    def is_tensor(self, native: Any) -> bool:
+        return isinstance(native, paddle.Tensor)
+
+    def members(self, native: nn.Layer) -> Members:
+        row = self.row(native)
+        statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
+        own = {key: one for key, one in native._parameters.items() if one is not None and not is_unrolled(native)}
+        held = {key: one for key, one in native._buffers.items() if one is not None and key != _GENERATOR}
+        return Members(
+            parameters={
+                **{key: one for key, one in own.items() if key not in statistics},
+                **native.__dict__.get(_VIEWS, {}),
+            },
+            buffers={**{key: own[key] for key in own if key in statistics}, **held},
+            # a fused layer's cells hold the same parameters under other names
+            children=[]
+            if is_fused(native)
+            else [(key, one) for key, one in native._sub_layers.items() if one is not None],
+            transient=frozenset(native._non_persistable_buffer_names_set),
+        )
+
+    def child(self, native: nn.Layer, key: str) -> Any:
+        return native._sub_layers.get(key)
+
+    def part(self, native: nn.Layer, name: str) -> Any:
+        for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
+            if holder.get(name) is not None:
+                return holder[name]
+        return None
+
+    # --- variables ---------------------------------------------------------------------------------------------
+
+    def read(self, variable: Any) -> Any:
+        return to_numpy(variable)
+
+    def write(self, variable: Any, value: Any) -> None:
+        there = memory(variable)
+        if there is not None and there.flags.writeable:
+            np.copyto(there, value)
+        else:
+            variable.set_value(from_numpy(np.asarray(value)))
+
+    def shape(self, variable: Any) -> tuple[int, ...]:
+        return tuple(variable.shape)
+
+    def dtype(self, variable: Any) -> np.dtype[Any]:
+        return numpy_dtype(variable.dtype)
+
+    def device(self, variable: Any) -> str:
+        return str(variable.place).removeprefix("Place(").removesuffix(")")
+
+    def tensor(self, value: Any) -> Any:
+        return from_numpy(np.asarray(value))
+
+    def array(self, tensor: Any) -> Any:
+        return to_numpy(tensor)
+
+    def trainable(self, variable: Any) -> bool:
+        return not variable.stop_gradient
+
+    def set_trainable(self, model: nn.Layer, layers: Sequence[Any], variable: Any, value: bool) -> None:
+        if value and numpy_dtype(variable.dtype).kind not in "fcV":
+            raise self.unsupported("trainable", f"Paddle differentiates no {variable.dtype} tensors")
+        forget(model)
+        variable.stop_gradient = not value
+        if not value:
+            variable.grad = None  # or an optimizer with momentum would go on
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def channels_last(self, native: Any) -> bool:
+        for name in ("_data_format", "data_format", "_data_layout"):
+            order = getattr(native, name, None)
+            if isinstance(order, str):
+                return order.endswith("C") and len(order) > 2
+        return False
+
+    def run(self, model: nn.Layer, inputs: Sequence[Any]) -> Any:
+        with _evaluating(model), paddle.no_grad():
+            return model(*_tensors(inputs))
+
+    @contextmanager
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+        hooks = [
+            layer.register_forward_post_hook(lambda layer, inputs, output: seen(layer, output)) for layer in layers
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
+        layer.when_ready = (*layer.when_ready, call)
+
+    def gradients(
+        self, model: nn.Layer, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
+    ) -> list[Any]:
+        with paddle.enable_grad():
+            value = loss(model, *_tensors(inputs))
+            if not isinstance(value, paddle.Tensor) or value.size != 1:
+                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+            found: Sequence[Any] = [None] * len(variables)
+            if not value.stop_gradient and variables:
+                found = paddle.grad(value.reshape([]), list(variables), allow_unused=True)
+        for variable, gradient in zip(variables, found, strict=True):
+            variable.grad = paddle.zeros_like(variable) if gradient is None else gradient.detach()
+        return [to_numpy(variable.grad) for variable in variables]
+
+    def gradient(self, layer: nn.Layer, part: str) -> Any:
+        found = self.part(layer, part)
+        handle = found if isinstance(found, Handle) else Handle(found)
+        gradient = getattr(handle.variable, "grad", None)
+        if gradient is None:
+            return None
+        array = to_numpy(gradient)
+        return array if handle.axes is None else array.transpose(handle.axes)
+
+    def keep_gradient(self, layer: nn.Layer, part: str, value: Any) -> None:
+        found = self.part(layer, part)
+        if value is None and isinstance(found, paddle.Tensor):
+            found.grad = None
+
+    # --- ties --------------------------------------------------------------------------------------------------
+
+    def check_tie(self, side: TieSide, handle: Handle) -> None:
+        if is_fused(side.layer) and handle.axes is not None:
+            raise self.unsupported(
+                "tie_transposed", f"Paddle's {type(side.layer).__name__} computes with tensors of its own layout only"
+            )
+
+    def tie(self, model: nn.Layer, side: TieSide, handle: Handle) -> None:
+        forget(model)
+        _unsee(side)
+        if handle.axes is None:
+            _put(side, handle.variable)
+            return
+        side.layer._parameters[side.part] = None  # its place: optimizers count parameters by position
+        side.layer.__dict__.setdefault(_VIEWS, {})[side.part] = handle
+        see(side.layer, side.part, _view)
+
+    def untie(self, model: nn.Layer, side: TieSide, value: Any) -> None:
+        forget(model)
+        old = side.handle.variable
+        _unsee(side)
+        fresh = from_numpy(np.asarray(value), old.place)
+        _put(side, EagerParamBase.from_tensor(fresh, trainable=not old.stop_gradient))
+
+    def notes_on_change(self, model: nn.Layer) -> list[str]:
+        return ["An optimizer built before this holds the old parameters: build it anew."]
+
+
+def _put(side: TieSide, variable: Any) -> None:
+    if is_fused(side.layer):
+        put(side.layer, side.part, variable)
+    else:
+        setattr(side.layer, side.part, variable)
+
+
+def _unsee(side: TieSide) -> None:
+    if side.layer.__dict__.get(_VIEWS, {}).pop(side.part, None) is not None:
+        unsee(side.layer, side.part, _view)
+
+
+def _view(layer: nn.Layer, part: str) -> Any:
+    handle = layer.__dict__[_VIEWS][part]
+    return handle.variable.transpose(handle.axes)
+
+
+def _tensors(inputs: Sequence[Any]) -> list[Any]:
+    return [from_numpy(np.asarray(one)) for one in inputs]
+
+
+@contextmanager
+def _evaluating(model: nn.Layer) -> Iterator[None]:
+    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer in training:
+            layer.training = True
+
+
+def _described(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, paddle.Tensor) else type(value).__name__
