@@ -11,8 +11,8 @@ def natives() -> dict[str, NativeLayer]:
     """The layers, by case."""
     return {
         "LSTM, native": NativeLayer(lambda: nn.LSTM(4, 5)),
-        "LSTM, native, both directions": NativeLayer(lambda: nn.LSTM(4, 5, direction="bidirect")),
-        "GRU, native": NativeLayer(lambda: nn.GRU(4, 5)),
+        "LSTM, native, both directions": NativeLayer(lambda: nn.BiRNN(nn.LSTMCell(4, 5), nn.LSTMCell(4, 5))),
+        "GRU, native": NativeLayer(lambda: nn.RNN(nn.GRUCell(4, 5))),
         "GRU, native, without b_hn": NativeLayer(lambda: nn.GRU(4, 5)),
         "RNN, native": NativeLayer(lambda: nn.SimpleRNN(4, 5)),
         "GRU, reset before the product": NativeLayer(lambda: nn.GRU(4, 5)),

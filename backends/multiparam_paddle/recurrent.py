@@ -2,60 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paddle import nn
 
-from multiparam.adapter import At, Row, Setting, Source, Transposed
+from multiparam.adapter import At, RecurrentCell, Row, Setting, Source, Transposed, cell_row, recurrent_row
 
 from .additions import GRUCell, LSTMCell, RNNCell
 from .fused import is_fused, without_biases
 
 _LAYERS = {"RNN": nn.SimpleRNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
-_CELLS = {"RNN": RNNCell, "LSTM": LSTMCell, "GRU": GRUCell}
+_CELLS: Mapping[str, type] = {"RNN": nn.SimpleRNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
+_BUILT = {"RNN": RNNCell, "LSTM": LSTMCell, "GRU": GRUCell}
+_FUNCTIONS: dict[str, Setting] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
 
 def rows() -> Iterator[Row]:
     """The rows of cells and recurrent layers."""
     for name, layer in _LAYERS.items():
         yield Row(name, layer, _of_layer, settings=_settings, builds={name: _build(layer)})
-        cell = _CELLS[name]
-        builds = {f"{name}Cell": _build_cell(cell)}
-        yield Row(f"{name}Cell", cell.__mro__[1], _of_cell, settings=_settings_of_cell, builds=builds)
+        yield cell_row(_CELLS[name], _cell, {f"{name}Cell": _build_cell(_BUILT[name])})
+    yield recurrent_row(nn.RNN, _cells, lambda native: {"reverse": bool(native.is_reverse)})
+    yield recurrent_row(nn.BiRNN, _cells, lambda native: {"merge": "concat"})
+
+
+def _cell(native: Any, path: str = "", layer: int = 0, reverse: bool = False) -> RecurrentCell:
+    name = next((name for name, cell in _CELLS.items() if isinstance(native, cell)), None)
+    if name is None:
+        return RecurrentCell(type(native).__name__, layer=layer, reverse=reverse)
+    sources: dict[str, Source] = {role: At(path + role) for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    if getattr(native, "proj_size", 0):
+        sources["weight_hr"] = Transposed(f"{path}weight_ho")
+    settings = {"nonlinearity": native.activation} if name == "RNN" else _FUNCTIONS
+    return RecurrentCell(name, sources, settings=settings, layer=layer, reverse=reverse)
+
+
+def _cells(native: Any, path: str = "", layer: int = 0) -> list[RecurrentCell]:
+    below = native._sub_layers.items()
+    return [_cell(cell, f"{path}{key}/", layer, key == "cell_bw") for key, cell in below]
 
 
 def _of_layer(native: Any) -> dict[str, Source]:
     if is_fused(native):
         return {name: At(name) for name in native._parameters}
-    found: dict[str, Source] = {}
-    for position in range(native.num_layers):
-        cells = {"cell": ""} if native.num_directions == 1 else {"cell_fw": "", "cell_bw": "_reverse"}
-        for cell, end in cells.items():
-            found |= {f"{role}_l{position}{end}": source for role, source in _projected(f"{position}/{cell}/").items()}
-    return found
-
-
-def _projected(path: str = "") -> dict[str, Source]:
-    plain: dict[str, Source] = {role: At(path + role) for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    return plain | {"weight_hr": Transposed(f"{path}weight_ho")}
-
-
-def _of_cell(native: Any) -> dict[str, Source]:
-    return _projected() if getattr(native, "proj_size", 0) else {}
+    cells = [cell for key, one in native._sub_layers.items() for cell in _cells(one, f"{key}/", int(key))]
+    return {f"{role}{cell.end}": source for cell in cells for role, source in cell.sources.items()}
 
 
 def _settings(native: Any) -> dict[str, Setting]:
     way: dict[str, Setting] = {"merge": "concat"} if native.num_directions == 2 else {"reverse": False}
     if isinstance(native, nn.SimpleRNN):
         return {"nonlinearity": "relu" if native.mode == "RNN_RELU" else "tanh"} | way
-    return {"activation": "tanh", "recurrent_activation": "sigmoid"} | way
-
-
-def _settings_of_cell(native: Any) -> dict[str, Setting]:
-    if isinstance(native, nn.SimpleRNNCell):
-        return {"nonlinearity": native.activation}
-    return {"activation": "tanh", "recurrent_activation": "sigmoid"}
+    return _FUNCTIONS | way
 
 
 def _build_cell(cell: type) -> Callable[..., Any]:
