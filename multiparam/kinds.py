@@ -58,6 +58,7 @@ _RECURRENT: Mapping[str, Purpose] = {
     "bias_hh": "bias",
 }
 _RESET_BEFORE = "its reset gate is applied before the hidden product, in PyTorch's GRU and all others behind it"
+_PER_GROUP = "it scales and shifts each group, where PyTorch's and all others behind it do each channel"
 _ATTENTION: Mapping[str, Purpose] = {
     **dict.fromkeys(("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"), "weight"),
     "in_proj_bias": "bias",
@@ -86,6 +87,7 @@ KINDS: Mapping[str, Kind] = {
         *(Kind(f"{name}{rank}", _LINEAR) for name in ("Conv", "ConvTranspose") for rank in _RANKS),
         Kind("Embedding", {"weight": "weight"}),
         *(Kind(name, _AFFINE) for name in ("LayerNorm", "GroupNorm", "RMSNorm")),
+        Kind("GroupNorm(per group)", _AFFINE, apart=_PER_GROUP),
         # a framework whose class does not tell the rank has the name without it
         *(Kind(f"{name}{rank}", _AFFINE) for name in ("BatchNorm", "InstanceNorm") for rank in ("", *_RANKS)),
         Kind("PReLU", {"weight": "slope"}),
@@ -110,7 +112,7 @@ def image_ranks(kind: str) -> frozenset[int]:
     >>> image_ranks("Conv2d"), image_ranks("Linear")
     (frozenset({4}), frozenset())
     """
-    if kind in ("GroupNorm", "InstanceNorm"):
+    if kind in ("GroupNorm", "GroupNorm(per group)", "InstanceNorm"):
         return frozenset((3, 4, 5))
     ranked = _IMAGES.fullmatch(kind)
     return frozenset((int(ranked[1]) + 2,)) if ranked else frozenset()

@@ -22,9 +22,11 @@ class NativeModels(ABC):
 
     Attributes:
         backend: the backend's name.
+        containers_are: the kinds of the list and the dict in `containers`.
     """
 
     backend: ClassVar[str]
+    containers_are: ClassVar[tuple[str, str]] = ("ModuleList", "ModuleDict")
 
     # --- models --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,209 @@
+"""The MXNet Gluon backend's adapter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # about numpy names that numpy 1.24 took away
+    import mxnet as mx
+    from mxnet import autograd, gluon
+
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide
+
+from . import plugin
+from .constants import constants
+from .deferred import begin, when_ready
+from .layers import table
+from .replacing import Transposed, forget, put, unused_name
+from .tensors import clear, from_numpy, numpy_dtype, to_numpy
+
+_FUSED = "act"  # the activation that a Dense or a Conv2D calls by itself
+
+
+class MXNetAdapter(Adapter):
+    """`mxnet.gluon.Block`s, of `mx.nd` and of `mx.np` arrays."""
+
+    plugin = plugin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = table()
+
+    def is_model(self, native: Any) -> bool:
+        return isinstance(native, gluon.Block)
+
+    def is_tensor(self, native: Any) -> bool:
+        return isinstance(native, (mx.nd.NDArray, gluon.Parameter))
+
+    def members(self, native: gluon.Block) -> Members:
+        row = self.row(native)
+        statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
+        absent = constants(native)
+        own = {key: _seen(one) for key, one in native._reg_params.items() if key not in absent}
+        buffers = {key: one for key, one in own.items() if key in statistics or isinstance(one, gluon.Constant)}
+        return Members(
+            parameters={key: one for key, one in own.items() if key not in buffers},
+            buffers=buffers,
+            children=[(key, one) for key, one in native._children.items() if one is not getattr(native, _FUSED, None)],
+        )
+
+    def child(self, native: gluon.Block, key: str) -> Any:
+        return native._children.get(key)
+
+    def part(self, native: gluon.Block, name: str) -> Any:
+        found = native._reg_params.get(name)
+        return None if found is None else _seen(found)
+
+    # --- variables ---------------------------------------------------------------------------------------------
+
+    def read(self, variable: Any) -> Any:
+        return to_numpy(variable._data[0])
+
+    def write(self, variable: Any, value: Any) -> None:
+        with autograd.pause():
+            variable.set_data(from_numpy(np.asarray(value), variable.list_ctx()[0]))
+
+    def shape(self, variable: Any) -> tuple[int, ...] | None:
+        return None if variable._data is None else tuple(variable._data[0].shape)
+
+    def dtype(self, variable: Any) -> np.dtype[Any]:
+        return numpy_dtype(variable.dtype)
+
+    def device(self, variable: Any) -> str:
+        if not self.initialized(variable):
+            return "cpu"
+        return ", ".join(f"{one.device_type}:{one.device_id}" for one in variable.list_ctx())
+
+    def initialized(self, variable: Any) -> bool:
+        return variable._data is not None
+
+    def tensor(self, value: Any) -> Any:
+        return from_numpy(np.asarray(value))
+
+    def array(self, tensor: Any) -> Any:
+        return to_numpy(tensor.data() if isinstance(tensor, gluon.Parameter) else tensor)
+
+    def trainable(self, variable: Any) -> bool:
+        return bool(variable.grad_req != "null")
+
+    def set_trainable(self, model: gluon.Block, layers: Sequence[Any], variable: Any, value: bool) -> None:
+        if value == self.trainable(variable):
+            return
+        if value and not variable._differentiable:
+            raise self.unsupported("trainable", f"Gluon's {variable.name} cannot be differentiated")
+        if not value:
+            variable.multiparam_request = variable.grad_req
+        forget(model)
+        variable.grad_req = getattr(variable, "multiparam_request", "write") if value else "null"
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def channels_last(self, native: Any) -> bool:
+        options = getattr(native, "_kwargs", {})
+        if "layout" in options:
+            return bool(options["layout"].endswith("C"))
+        return options.get("axis", 1) not in (1,) and "eps" in options and not isinstance(native, gluon.nn.LayerNorm)
+
+    def run(self, model: gluon.Block, inputs: Sequence[Any]) -> Any:
+        begin(model)
+        with autograd.pause(train_mode=False):
+            return model(*_tensors(model, inputs))
+
+    @contextmanager
+    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+        def hook(layer: Any, inputs: Any, output: Any) -> None:
+            first = output
+            while isinstance(first, (list, tuple)) and first:
+                first = first[0]
+            if isinstance(first, mx.nd.NDArray):  # a hybridized model's graph is made with symbols
+                seen(layer, output)
+
+        hooks = [layer.register_forward_hook(hook) for layer in layers]
+        try:
+            yield
+        finally:
+            for one in hooks:
+                one.detach()
+
+    def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
+        when_ready(layer, call)
+
+    def gradients(
+        self, model: gluon.Block, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
+    ) -> list[Any]:
+        for variable in variables:
+            for one in variable.list_grad():
+                clear(one)
+        with autograd.record():
+            value = loss(model, *_tensors(model, inputs))
+        if not isinstance(value, mx.nd.NDArray) or value.size != 1:
+            raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+        try:
+            value.backward()
+        except mx.MXNetError as error:
+            if "not in a computational graph" not in str(error):  # nothing that is differentiated went into it
+                raise
+        for variable in variables:
+            for one in variable.list_data():
+                one._fresh_grad = True
+        return [to_numpy(variable.grad()) for variable in variables]
+
+    def gradient(self, layer: gluon.Block, part: str) -> Any:
+        found = self.part(layer, part)
+        handle = found if isinstance(found, Handle) else Handle(found)
+        if handle.variable is None or not handle.variable._grad:
+            return None
+        array = to_numpy(handle.variable._grad[0])
+        if not handle.variable._data[0]._fresh_grad and not array.any():
+            return None  # the zeros that Gluon has before the first backward
+        return array if handle.axes is None else array.transpose(handle.axes)
+
+    def keep_gradient(self, layer: gluon.Block, part: str, value: Any) -> None:
+        found = self.part(layer, part)
+        if value is None and isinstance(found, gluon.Parameter) and found._grad:
+            for one in found.list_grad():
+                clear(one)
+            for one in found.list_data():
+                one._fresh_grad = False
+
+    # --- ties --------------------------------------------------------------------------------------------------
+
+    def check_tie(self, side: TieSide, handle: Handle) -> None:
+        return  # every parameter of a block can be another
+
+    def tie(self, model: gluon.Block, side: TieSide, handle: Handle) -> None:
+        forget(model)
+        put(side.layer, side.part, handle.variable if handle.axes is None else Transposed(handle.variable, handle.axes))
+
+    def untie(self, model: gluon.Block, side: TieSide, value: Any) -> None:
+        forget(model)
+        old = side.handle.variable
+        name = unused_name(model, side.layer, side.part)
+        fresh = gluon.Parameter(
+            name, grad_req=old.grad_req, shape=value.shape, dtype=old.dtype, lr_mult=old.lr_mult, wd_mult=old.wd_mult
+        )
+        fresh._load_init(from_numpy(np.asarray(value)), old.list_ctx())
+        put(side.layer, side.part, fresh)
+
+    def notes_on_change(self, model: gluon.Block) -> list[str]:
+        return ["A gluon.Trainer built before this holds the old parameters: build it anew."]
+
+
+def _seen(parameter: Any) -> Any:
+    return Handle(parameter.owner, parameter.axes) if isinstance(parameter, Transposed) else parameter
+
+
+def _tensors(model: gluon.Block, inputs: Sequence[Any]) -> list[Any]:
+    first = next((one for one in model.collect_params().values() if one._data or one._deferred_init), None)
+    context = mx.current_context() if first is None else first.list_ctx()[0]
+    return [from_numpy(np.asarray(one), context) for one in inputs]
+
+
+def _described(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, mx.nd.NDArray) else type(value).__name__

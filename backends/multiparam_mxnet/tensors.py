@@ -1,0 +1,47 @@
+"""MXNet arrays as numpy arrays and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import mxnet as mx
+import numpy as np
+from mxnet.util import is_np_array, is_np_shape
+
+from multiparam.adapter import MultiparamError
+
+_BFLOAT16 = np.dtype([("bfloat16", np.uint16)])  # what MXNet takes for one
+_DTYPES = frozenset(map(np.dtype, ("bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64")))
+
+
+def numpy_dtype(dtype: Any) -> np.dtype[Any]:
+    """The numpy dtype of the same bits."""
+    found = np.dtype(dtype)
+    return np.dtype(ml_dtypes.bfloat16) if found == _BFLOAT16 else found
+
+
+def to_numpy(tensor: Any) -> Any:
+    """The tensor's numbers, a copy."""
+    array = tensor.asnumpy()
+    return array.view(ml_dtypes.bfloat16) if array.dtype == _BFLOAT16 else array
+
+
+def from_numpy(array: Any, context: Any = None) -> Any:
+    """A tensor with a copy of the array's numbers: an `mx.np.ndarray` under `npx.set_np()`, else an `mx.nd.NDArray`."""
+    plain = np.require(array, array.dtype.newbyteorder("="), ["C"])
+    if not is_np_shape() and not (plain.ndim and plain.size):
+        raise MultiparamError(f"MXNet has tensors of shape {plain.shape} after mx.npx.set_np() only")
+    if plain.dtype == ml_dtypes.bfloat16:
+        return from_numpy(plain.astype(np.float32), context).astype(_BFLOAT16)
+    if plain.dtype not in _DTYPES:
+        raise MultiparamError(f"arrays of dtype {array.dtype} have no counterpart in MXNet")
+    # not array(), which asks old names of scipy and warns
+    made = (mx.np if is_np_array() else mx.nd).empty(plain.shape, dtype=plain.dtype.type, ctx=context)
+    made._sync_copyfrom(plain)
+    return made
+
+
+def clear(gradient: Any) -> None:
+    """Sets a gradient to zero, as `Parameter.zero_grad` does for `mx.nd` only."""
+    gradient[:] = 0
