@@ -3,18 +3,20 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 FLOOR := .venv-floor/bin
+MXNET := .venv-mxnet/bin
+MXNET_PYTHON ?= $(PYTHON)
 BACKEND ?= all
 KERAS_BACKENDS := tensorflow jax torch
 PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle keras parity models)
+.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet keras parity models)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: .venv/.made ## make the environment .venv with every framework
+setup: .venv/.made ## make the environment .venv with every framework but MXNet
 
 .venv/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -26,8 +28,15 @@ setup: .venv/.made ## make the environment .venv with every framework
 	$(FLOOR)/pip install -q -c constraints-floor.txt -e . hypothesis pytest
 	@touch $@
 
+# MXNet runs with numpy 1.23 and Python 3.11 at most; what can share that environment proves parity with it
+.venv-mxnet/.made: pyproject.toml constraints-mxnet.txt
+	$(MXNET_PYTHON) -c 'import sys; sys.exit("MXNet needs Python 3.11 or older: make MXNET_PYTHON=python3.11" if sys.version_info > (3, 12) else 0)'
+	$(MXNET_PYTHON) -m venv .venv-mxnet
+	$(MXNET)/pip install -q -c constraints-mxnet.txt -e ".[mxnet,torch,paddle,demo]" hypothesis keras pytest
+	@touch $@
+
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-keras test-parity test-models ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-keras test-parity test-models ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -49,6 +58,9 @@ test-floor: .venv-floor/.made
 
 test-numpy test-torch test-flax test-linen test-paddle: test-%: setup
 	$(BIN)/python $(PYTEST) tests/test_$*.py
+
+test-mxnet: .venv-mxnet/.made
+	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/test_parity.py tests/test_paddle.py
 
 test-keras: setup
 	set -e; for engine in $(KERAS_BACKENDS); do \
@@ -74,4 +86,4 @@ bench: setup ## time multiparam beside the native tools
 	$(BIN)/python benchmarks/run.py
 
 clean: ## remove the environments and what tools left behind
-	rm -rf .venv .venv-floor .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-floor .venv-mxnet .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

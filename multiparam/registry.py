@@ -215,14 +215,14 @@ def _info(plugin: Plugin) -> BackendInfo:
     try:
         version = importlib.metadata.version(plugin.distribution)
     except importlib.metadata.PackageNotFoundError:
-        found = _distributed(plugin.roots)
+        found = _distributed(plugin)
         return BackendInfo(plugin.name, found is not None, found, capabilities)
     return BackendInfo(plugin.name, True, version, capabilities)
 
 
-def _distributed(roots: frozenset[str]) -> str | None:
+def _distributed(plugin: Plugin) -> str | None:
     """The version of a framework that another distribution brought, one built for a GPU say; None without it."""
-    for package in {root.partition(".")[0] for root in roots}:
+    for package in {root.partition(".")[0] for root in plugin.roots} - {plugin.adapter.partition(".")[0]}:
         spec = None if package in sys.modules else importlib.util.find_spec(package)
         if package in sys.modules or (spec is not None and spec.origin is not None):
             names = importlib.metadata.packages_distributions().get(package, ())

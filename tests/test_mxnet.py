@@ -1,9 +1,15 @@
 """The conformance kit on MXNet's Gluon with both of its interfaces, and what only Gluon has."""
 
+import copy
+import re
+import subprocess
+import sys
 import warnings
 
+import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # MXNet 1.9 was made for older releases of numpy
@@ -221,3 +227,416 @@ class TestMXNetNumpy(TestMXNet):
         mx.npx.set_np()
         yield
         mx.npx.reset_np()
+
+
+# --- what only Gluon has -----------------------------------------------------------------------------------------
+
+TEXTBOOK = """
+import warnings
+warnings.simplefilter("ignore")
+from mxnet import np, npx
+from mxnet.gluon import nn
+npx.set_np()
+net = nn.Sequential()
+net.add(nn.Dense(8, activation="relu"))
+net.add(nn.Dense(1))
+net.initialize()
+X = np.random.uniform(size=(2, 4))
+print(net(X))
+import sys
+import multiparam as mp
+mp.save(net, sys.argv[1])
+mp.save({"x": X, "y": mp.run(net, X.asnumpy())}, sys.argv[2])
+print([(name, one.shape) for name, one in mp.parameters(net).items()])
+"""
+
+
+def test_the_textbooks_program_prints_what_the_textbook_prints(tmp_path):
+    files = [str(tmp_path / "net.safetensors"), str(tmp_path / "data.safetensors")]
+    done = subprocess.run([sys.executable, "-c", TEXTBOOK, *files], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[:2] == ["[[0.0054572 ]", " [0.00488594]]"]
+    names = "[('0.weight', (8, 4)), ('0.bias', (8,)), ('1.weight', (1, 8)), ('1.bias', (1,))]"
+    assert done.stdout.splitlines()[2] == names
+    data = mp.load(files[1], backend="numpy")
+    np.testing.assert_allclose(data["y"], [[0.0054572], [0.00488594]], atol=1e-8)
+    # the file is PyTorch's, whose model has the activation as a layer of its own
+    other = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    mp.load(files[0], into=other, rename={r"^1\.": "2."})
+    np.testing.assert_allclose(mp.run(other, data["x"]), [[0.0054572], [0.00488594]], atol=1e-8)
+
+
+@pytest.fixture(params=["nd", "np"])
+def interface(request):
+    if request.param == "np":
+        mx.npx.set_np()
+    yield request.param
+    mx.npx.reset_np()
+
+
+def x(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def test_parameters_shared_at_construction_are_tied(interface):
+    first = nn.Dense(8, in_units=8)
+    net = begun(sequential(nn.Dense(8), first, nn.Dense(8, params=first.params)))
+    mp.materialize(net, x(2, 4))
+    assert mp.tied(net) == [("1.weight", "2.weight"), ("1.bias", "2.bias")]
+    mp.untie(net, "2.weight")
+    mp.parameters(net)["2.weight"][...] = 0
+    assert net[1].weight.data().asnumpy().any()
+    assert not net[2].weight.data().asnumpy().any()
+    gluon.Trainer(net.collect_params(), "sgd")  # tells parameters by their names
+    assert len(list(net.collect_params())) == 5
+
+
+def test_positions_take_the_place_of_prefixes(interface):
+    for _ in range(2):
+        net = TestMXNet().mlp()
+        assert list(mp.parameters(net)) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+        assert mp.parameters(net).select(re.compile(r".*weight")).names == ["0.weight", "2.weight"]
+        assert list(net.collect_params(".*weight"))[0] != "0.weight"
+
+
+def test_an_activation_that_a_layer_calls_itself_is_no_layer(interface, tmp_path):
+    net = begun(sequential(nn.Dense(8, activation="relu", in_units=4), nn.Conv2D(2, 3, activation="tanh")))
+    assert [(one.kind, one.children) for one in mp.layers(net)][0] == ("Linear", [])
+    plain = begun(sequential(nn.Dense(8, in_units=4)))
+    mp.save(sequential(net[0]), tmp_path / "net.safetensors")
+    assert mp.load(tmp_path / "net.safetensors", into=plain).differences == [("0", "activation", "relu", "linear")]
+
+
+def test_deferred_shapes_say_what_is_known(interface):
+    net = begun(
+        sequential(
+            *(nn.Conv2D(8, 3), nn.BatchNorm(), nn.Conv2DTranspose(4, 3), nn.LayerNorm(), nn.InstanceNorm(scale=True)),
+            *(nn.Dense(5), nn.Embedding(7, 4)),
+        )
+    )
+    shapes = {name: one.shape for name, one in mp.parameters(net).items()}
+    assert shapes == {
+        "0.weight": (8, None, 3, 3),
+        "0.bias": (8,),
+        "1.weight": (None,),
+        "1.bias": (None,),
+        "2.weight": (None, 4, 3, 3),
+        "2.bias": (4,),
+        "3.weight": (None,),
+        "3.bias": (None,),
+        "4.weight": (None,),
+        "4.bias": (None,),
+        "5.weight": (5, None),
+        "5.bias": (5,),
+        "6.weight": (7, 4),
+    }
+    for layer, shape in ((rnn.LSTM(5), (20, None)), (rnn.GRUCell(5), (15, None))):
+        layer.initialize()
+        weight = next(iter(mp.parameters(layer).values()))
+        assert (weight.shape, weight.initialized) == (shape, False)
+
+
+@pytest.mark.parametrize("how", ["begun", "not begun", "hybrid"])
+def test_a_remembered_initialization_is_carried_out_by_the_first_native_batch(interface, how):
+    net = sequential(nn.Dense(8), nn.Activation("relu"), nn.Dense(1), made=nn.HybridSequential)
+    if how != "not begun":
+        net.initialize()
+    if how == "hybrid":
+        net.hybridize()
+    known = TestMXNet().mlp()
+    for one in (known, net):
+        mp.initialize(one, mp.init.Normal(0.3), seed=2)
+    expected = known(array(x(2, 4))).asnumpy()
+    np.testing.assert_allclose(net(array(x(2, 4))).asnumpy(), expected, atol=1e-6)
+    mp.parameters(net)["0.weight"][...] = 0
+    net(array(x(2, 4)))
+    assert not mp.parameters(net)["0.weight"].value.any()  # once, not at every batch
+
+
+def test_numbers_that_were_loaded_natively_after_an_initialization_stay(interface, tmp_path):
+    net, known = sequential(nn.Dense(8), nn.Activation("relu"), nn.Dense(1)), TestMXNet().mlp()
+    known.save_parameters(str(tmp_path / "mlp.params"))
+    mp.initialize(net, mp.init.Constant(9), seed=0)
+    net.load_parameters(str(tmp_path / "mlp.params"))
+    np.testing.assert_allclose(net(array(x(2, 4))).asnumpy(), known(array(x(2, 4))).asnumpy(), atol=1e-6)
+
+
+def test_a_hybridized_model_follows_writes_ties_and_freezes(interface):
+    layers = [nn.Embedding(7, 4), nn.Dense(4, in_units=4, flatten=False), nn.Dense(7, use_bias=False, flatten=False)]
+    net = begun(sequential(*layers, made=nn.HybridSequential))
+    net.hybridize()
+    tokens = np.array([[0, 3, 6]], np.int32)
+    plain = copy.deepcopy(net)
+    plain.hybridize(False)
+    net(array(tokens)), plain(array(tokens))
+    params = mp.parameters(net)
+    for one in (net, plain):
+        mp.initialize(one, mp.init.Normal(0.5), seed=1)
+    first = net(array(tokens)).asnumpy()
+    np.testing.assert_allclose(first, plain(array(tokens)).asnumpy(), atol=1e-6)
+    for one in (net, plain):
+        mp.tie(one, "2.weight", to="0.weight")
+    tied = net(array(tokens)).asnumpy()
+    assert np.abs(tied - first).max() > 1e-3
+    np.testing.assert_allclose(tied, plain(array(tokens)).asnumpy(), atol=1e-6)
+    found = [mp.gradients(one, lambda net, t: (net(t) ** 2).sum(), tokens) for one in (net, plain)]
+    for name in found[0]:
+        np.testing.assert_allclose(found[0][name], found[1][name], atol=1e-5)
+    params["1.weight"].trainable = False
+    assert "1.weight" not in mp.gradients(net, lambda net, t: net(t).sum(), tokens)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    with autograd.record():
+        loss = (net(array(tokens)) ** 2).sum()
+    loss.backward()
+    before = params["1.weight"].value
+    trainer.step(1)
+    assert np.array_equal(params["1.weight"].value, before)
+    assert np.array_equal(net[2].weight.data().asnumpy(), net[0].weight.data().asnumpy())
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_transposed_tie_is_one_parameter_to_gluon(interface, hybrid, tmp_path):
+    class Projection(nn.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.w = self.params.get("w", shape=(4, 7))
+
+        def hybrid_forward(self, F, x, w):
+            return F.np.dot(x, w) if is_np_array() else F.dot(x, w)
+
+    mp.register_layer(Projection, "Linear", weight=mp.Transposed("w"))
+    net = begun(sequential(nn.Embedding(7, 4), Projection(), made=nn.HybridSequential))
+    if hybrid:
+        net.hybridize()
+        net(array(np.array([0, 3])))
+    mp.tie(net, "1.weight", to="0.weight")
+    assert mp.tied(net) == [("0.weight", "1.weight")]
+    assert len(list(net.collect_params())) == 1
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    before = mp.parameters(net)["0.weight"].value
+    table = before[[0, 3]]
+    np.testing.assert_allclose(net(array(np.array([0, 3]))).asnumpy(), table @ before.T, atol=1e-6)
+    with autograd.record():
+        loss = net(array(np.array([0, 3]))).sum()
+    loss.backward()
+    ours = mp.gradients(net, lambda net, t: net(t).sum(), np.array([0, 3]))["0.weight"]
+    expected = np.tile(table.sum(0), (7, 1))
+    expected[[0, 3]] += before.sum(0)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    trainer.step(1)
+    np.testing.assert_allclose(mp.parameters(net)["1.weight"].value, before - 0.1 * expected, atol=1e-5)
+    net.save_parameters(str(tmp_path / "tied.params"))
+    net.load_parameters(str(tmp_path / "tied.params"))
+    net.hybridize(False)  # Gluon's compiled graphs cannot be copied
+    other = copy.deepcopy(net)
+    assert mp.tied(other) == [("0.weight", "1.weight")]
+    mp.parameters(other)["0.weight"][...] = 5
+    assert (other[1].w.data().asnumpy() == 5).all()
+    assert not (net[1].w.data().asnumpy() == 5).any()
+    mp.untie(net, "1.weight")
+    assert type(net[1].w) is gluon.Parameter
+    assert len(list(net.collect_params())) == 2
+
+
+def test_gradients_that_are_added_up_are_overwritten_by_ours(interface):
+    net = begun(nn.Dense(1, in_units=4))
+    net.weight.grad_req = "add"
+    params = mp.parameters(net)
+    assert params["weight"].grad is None
+    for _ in range(2):
+        found = mp.gradients(net, lambda net, x: net(x).sum(), np.ones((1, 4), np.float32))
+        assert found["weight"].tolist() == [[1, 1, 1, 1]]
+    params["weight"].trainable = False
+    assert net.weight.grad_req == "null"
+    assert params["weight"].grad is None
+    params["weight"].trainable = True
+    assert net.weight.grad_req == "add"
+
+
+def test_a_gradient_of_zeros_after_a_backward_is_one(interface):
+    net = begun(nn.Dense(1, in_units=4))
+    with autograd.record():
+        loss = (net(array(x(2, 4))) * 0).sum()
+    assert mp.parameters(net)["weight"].grad is None
+    loss.backward()
+    assert mp.parameters(net)["weight"].grad.tolist() == [[0, 0, 0, 0]]
+
+
+def test_what_cannot_be_differentiated_cannot_be_thawed(interface):
+    class Fixed(gluon.Block):
+        def __init__(self):
+            super().__init__()
+            self.w = self.params.get("w", shape=(3,), differentiable=False)
+
+    with pytest.raises(mp.UnsupportedError, match="cannot be differentiated"):
+        mp.parameters(begun(Fixed()))["w"].trainable = True
+    assert list(mp.buffers(Buffered())) == ["mean"]
+
+
+def test_norms_have_the_parameters_that_they_were_told_to_have(interface):
+    net = begun(
+        sequential(
+            nn.BatchNorm(scale=False, in_channels=4),
+            nn.BatchNorm(center=False, in_channels=4),
+            nn.LayerNorm(center=False, in_channels=4),
+            nn.InstanceNorm(in_channels=4),
+        )
+    )
+    assert list(mp.parameters(net)) == ["0.bias", "1.weight", "2.weight", "3.bias"]
+    assert list(mp.buffers(net)) == [f"{n}.running_{one}" for n in (0, 1) for one in ("mean", "var")]
+
+
+def test_a_scale_for_each_group_is_refused_with_the_reason(interface, tmp_path):
+    native = nn.GroupNorm(2)
+    native.initialize()
+    if interface == "nd":
+        native(array(x(2, 4, 3)))
+    mp.save(torch.nn.GroupNorm(2, 4), tmp_path / "norm.safetensors")
+    with pytest.raises(mp.MismatchError, match="scales and shifts each group"):
+        mp.load(tmp_path / "norm.safetensors", into=native)
+
+
+def test_kernels_of_layers_with_channels_last_are_pytorchs(interface):
+    net = begun(nn.Conv2D(8, (3, 5), layout="NHWC", in_channels=4))
+    assert net.weight.shape == (8, 3, 5, 4)
+    weight = mp.parameters(net)["weight"]
+    assert weight.shape == (8, 4, 3, 5)
+    weight[2, 1, 0, 4] = 7
+    assert float(net.weight.data().asnumpy()[2, 0, 4, 1]) == 7
+    assert mp.parameters(nn.Conv2D(8, (3, 5), layout="NHWC"))["weight"].shape == (8, None, 3, 5)
+
+
+def recurrent(kind):
+    return {
+        "two directions": (
+            lambda: rnn.LSTM(5, 2, layout="NTC", bidirectional=True, input_size=4),
+            lambda: torch.nn.LSTM(4, 5, 2, batch_first=True, bidirectional=True),
+        ),
+        "projected": (
+            lambda: rnn.LSTM(6, layout="NTC", projection_size=3, input_size=4),
+            lambda: torch.nn.LSTM(4, 6, batch_first=True, proj_size=3),
+        ),
+        "gru": (
+            lambda: rnn.GRU(5, 2, layout="NTC", input_size=4),
+            lambda: torch.nn.GRU(4, 5, 2, batch_first=True),
+        ),
+        "relu": (
+            lambda: rnn.RNN(5, layout="NTC", input_size=4),
+            lambda: torch.nn.RNN(4, 5, batch_first=True, nonlinearity="relu"),
+        ),
+    }[kind]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+@pytest.mark.parametrize("kind", ["two directions", "projected", "gru", "relu"])
+def test_recurrent_layers_are_pytorchs(interface, kind, tmp_path):
+    native, other = (make() for make in recurrent(kind))
+    native.initialize()
+    mp.initialize(native, {"*": mp.init.Normal(0.5)}, seed=0)
+    assert sorted(mp.parameters(native)) == sorted(name for name, _ in other.named_parameters())
+    mp.save(native, tmp_path / "rnn.safetensors")
+    report = mp.load(tmp_path / "rnn.safetensors", into=other)
+    assert (report.differences, report.folded) == ([], [])
+    if kind == "projected":
+        return  # MXNet has them on GPUs only
+    np.testing.assert_allclose(mp.run(native, x(2, 3, 4)), mp.run(other, x(2, 3, 4))[0], atol=1e-6)
+
+
+def test_a_stack_of_cells_is_the_fused_layer(tmp_path):
+    fused = begun(rnn.LSTM(5, 2, layout="NTC", bidirectional=True, dropout=0.5, input_size=4))
+    stack = rnn.SequentialRNNCell()
+    for size in (4, 10):
+        stack.add(rnn.BidirectionalCell(rnn.LSTMCell(5, input_size=size), rnn.LSTMCell(5, input_size=size)))
+        stack.add(rnn.DropoutCell(0.5))
+    stack.initialize()
+    assert list(mp.parameters(stack)) == list(mp.parameters(fused))
+    mp.initialize(fused, {"*": mp.init.Normal(0.5)}, seed=0)
+    mp.save(fused, tmp_path / "lstm.safetensors")
+    assert mp.load(tmp_path / "lstm.safetensors", into=stack).differences == []
+    given = array(x(2, 3, 4))
+    expected = fused(given).asnumpy()
+    found, _ = stack.unroll(3, given, layout="NTC", merge_outputs=True)
+    np.testing.assert_allclose(found.asnumpy(), expected, atol=1e-6)
+    assert [one.children for one in mp.layers(sequential(stack))] == [[]]
+
+
+def test_recurrent_layers_without_biases_have_none(interface):
+    for name in ("RNN", "LSTM", "GRU"):
+        layer = getattr(mp.nn, name)(4, 5, 2, bias=False, bidirectional=True, backend="mxnet")
+        cell = getattr(mp.nn, f"{name}Cell")(4, 5, bias=False, backend="mxnet")
+        for one in (layer, cell):
+            assert not [role for role in mp.parameters(one) if "bias" in role]
+        assert mp.run(layer, x(3, 2, 4))[0].shape == (3, 2, 10)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16", "int32", "uint8", "int8", "int64", "bool"])
+def test_dtypes_are_read_written_and_saved(interface, dtype, tmp_path):
+    value = np.eye(8, 4, dtype=ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    mp.save({"x": value}, tmp_path / "x.safetensors")
+    tensor = mp.load(tmp_path / "x.safetensors", backend="mxnet")["x"]
+    assert isinstance(tensor, mx.nd.NDArray)
+    mp.save({"x": tensor}, tmp_path / "y.safetensors")
+    assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
+    if dtype in ("float16", "float64") or (dtype == "bfloat16" and interface == "nd"):  # Gluon casts no others
+        net = begun(nn.Dense(8, in_units=4))
+        net.cast(np.dtype([("bfloat16", np.uint16)]) if dtype == "bfloat16" else dtype)
+        param = mp.parameters(net)["weight"]
+        assert param.dtype.name == dtype
+        param[...] = value
+        assert np.array_equal(param.value.astype(float), np.eye(8, 4))
+
+
+def test_what_mxnet_cannot_hold_is_refused(tmp_path):
+    for name, value in {"uint16": np.zeros(3, np.uint16), "complex64": np.zeros(3, np.complex64)}.items():
+        mp.save(value, tmp_path / "x.safetensors")
+        with pytest.raises(mp.MultiparamError, match=f"{name} have no counterpart in MXNet"):
+            mp.load(tmp_path / "x.safetensors", backend="mxnet")
+    mp.save(np.zeros(()), tmp_path / "scalar.safetensors")
+    with pytest.raises(mp.MultiparamError, match="set_np"):
+        mp.load(tmp_path / "scalar.safetensors", backend="mxnet")
+    mx.npx.set_np()
+    try:
+        assert mp.load(tmp_path / "scalar.safetensors", backend="mxnet").shape == ()
+    finally:
+        mx.npx.reset_np()
+
+
+def test_every_device_gets_what_is_written(interface):
+    net = nn.Dense(2, in_units=3)
+    net.initialize(ctx=[mx.cpu(0), mx.cpu(1)])
+    assert mp.parameters(net)["weight"].device == "cpu:0, cpu:1"
+    mp.parameters(net)["weight"][...] = 5
+    assert all((one.asnumpy() == 5).all() for one in net.weight.list_data())
+
+
+def test_a_convolution_that_has_run_can_be_written(interface):
+    net = begun(nn.Conv1D(8, 3, in_channels=4))
+    mp.run(net, x(2, 4, 9))
+    mp.parameters(net)["weight"][...] = 1
+    assert np.array_equal(net.weight.data().asnumpy(), np.ones((8, 4, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:Cannot decide type:UserWarning")
+def test_an_exported_model_keeps_its_own_names(tmp_path):
+    net = begun(sequential(nn.Dense(8), nn.Dense(1), made=nn.HybridSequential))
+    net.hybridize()
+    expected = net(array(x(2, 4))).asnumpy()
+    net.export(str(tmp_path / "net"))
+    model = gluon.SymbolBlock.imports(str(tmp_path / "net-symbol.json"), ["data"], str(tmp_path / "net-0000.params"))
+    values = [one.value for one in mp.parameters(model).values()]
+    assert [one.shape for one in values] == [(8, 4), (8,), (1, 8), (1,)]
+    assert np.array_equal(values[0], net[0].weight.data().asnumpy())
+    np.testing.assert_allclose(mp.run(model, x(2, 4)), expected, atol=1e-6)
+
+
+def test_a_trainer_that_keeps_a_copy_gets_what_is_written(interface):
+    net, devices = nn.Dense(1, in_units=4, use_bias=False), [mx.cpu(0), mx.cpu(1)]
+    net.initialize(ctx=devices)
+    options = {"kvstore": "local", "update_on_kvstore": True}
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1.0}, **options)
+    for value in (1.0, 5.0):
+        mp.parameters(net)["weight"][...] = value
+        with autograd.record():
+            losses = [net(array(np.ones((1, 4), np.float32)).as_in_context(one)).sum() for one in devices]
+        autograd.backward(losses)
+        trainer.step(2)
+        assert mp.parameters(net)["weight"].value.tolist() == [[value - 1] * 4]

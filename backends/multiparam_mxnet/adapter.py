@@ -21,7 +21,7 @@ from .constants import constants
 from .deferred import begin, when_ready
 from .layers import table
 from .replacing import Transposed, forget, put, unused_name
-from .tensors import clear, from_numpy, numpy_dtype, to_numpy
+from .tensors import clear, from_numpy, numpy_dtype, store, to_numpy
 
 _FUSED = "act"  # the activation that a Dense or a Conv2D calls by itself
 
@@ -66,8 +66,13 @@ class MXNetAdapter(Adapter):
         return to_numpy(variable._data[0])
 
     def write(self, variable: Any, value: Any) -> None:
+        trainer = variable._trainer
+        if trainer and trainer._kv_initialized and trainer._update_on_kvstore:
+            trainer._reset_kvstore()  # as Parameter.set_data does, or the old numbers come back
+        fresh = from_numpy(np.asarray(value), variable.list_ctx()[0])
         with autograd.pause():
-            variable.set_data(from_numpy(np.asarray(value), variable.list_ctx()[0]))
+            for one in variable.list_data():
+                store(fresh, one)
 
     def shape(self, variable: Any) -> tuple[int, ...] | None:
         return None if variable._data is None else tuple(variable._data[0].shape)
@@ -138,6 +143,8 @@ class MXNetAdapter(Adapter):
         self, model: gluon.Block, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
     ) -> list[Any]:
         for variable in variables:
+            # a copied model's are not marked
+            autograd.mark_variables(variable.list_data(), variable.list_grad(), variable.grad_req)
             for one in variable.list_grad():
                 clear(one)
         with autograd.record():
@@ -160,7 +167,7 @@ class MXNetAdapter(Adapter):
         if handle.variable is None or not handle.variable._grad:
             return None
         array = to_numpy(handle.variable._grad[0])
-        if not handle.variable._data[0]._fresh_grad and not array.any():
+        if not array.any() and not _is_fresh(handle.variable):
             return None  # the zeros that Gluon has before the first backward
         return array if handle.axes is None else array.transpose(handle.axes)
 
@@ -203,6 +210,14 @@ def _tensors(model: gluon.Block, inputs: Sequence[Any]) -> list[Any]:
     first = next((one for one in model.collect_params().values() if one._data or one._deferred_init), None)
     context = mx.current_context() if first is None else first.list_ctx()[0]
     return [from_numpy(np.asarray(one), context) for one in inputs]
+
+
+def _is_fresh(parameter: Any) -> bool:
+    """Whether a backward pass has set the gradient since the last step."""
+    try:
+        return bool(parameter._data[0]._fresh_grad)
+    except mx.MXNetError:  # of a copied model, whose arrays are not marked yet
+        return False
 
 
 def _described(value: Any) -> str:

@@ -33,13 +33,27 @@ def from_numpy(array: Any, context: Any = None) -> Any:
     if not is_np_shape() and not (plain.ndim and plain.size):
         raise MultiparamError(f"MXNet has tensors of shape {plain.shape} after mx.npx.set_np() only")
     if plain.dtype == ml_dtypes.bfloat16:
-        return from_numpy(plain.astype(np.float32), context).astype(_BFLOAT16)
+        made = _legacy(from_numpy(plain.astype(np.float32), context)).astype(_BFLOAT16)
+        return made.as_np_ndarray() if is_np_array() else made
     if plain.dtype not in _DTYPES:
         raise MultiparamError(f"arrays of dtype {array.dtype} have no counterpart in MXNet")
     # not array(), which asks old names of scipy and warns
     made = (mx.np if is_np_array() else mx.nd).empty(plain.shape, dtype=plain.dtype.type, ctx=context)
     made._sync_copyfrom(plain)
     return made
+
+
+def store(tensor: Any, into: Any) -> None:
+    """Copies a tensor into another of its shape and dtype.
+
+    Assigning fails in MXNet 1.9 where a convolution has run and keeps its kernel in an order of its own.
+    """
+    if tensor.size:
+        mx.nd.identity(_legacy(tensor.as_in_context(into.context)), out=_legacy(into))
+
+
+def _legacy(tensor: Any) -> Any:
+    return tensor.as_nd_ndarray() if type(tensor) is not mx.nd.NDArray else tensor
 
 
 def clear(gradient: Any) -> None:
