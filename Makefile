@@ -67,7 +67,7 @@ test-keras: setup
 	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py; done
 
 test-parity: setup
-	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_initializers.py
+	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_across_frameworks.py tests/test_initializers.py
 
 test-models: setup
 	KERAS_BACKEND=jax $(BIN)/python $(PYTEST) tests/test_published_models.py

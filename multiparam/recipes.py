@@ -128,6 +128,12 @@ def _as_shaped(shape: Shape, parameter: Parameter) -> Fans:
     return fans(shape)
 
 
+def _ungrouped(shape: Shape, parameter: Parameter) -> Fans:
+    """Paddle's way: all channels are in, those of other groups too."""
+    found, groups = fans(shape), parameter.slot.node.settings().get("groups", 1)
+    return Fans(found.fan_in * groups if isinstance(groups, int) else found.fan_in, found.fan_out)
+
+
 def _of_kernel(shape: Shape, parameter: Parameter) -> Fans:
     """Keras's way, by its kernel's last two axes: in and out, and everything before as a receptive field."""
     kind, groups = parameter.kind, parameter.slot.node.settings().get("groups", 1)
@@ -206,8 +212,11 @@ def _flax(parameter: Parameter) -> Rule | None:
 def _paddle(parameter: Parameter) -> Rule | None:
     if _is_recurrent(parameter):
         return _by_hidden(parameter)
-    convolution = parameter.kind.startswith("Conv") and not parameter.kind.startswith("ConvTranspose")
-    weight = KaimingNormal() if convolution else XavierUniform()
+    weight: Rule = XavierUniform()
+    if parameter.kind.startswith("ConvTranspose") or parameter.kind == "Bilinear":
+        weight = _Counted(XavierUniform(), _as_shaped)
+    elif parameter.kind.startswith("Conv"):
+        weight = _Counted(KaimingNormal(), _ungrouped)
     return _of_known_layers(parameter, weight=weight, embedding=XavierUniform(), slope=0.25)
 
 

@@ -1,5 +1,8 @@
 """Rules beside the initializers of the frameworks that they are the counterparts of."""
 
+import paddle  # before TensorFlow, whose import crashes it
+
+# isort: split
 import jax
 import keras
 import numpy as np
@@ -169,6 +172,7 @@ def drawn_by(native, make):
     """A layer of the framework with its own first numbers, many of them for small tensors."""
     np.random.seed(0)
     torch.manual_seed(0)
+    paddle.seed(0)
     keras.utils.set_random_seed(0)
     with mp.use(native):
         layers = [make() for _ in range(20)]
@@ -183,7 +187,7 @@ def drawn_by(native, make):
     [
         (kind, *which)
         for kind in LAYERS
-        for which in (("torch", "pytorch"), ("keras", "keras"), ("flax", "flax"))
+        for which in (("torch", "pytorch"), ("keras", "keras"), ("flax", "flax"), ("paddle", "paddle"))
         if kind != "PReLU" or which[0] == "torch"  # the builder's 1/4 is PyTorch's; the others' are tested below
     ],
 )
@@ -244,6 +248,15 @@ NATIVE = {
     "flax LSTMCell": lambda: nnx.LSTMCell(60, 120, rngs=nnx.Rngs(0)),
     "flax GRUCell": lambda: nnx.GRUCell(60, 120, rngs=nnx.Rngs(0)),
     "flax MultiHeadAttention": lambda: nnx.MultiHeadAttention(4, 96, decode=False, rngs=nnx.Rngs(0)),
+    "paddle LSTM": lambda: paddle.nn.LSTM(60, 400),
+    "paddle GRU": lambda: paddle.nn.GRU(60, 120, direction="bidirect"),
+    "paddle SimpleRNNCell": lambda: paddle.nn.SimpleRNNCell(60, 120),
+    "paddle MultiHeadAttention": lambda: paddle.nn.MultiHeadAttention(96, 4),
+    "paddle Conv2DTranspose": lambda: paddle.nn.Conv2DTranspose(40, 60, (3, 4)),
+    "paddle Conv2D grouped": lambda: paddle.nn.Conv2D(40, 60, 3, groups=4),
+    "paddle Bilinear": lambda: paddle.nn.Bilinear(30, 40, 20),
+    "paddle PReLU": lambda: paddle.nn.PReLU(5),
+    "paddle InstanceNorm2D": lambda: paddle.nn.InstanceNorm2D(5),
     "flax LinearGeneral": lambda: nnx.LinearGeneral((8, 10), (9, 7), axis=(-2, -1), rngs=nnx.Rngs(0)),
 }
 
@@ -251,6 +264,7 @@ NATIVE = {
 @pytest.mark.parametrize("which", NATIVE)
 def test_a_recipe_is_the_default_of_the_frameworks_own_layers(which):
     keras.utils.set_random_seed(0)
+    paddle.seed(0)
     theirs, ours = NATIVE[which](), NATIVE[which]()
     mp.initialize(ours, which.partition(" ")[0], seed=0)
     for name, one in mp.parameters(theirs).items():

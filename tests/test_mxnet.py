@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # MXNet 1.9 was made for older releases of numpy
@@ -295,12 +296,12 @@ def test_positions_take_the_place_of_prefixes(interface):
         net = TestMXNet().mlp()
         assert list(mp.parameters(net)) == ["0.weight", "0.bias", "2.weight", "2.bias"]
         assert mp.parameters(net).select(re.compile(r".*weight")).names == ["0.weight", "2.weight"]
-        assert list(net.collect_params(".*weight"))[0] != "0.weight"
+        assert next(iter(net.collect_params(".*weight"))) != "0.weight"
 
 
 def test_an_activation_that_a_layer_calls_itself_is_no_layer(interface, tmp_path):
     net = begun(sequential(nn.Dense(8, activation="relu", in_units=4), nn.Conv2D(2, 3, activation="tanh")))
-    assert [(one.kind, one.children) for one in mp.layers(net)][0] == ("Linear", [])
+    assert next((one.kind, one.children) for one in mp.layers(net)) == ("Linear", [])
     plain = begun(sequential(nn.Dense(8, in_units=4)))
     mp.save(sequential(net[0]), tmp_path / "net.safetensors")
     assert mp.load(tmp_path / "net.safetensors", into=plain).differences == [("0", "activation", "relu", "linear")]
@@ -640,3 +641,30 @@ def test_a_trainer_that_keeps_a_copy_gets_what_is_written(interface):
         autograd.backward(losses)
         trainer.step(2)
         assert mp.parameters(net)["weight"].value.tolist() == [[value - 1] * 4]
+
+
+DEFAULTS = {
+    "Dense": lambda: nn.Dense(300, in_units=200),
+    "Conv2D": lambda: nn.Conv2D(60, 3, in_channels=40, groups=4),
+    "Conv2DTranspose": lambda: nn.Conv2DTranspose(60, 3, in_channels=40),
+    "Embedding": lambda: nn.Embedding(300, 64),
+    "LSTM": lambda: rnn.LSTM(120, input_size=60),
+    "GRUCell": lambda: rnn.GRUCell(120, input_size=60),
+    "BatchNorm": lambda: nn.BatchNorm(in_channels=9),
+    "InstanceNorm": lambda: nn.InstanceNorm(in_channels=9, scale=True),
+    "PReLU": lambda: nn.PReLU(in_channels=3),
+}
+
+
+@pytest.mark.parametrize("which", DEFAULTS)
+def test_the_recipe_is_gluons_default(interface, which):
+    mx.random.seed(0)
+    theirs, ours = begun(DEFAULTS[which]()), begun(DEFAULTS[which]())
+    mp.initialize(ours, "mxnet", seed=0)
+    for name, one in mp.parameters(theirs).items():
+        value, expected = mp.parameters(ours)[name].value, one.value
+        if expected.std() == 0:
+            assert np.array_equal(value, expected), name
+            continue
+        assert stats.ks_2samp(value.ravel(), expected.ravel()).pvalue > 0.001, name
+        assert np.abs(value).max() == pytest.approx(np.abs(expected).max(), rel=0.02)

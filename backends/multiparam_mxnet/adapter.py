@@ -113,7 +113,8 @@ class MXNetAdapter(Adapter):
         options = getattr(native, "_kwargs", {})
         if "layout" in options:
             return bool(options["layout"].endswith("C"))
-        return options.get("axis", 1) not in (1,) and "eps" in options and not isinstance(native, gluon.nn.LayerNorm)
+        norm = "eps" in options and not isinstance(native, gluon.nn.LayerNorm)
+        return norm and options.get("axis", 1) != 1
 
     def run(self, model: gluon.Block, inputs: Sequence[Any]) -> Any:
         begin(model)

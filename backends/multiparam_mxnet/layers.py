@@ -285,9 +285,7 @@ def _build_conv(layer: type) -> Callable[..., Any]:
         **transposed: Any,
     ) -> Any:
         sizes = {"strides": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        return _begun(layer)(
-            out_channels, kernel_size, in_channels=in_channels, use_bias=bias, **sizes, **transposed
-        )
+        return _begun(layer)(out_channels, kernel_size, in_channels=in_channels, use_bias=bias, **sizes, **transposed)
 
     return build
 
