@@ -79,8 +79,8 @@ docs: setup ## write docs/layers.md from the layer tables
 	@mkdir -p docs
 	$(BIN)/python -m multiparam.testing.layer_docs > docs/layers.md
 
-demo: setup ## train one model in every framework and exchange the files
-	$(BIN)/multiparam demo
+demo: setup .venv-mxnet/.made ## train one model in every framework and exchange the files
+	$(BIN)/multiparam demo --python $(MXNET)/python
 
 bench: setup ## time multiparam beside the native tools
 	$(BIN)/python benchmarks/run.py

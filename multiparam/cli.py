@@ -37,6 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_backends)
     showing = commands.add_parser("demo", help="train one model in every framework and exchange the files")
     showing.add_argument("--backend", help="only this one, beside the numpy reference")
+    showing.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="the interpreter of another environment, whose backends take part too; may be given several times",
+    )
     showing.set_defaults(run=_demo)
     return parser
 
@@ -78,4 +85,4 @@ def _markdown() -> str:
 def _demo(chosen: argparse.Namespace) -> int:
     from .demo import demo
 
-    return demo(chosen.backend)
+    return demo(chosen.backend, chosen.python)

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,9 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import BackendError, MultiparamError
+from ..errors import ArgumentError, BackendError, MultiparamError
 from ..plugin import Capability
-from ..registry import adapter, backends, plugins
+from ..registry import adapter, backends
 
 __all__ = ["demo"]
 
@@ -34,6 +34,7 @@ class _Part:
     backend: str
     process: subprocess.Popen[str]
     log: IO[str]
+    learns: bool = False
 
     def ask(self, *command: str, on_event: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
         """Sends a command and waits for its answer."""
@@ -74,11 +75,12 @@ class _Promises:
             self.console.print(f"[red]not kept:[/] {promise}")
 
 
-def demo(backend: str | None = None, console: Console | None = None) -> int:
+def demo(backend: str | None = None, pythons: Sequence[str] = (), console: Console | None = None) -> int:
     """Trains one model with a shared layer in every installed framework and exchanges the files.
 
     Args:
         backend: only this one (beside the numpy reference); None is every installed one.
+        pythons: interpreters of other environments, whose backends take part too: not all frameworks share one.
         console: where to print.
 
     Returns:
@@ -89,13 +91,13 @@ def demo(backend: str | None = None, console: Console | None = None) -> int:
         MultiparamError: a framework's process ended early; its output is the message.
     """
     console = console or Console()
-    names = _chosen(backend)
+    chosen = _chosen(backend, pythons)
     promises = _Promises(console)
     with tempfile.TemporaryDirectory() as folder:
-        parts = [_start(name, Path(folder)) for name in names]
+        parts = [_start(name, python, Path(folder)) for name, python in chosen.items()]
         try:
             _initialize(parts, Path(folder), promises)
-            sources = [part for part in parts if plugins()[part.backend].demo] or parts
+            sources = [part for part in parts if part.learns] or parts
             for part in sources:
                 _train(part, promises)
             table = _exchange(sources, parts, promises)
@@ -111,20 +113,39 @@ def demo(backend: str | None = None, console: Console | None = None) -> int:
     return 0
 
 
-def _chosen(backend: str | None) -> list[str]:
-    if backend is not None:
-        adapter(backend).require(Capability.BUILD)
-        return list(dict.fromkeys(["numpy", backend]))
-    names = [line.name for line in backends() if line.installed and Capability.BUILD in line.capabilities]
-    if not names:
+def _chosen(backend: str | None, pythons: Sequence[str]) -> dict[str, str]:
+    """The backends that take part, each with its interpreter."""
+    lines = [asdict(line) for line in backends()]
+    found = dict.fromkeys(_able(lines), sys.executable)
+    for python in pythons:
+        found = {**dict.fromkeys(_able(_listed(python)), python), **found}
+    if backend is not None and backend not in found:
+        adapter(backend).require(Capability.BUILD)  # says what is wrong with it
+    if not found:
         raise BackendError("no backend is installed")
-    return names
+    order = sorted(found, key=lambda name: (name != "numpy", name))
+    return {name: found[name] for name in order if backend is None or name in ("numpy", backend)}
 
 
-def _start(backend: str, folder: Path) -> _Part:
+def _able(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [line["name"] for line in lines if line["installed"] and Capability.BUILD in line["capabilities"]]
+
+
+def _listed(python: str) -> list[dict[str, Any]]:
+    """What `multiparam backends` says in another environment."""
+    try:
+        command = [python, "-m", "multiparam", "backends", "--json"]
+        found: list[dict[str, Any]] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    except (OSError, subprocess.CalledProcessError, json.JSONDecodeError) as error:
+        said = getattr(error, "stderr", None) or str(error).encode()
+        raise ArgumentError(f"{python} runs no multiparam: {said.decode(errors='replace')[-1000:].strip()}") from error
+    return found
+
+
+def _start(backend: str, python: str, folder: Path) -> _Part:
     log = (folder / f"{backend}.log").open("w+", encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "multiparam.demo.worker", backend, str(folder)],
+        [python, "-m", "multiparam.demo.worker", backend, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -141,6 +162,7 @@ def _initialize(parts: Sequence[_Part], folder: Path, promises: _Promises) -> No
     for part in parts:
         with console.status(f"starting {part.backend}"):
             answer = part.ask("initialize")
+        part.learns = answer["learns"]
         outputs = np.load(folder / f"{part.backend}.first.npy")
         expected = expected or (answer["digest"], outputs)
         difference = float(np.abs(outputs - expected[1]).max())
@@ -154,8 +176,7 @@ def _initialize(parts: Sequence[_Part], folder: Path, promises: _Promises) -> No
 
 def _train(part: _Part, promises: _Promises) -> None:
     console = promises.console
-    learns = bool(plugins()[part.backend].demo)
-    if learns:
+    if part.learns:
         console.print(f"[bold]Training with {part.backend}[/]; root mean square of each weight, ∂ of its gradient")
         console.print(f"  epoch accuracy{''.join(f'{name:>18}' for name in _SHOWN)}  4 = 2", highlight=False)
 
@@ -169,7 +190,7 @@ def _train(part: _Part, promises: _Promises) -> None:
     with console.status(f"training with {part.backend}"):
         answer = part.ask("train", on_event=show)
     promises.check(answer["ties"], f"{part.backend}'s ties are there after training")
-    promises.check(not learns or answer["accuracy"] >= ACCURACY, f"{part.backend} recognizes nine digits of ten")
+    promises.check(not part.learns or answer["accuracy"] >= ACCURACY, f"{part.backend} recognizes nine digits of ten")
 
 
 def _exchange(trained: Sequence[_Part], parts: Sequence[_Part], promises: _Promises) -> Table:

@@ -52,7 +52,7 @@ class Worker:
         for name, parameter in mp.parameters(self.net).items():
             bits.update(name.encode() + np.ascontiguousarray(parameter.value).tobytes())
         self._keep("first", self._outputs())
-        return {"digest": bits.hexdigest()[:12], "native": type(self.net).__module__.partition(".")[0]}
+        return {"digest": bits.hexdigest()[:12], "learns": bool(plugins()[self.backend].demo)}
 
     def train(self) -> dict[str, Any]:
         """Trains with the framework's own optimizer, telling each layer's parameters and gradients on the way."""
