@@ -11,7 +11,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet keras parity models)
+.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet keras parity exchange models)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,7 +36,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-keras test-parity test-models ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-keras test-parity test-exchange test-models ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -68,6 +68,13 @@ test-keras: setup
 
 test-parity: setup
 	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_across_frameworks.py tests/test_initializers.py
+
+# what MXNet's environment writes is read by the others, and back
+test-exchange: setup .venv-mxnet/.made
+	folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && \
+	$(MXNET)/python -m multiparam.testing.exchange write $$folder mxnet && \
+	$(BIN)/python -m multiparam.testing.exchange answer $$folder mxnet paddle torch keras flax && \
+	$(MXNET)/python -m multiparam.testing.exchange check $$folder mxnet
 
 test-models: setup
 	KERAS_BACKEND=jax $(BIN)/python $(PYTEST) tests/test_published_models.py
