@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 
 from . import init, nn, steps
 from .access import Layer, buffers, layers, parameters, state
+from .checkpoint import Checkpoint, open
 from .errors import (
     AmbiguousMatchError,
     ArgumentError,
@@ -40,6 +41,7 @@ __all__ = [
     "ArgumentError",
     "At",
     "BackendError",
+    "Checkpoint",
     "CheckpointError",
     "Concat",
     "Layer",
@@ -60,6 +62,7 @@ __all__ = [
     "load",
     "materialize",
     "nn",
+    "open",
     "parameters",
     "register_layer",
     "run",

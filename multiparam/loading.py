@@ -12,13 +12,13 @@ import numpy as np
 from .access import state
 from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
+from .checkpoint import Checkpoint
 from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError
 from .kinds import KINDS
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .run import unready
-from .safetensors_file import SafetensorsFile
 from .settings import differing
 from .steps import Array
 from .tie import check_pair, tie_slots
@@ -80,15 +80,12 @@ class _Plan:
     )
 
 
-def load_into(
-    model: Any, file: SafetensorsFile, about: Mapping[str, Any], strict: bool, rename: Mapping[str, str]
-) -> LoadReport:
+def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> LoadReport:
     """Loads a file into a model.
 
     Args:
         model: a native model.
-        file: the open file.
-        about: what the file's metadata say: `ties`, groups of tied names, and `layers`, kind and settings by name.
+        checkpoint: the open file.
         strict: names must be the same.
         rename: regular expressions and their replacements, for the file's names.
 
@@ -103,22 +100,24 @@ def load_into(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
         )
     renamed = _renamer(rename, {slot.name for group in tree.groups for slot in group})
-    given = _given_names(file, renamed)
-    groups = [[renamed(name) for name in group] for group in about.get("ties", [])]
+    given = _given_names(checkpoint, renamed)
+    groups = [[renamed(name) for name in group] for group in checkpoint.ties]
     stored: dict[str, str] = {}
     for group in groups:
         kept = [name for name in group if name in given]
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     mapping = state(model)
-    plan = _plan(file, given, stored, mapping, tree.file_only()[0])
-    _plan_folds(file, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan)
+    plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
+    _plan_folds(
+        checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
+    )
     _plan_ties(adapter, tree, groups, stored, plan)
-    saved = {_renamed_layer(renamed, name): settings for name, settings in about.get("layers", {}).items()}
-    plan.report.differences = _differences(tree, saved)
-    _refuse(file, plan, strict)
+    saved = {_renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
+    plan.report.differences = _differences(tree, saved, checkpoint.settled)
+    _refuse(checkpoint, plan, strict)
     for parameter, key in plan.writes:
         value = plan.folded.get(parameter.name)
-        parameter.assign(file[key] if value is None else value)
+        parameter.assign(checkpoint[key].value if value is None else value)
     if plan.ties:
         plan.report.notes = tie_slots(adapter, model, tree, plan.ties).notes
     return plan.report
@@ -150,9 +149,9 @@ def _renamer(rename: Mapping[str, str], known: set[str]) -> Callable[[str], str]
     return renamed
 
 
-def _given_names(file: SafetensorsFile, renamed: Callable[[str], str]) -> dict[str, str]:
+def _given_names(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> dict[str, str]:
     given: dict[str, str] = {}
-    for key in file:
+    for key in checkpoint:
         name = renamed(key)
         if name in given:
             raise ArgumentError(f"rename= turns both {given[name]!r} and {key!r} into {name!r}")
@@ -161,7 +160,7 @@ def _given_names(file: SafetensorsFile, renamed: Callable[[str], str]) -> dict[s
 
 
 def _plan(
-    file: SafetensorsFile,
+    checkpoint: Checkpoint,
     given: dict[str, str],
     stored: dict[str, str],
     mapping: Parameters,
@@ -179,17 +178,17 @@ def _plan(
             plan.report.missing.append(parameter.name)
             continue
         key = given[sources[0]]
-        if _fits(parameter, file, key, plan):
+        if _fits(parameter, checkpoint, key, plan):
             plan.writes.append((parameter, key))
             plan.report.loaded.append(parameter.name)
         for other in sources[1:]:
-            _same(file, key, given[other], parameter)
+            _same(checkpoint, key, given[other], parameter)
     plan.report.unexpected = [name for name in given if name not in used and name not in neutral]
     return plan
 
 
 def _plan_folds(
-    file: SafetensorsFile,
+    checkpoint: Checkpoint,
     keys: Mapping[str, str],
     tree: Tree,
     mapping: Parameters,
@@ -206,10 +205,10 @@ def _plan_folds(
             into = mapping.get(target)
             if into is None or into.name not in written:
                 continue
-            if name in keys and file.shape(keys[name]) != into.shape:
-                plan.problems["misshaped"].append((name, into.shape, file.shape(keys[name])))
+            if name in keys and checkpoint[keys[name]].shape != into.shape:
+                plan.problems["misshaped"].append((name, into.shape, checkpoint[keys[name]].shape))
                 continue
-            given = file[keys[name]] if name in keys else np.zeros(into.slot.extents())
+            given = checkpoint[keys[name]].value if name in keys else np.zeros(into.slot.extents())
             summand, rest = fold.split(given)
             # what will be one tensor can have one sum only
             other = added.setdefault(mapping.get(first.get(target, target), into).name, (name, summand))
@@ -217,7 +216,7 @@ def _plan_folds(
                 why = f"it would be added to {into.name!r}, and so would {other[0]!r}, which differs: untie them first"
                 plan.problems["unrepresentable"].append((name, why))
             elif summand.any():
-                _add(file, written[into.name], into, summand, plan)
+                _add(checkpoint, written[into.name], into, summand, plan)
                 plan.report.folded.append((name, into.name))
             if name in mapping:
                 plan.folded[mapping[name].name] = rest
@@ -225,11 +224,11 @@ def _plan_folds(
                 plan.problems["unrepresentable"].append((name, fold.why))
 
 
-def _add(file: SafetensorsFile, key: str, into: Parameter, summand: Array, plan: _Plan) -> None:
+def _add(checkpoint: Checkpoint, key: str, into: Parameter, summand: Array, plan: _Plan) -> None:
     """Plans the sum as the value of a parameter, rounded once."""
     wide = np.result_type(np.float64, into.dtype if into.dtype.kind == "c" else np.float64)
-    total = file[key].astype(wide) + summand.astype(wide)
-    plan.folded[into.name] = converted(into.name, total, into.dtype, f"{file.path} cannot be loaded into")
+    total = checkpoint[key].value.astype(wide) + summand.astype(wide)
+    plan.folded[into.name] = converted(into.name, total, into.dtype, f"{checkpoint.path} cannot be loaded into")
 
 
 def _renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
@@ -238,18 +237,22 @@ def _renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
     return name[: -len(".weight")] if layer and name.endswith(".weight") else layer and renamed(layer)
 
 
-def _fits(parameter: Parameter, file: SafetensorsFile, key: str, plan: _Plan) -> bool:
-    dtype, shape = file.dtype(key), file.shape(key)
+def _fits(parameter: Parameter, checkpoint: Checkpoint, key: str, plan: _Plan) -> bool:
+    entry = checkpoint[key]
+    dtype, shape = entry.dtype, entry.shape
+    if entry.refusal:
+        plan.problems["unrepresentable"].append((parameter.name, entry.refusal))
+        return False
     if shape != parameter.shape:
         plan.problems["misshaped"].append((parameter.name, parameter.shape, shape))
     if rank_of(dtype) != rank_of(parameter.dtype):
         plan.problems["mistyped"].append((parameter.name, parameter.dtype, dtype))
     elif dtype != parameter.dtype:
-        converted(parameter.name, file[key], parameter.dtype, f"{file.path} cannot be loaded into")
+        converted(parameter.name, entry.value, parameter.dtype, f"{checkpoint.path} cannot be loaded into")
         plan.report.converted.append((parameter.name, dtype, parameter.dtype))
     fits = shape == parameter.shape and rank_of(dtype) == rank_of(parameter.dtype)
     if fits and len(parameter.slot.source.parts) > 1 and not _has_fold(parameter):
-        why = parameter.slot.problem(parameter.slot.handles() or (), file[key])
+        why = parameter.slot.problem(parameter.slot.handles() or (), entry.value)
         plan.problems["unrepresentable"] += [(parameter.name, why)] if why else []
     return fits
 
@@ -258,8 +261,8 @@ def _has_fold(parameter: Parameter) -> bool:
     return parameter.role in parameter.slot.node.folds()
 
 
-def _same(file: SafetensorsFile, key: str, other: str, parameter: Parameter) -> None:
-    first, second = file[key], file[other]
+def _same(checkpoint: Checkpoint, key: str, other: str, parameter: Parameter) -> None:
+    first, second = checkpoint[key].value, checkpoint[other].value
     if first.shape != second.shape or first.tobytes() != second.tobytes():
         raise MismatchError(
             f"{key!r} and {other!r} differ in the file, and are one tied parameter, {parameter.name!r}, in the model; "
@@ -291,16 +294,18 @@ def _problems(plan: _Plan) -> Iterable[tuple[Any, ...]]:
     return [*plan.problems["misshaped"], *plan.problems["mistyped"]]
 
 
-def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Any, Any]]:
+def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]], settled: bool) -> list[tuple[str, str, Any, Any]]:
     found = []
     for node in tree.root.walk():
         given, here = saved.get(node.name), node.described()
         if given and here:
-            found += [(node.name, *difference) for difference in differing(given, here)]
+            # a file that tells kinds only leaves no setting at its default
+            told = here if settled else {name: here[name] for name in given if name in here}
+            found += [(node.name, *difference) for difference in differing(given, told)]
     return found
 
 
-def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:
+def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:
     kinds = [(layer, here, str(given)) for layer, setting, given, here in plan.report.differences if setting == "kind"]
     found = MismatchReport(
         missing=plan.report.missing if strict else (),
@@ -314,4 +319,4 @@ def _refuse(file: SafetensorsFile, plan: _Plan, strict: bool) -> None:
         ],
     )
     if found:
-        raise MismatchError(f"{file.path} does not fit the model; nothing was written", found)
+        raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found)

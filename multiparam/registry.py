@@ -14,16 +14,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from .adapter import Adapter
 from .errors import ArgumentError, BackendError, close_names
 from .plugin import Plugin
 
-__all__ = ["BackendInfo", "active", "adapter", "backends", "infer", "owner", "plugins", "use"]
+__all__ = ["BackendInfo", "active", "adapter", "backends", "discovered", "infer", "owner", "plugins", "use"]
 
 GROUP = "multiparam.backends"
 VARIABLE = "MULTIPARAM_BACKEND"
+
+Declared = TypeVar("Declared")
 
 _chosen: ContextVar[str | None] = ContextVar("multiparam_backend", default=None)
 _adapters: dict[str, Adapter] = {}
@@ -166,20 +168,31 @@ def owner(native: type) -> str | None:
 
 @lru_cache(maxsize=1)
 def _discover() -> tuple[dict[str, Plugin], dict[str, str]]:
-    found: dict[str, Plugin] = {}
+    return discovered(GROUP, Plugin, "backend")
+
+
+def discovered(group: str, kind: type[Declared], what: str) -> tuple[dict[str, Declared], dict[str, str]]:
+    """What installed packages declare in a group of entry points, and what is wrong with those that are broken.
+
+    Args:
+        group: the group's name.
+        kind: what its entry points name objects of.
+        what: what such an object is, for the warning.
+    """
+    found: dict[str, Declared] = {}
     broken: dict[str, str] = {}
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in importlib.metadata.entry_points(group=group):
         if entry.name in found:
             continue
         try:
-            plugin = entry.load()
-            if not isinstance(plugin, Plugin):
-                raise TypeError(f"{entry.value} is no multiparam Plugin")
-        except Exception as error:  # a third party's fault must not take the other backends down
+            declared = entry.load()
+            if not isinstance(declared, kind):
+                raise TypeError(f"{entry.value} is no multiparam {kind.__name__}")
+        except Exception as error:  # a third party's fault must not take the others down
             broken[entry.name] = f"{type(error).__name__}: {error}"
-            warnings.warn(f"the multiparam backend {entry.name!r} cannot be loaded: {error}", stacklevel=2)
+            warnings.warn(f"the multiparam {what} {entry.name!r} cannot be loaded: {error}", stacklevel=3)
         else:
-            found[entry.name] = plugin
+            found[entry.name] = declared
     return found, broken
 
 

@@ -14,8 +14,7 @@ import os
 import secrets
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,9 +22,10 @@ import ml_dtypes
 import numpy as np
 
 from .errors import CheckpointError
-from .steps import Array, Shape
+from .formats import Entry, unreadable
+from .steps import Array
 
-__all__ = ["Entry", "SafetensorsFile", "write"]
+__all__ = ["SafetensorsFile", "is_safetensors", "write"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     code: np.dtype(dtype)
@@ -49,28 +49,6 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     }.items()
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A tensor to be written.
-
-    Attributes:
-        name: its key in the file.
-        dtype: its numpy dtype.
-        shape: its shape.
-        read: gives its array when its turn has come.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: Shape
-    read: Callable[[], Array]
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
 def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str]) -> None:
@@ -103,6 +81,16 @@ def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str]) -> 
             file.write(_bytes(array))
 
 
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that starts with these bytes is one.
+
+    >>> is_safetensors(bytes([2, 0, 0, 0, 0, 0, 0, 0]) + b"{}"), is_safetensors(b"PK")
+    (True, False)
+    """
+    # the reference implementation takes headers of up to 100 MB
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= 100_000_000
+
+
 class SafetensorsFile(Mapping[str, Array]):
     """A file's tensors as read-only arrays, mapped into memory and not read before they are used.
 
@@ -119,21 +107,20 @@ class SafetensorsFile(Mapping[str, Array]):
         self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
         self._header = header
 
-    def dtype(self, name: str) -> np.dtype[Any]:
-        """A tensor's numpy dtype."""
-        code = self._header[name]["dtype"]
-        if code not in DTYPES:
-            raise CheckpointError(self.path, f"{name!r} has dtype {code}, which numpy has no counterpart for")
-        return DTYPES[code]
-
-    def shape(self, name: str) -> Shape:
-        """A tensor's shape."""
-        return tuple(self._header[name]["shape"])
+    def entry(self, name: str) -> Entry:
+        """A tensor's shape and dtype, and how it is read."""
+        header = self._header[name]
+        shape = tuple(header["shape"])
+        if header["dtype"] not in DTYPES:
+            why = f"it has dtype {header['dtype']}, which numpy has no counterpart for"
+            return Entry(name, np.dtype(np.void), shape, lambda: self[name], refusal=why)
+        return Entry(name, DTYPES[header["dtype"]], shape, lambda: self[name])
 
     def __getitem__(self, name: str) -> Array:
-        first, last = self._header[name]["data_offsets"]
+        header = self._header[name]
+        first, last = header["data_offsets"]
         raw = self._bytes[self._start + first : self._start + last] if last > first else np.empty(0, np.uint8)
-        plain: Array = np.frombuffer(raw, self.dtype(name)).reshape(self.shape(name))
+        plain: Array = np.frombuffer(raw, DTYPES[header["dtype"]]).reshape(header["shape"])
         plain.flags.writeable = False
         return plain
 
@@ -186,17 +173,17 @@ def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
     except safetensors.SafetensorError as error:
         raise CheckpointError(path, f"no valid safetensors file: {error}{_looks_like(path)}") from error
     except OSError as error:
-        reason = "is a folder" if path.is_dir() else error.strerror or str(error)
-        raise CheckpointError(path, "no such file" if not path.exists() else reason) from error
+        raise unreadable(path, error) from error
 
 
 def _looks_like(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(8)
     kinds = {
-        b"PK\x03\x04": "a zip file, as torch.save, numpy.savez and Keras write",
+        b"PK\x03\x04": "a zip file, as torch.save, numpy.savez, MXNet 2 and Keras write",
         b"\x89HDF": "an HDF5 file, as Keras writes",
         b"\x93NUM": "a numpy file",
+        b"\x80\x02\x8a\n": "a file of torch.save before PyTorch 1.6",
     }
     return next((f"; it looks like {kind}" for mark, kind in kinds.items() if start.startswith(mark)), "")
 

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
 from .adapter import Adapter
-from .errors import ArgumentError, BackendError, CheckpointError, UninitializedError
+from .checkpoint import Checkpoint, FilePath, as_path
+from .checkpoint import open as open_checkpoint
+from .errors import ArgumentError, BackendError, UninitializedError
+from .formats import Entry
 from .loading import LoadReport, load_into
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, owner
-from .safetensors_file import Entry, SafetensorsFile, write
+from .safetensors_file import write
 from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load", "save"]
-
-FilePath = Union[str, "PathLike[str]"]
 
 
 def save(thing: Any, path: FilePath) -> None:
@@ -66,7 +65,7 @@ def save(thing: Any, path: FilePath) -> None:
         about["ties"] = ties
     if layers:
         about["layers"] = layers
-    write(_path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
+    write(as_path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
 
 
 def load(
@@ -83,7 +82,7 @@ def load(
     of another width are converted. What is tied in the file is tied in the model.
 
     Args:
-        path: a safetensors file.
+        path: a file of any format that `multiparam.open` reads: safetensors, MXNet's `.params`, Paddle's `.pdparams`.
         into: a native model of any backend; None for tensors of the active one.
         strict: names must be the same; False loads what is in both, and reports the rest.
         rename: regular expressions and their replacements, applied to the file's names in turn.
@@ -108,22 +107,14 @@ def load(
     shape of weight: (4, 8) expected, (8, 4) given
     shape of bias: (4,) expected, (8,) given
     """
-    file = SafetensorsFile(_path(path))
-    about = _about(file)
+    checkpoint = open_checkpoint(path)
     if into is None:
         if rename or not strict:
             raise ArgumentError("strict= and rename= are for loading into a model: pass into=net")
-        return _as_saved(file, about.get("content", "dict"), adapter_of(backend))
+        return _as_saved(checkpoint, adapter_of(backend))
     if backend is not None:
         raise ArgumentError("backend= is for loading tensors; a model decides by itself")
-    return load_into(into, file, about, strict, rename or {})
-
-
-def _path(path: Any) -> Path:
-    try:
-        return Path(path)
-    except TypeError:
-        raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}") from None
+    return load_into(into, checkpoint, strict, rename or {})
 
 
 def _entry(name: Any, value: Any) -> Entry:
@@ -176,27 +167,10 @@ def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]
     return entries, ties, {node.name: found for node in tree.root.walk() if (found := node.described())}
 
 
-def _about(file: SafetensorsFile) -> dict[str, Any]:
-    try:
-        about = json.loads(file.metadata.get("multiparam", "{}"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
-    ties, layers = (about.get("ties", []), about.get("layers", {})) if isinstance(about, dict) else (None, None)
-    sound = isinstance(ties, list) and all(
-        isinstance(group, list) and group and all(isinstance(name, str) for name in group) for group in ties
-    )
-    sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
-    if not sound:
-        raise CheckpointError(file.path, "its multiparam metadata is damaged")
-    if about.get("version", 1) != 1:
-        raise CheckpointError(file.path, f"format version {about['version']}: a newer multiparam wrote it")
-    return dict(about)
-
-
-def _as_saved(file: SafetensorsFile, content: str, adapter: Adapter) -> Any:
-    tensors = {name: adapter.tensor(file[name]) for name in file}
-    if content == "tensor" and list(tensors) == ["tensor"]:
+def _as_saved(checkpoint: Checkpoint, adapter: Adapter) -> Any:
+    tensors = {name: adapter.tensor(entry.value) for name, entry in checkpoint.items()}
+    if checkpoint.content == "tensor" and list(tensors) == ["tensor"]:
         return tensors["tensor"]
-    if content == "list" and set(tensors) == {str(index) for index in range(len(tensors))}:
+    if checkpoint.content == "list" and set(tensors) == {str(index) for index in range(len(tensors))}:
         return [tensors[str(index)] for index in range(len(tensors))]
     return tensors

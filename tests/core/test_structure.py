@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "multiparam").rglob("*.py"))
 ADAPTERS = sorted((ROOT / "backends").rglob("*.py"))
 FRAMEWORKS = {"torch", "keras", "tensorflow", "jax", "flax", "optax", "paddle", "mxnet"}
-SURFACE = {"multiparam.adapter", "multiparam.plugin"}
+SURFACE = {"multiparam.adapter", "multiparam.formats", "multiparam.plugin"}
 
 
 def imported(path):

@@ -1,0 +1,287 @@
+"""File formats: what a reader hands over, and all that it may import beside the adapter surface.
+
+A reader turns a file into `Contents`: its tensors as `Entry` objects that read their numbers when they are asked for,
+under canonical names and in canonical layouts where it knows the layers, and under the file's own where it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .arrays import frozen
+from .errors import ArgumentError, CheckpointError
+from .layout import At, Source
+from .names import join
+from .steps import Array, Shape
+
+__all__ = [
+    "CheckpointError",
+    "Contents",
+    "Entry",
+    "Format",
+    "Known",
+    "data_size",
+    "join",
+    "mapped",
+    "stored",
+    "translated",
+    "unreadable",
+]
+
+MOST_AXES = 32  # that numpy has in every version
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of a file, read when its turn has come.
+
+    Attributes:
+        name: its name; in a file that multiparam writes its key.
+        dtype: its numpy dtype.
+        shape: its shape.
+        read: gives its array.
+        original: what the file calls it, or all that it is made of; empty where it is as the file has it.
+        refusal: why its numbers cannot be read; empty if they can.
+
+    >>> entry = Entry("bias", np.dtype(np.float32), (3,), lambda: np.arange(3, dtype=np.float32))
+    >>> entry, entry[1:]
+    (<bias (3,) float32>, array([1., 2.], dtype=float32))
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    read: Callable[[], Array] = field(repr=False)
+    original: tuple[str, ...] = ()
+    refusal: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def value(self) -> Array:
+        """Its numbers, read-only; a view of the file where it can be one."""
+        return frozen(self.read()[...])
+
+    def __getitem__(self, index: Any) -> Array:
+        return frozen(np.asarray(self.value[index]))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.value, dtype) if copy else np.asarray(self.value, dtype)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.shape} {self.dtype}>"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a reader found in a file.
+
+    Attributes:
+        entries: the tensors, in the file's order, each tied one once.
+        content: what was saved: `"dict"`, `"list"` (of entries named 0, 1, …), `"tensor"` (one, of that name), or
+            `"model"`.
+        layers: for layers of a known kind that kind, under `"kind"`, and the settings that the file tells.
+        settled: whether what `layers` leaves out has its default value; False where files tell kinds only.
+        ties: groups of names that are one tensor; the first that is an entry is the one that is stored.
+        own: names of the entries of whose layers nothing is known, so that they are as the file has them.
+        left_out: what the file has beside tensors, and what that is.
+        notes: what else a user should know, in sentences.
+    """
+
+    entries: Sequence[Entry]
+    content: str = "dict"
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settled: bool = False
+    ties: Sequence[Sequence[str]] = ()
+    own: frozenset[str] = frozenset()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a reader knows of a layer.
+
+    Attributes:
+        kinds: the kinds that it can be, all of one layout.
+        sources: how each canonical tensor is made of the framework's, by role, running statistics among them.
+        file_only: tensors that PyTorch's files have and the framework's do not, with their neutral values.
+    """
+
+    kinds: tuple[str, ...]
+    sources: Mapping[str, Source]
+    file_only: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format, the object that an entry point in the group `multiparam.formats` names.
+
+    Attributes:
+        name: what `multiparam.open(path).format` says.
+        recognizes: tells a file by its first bytes (64 of them, fewer if it is shorter).
+        read: reads a file's names, shapes and dtypes. What is wrong with the file is a `CheckpointError`; nothing in
+            it may be executed, and no memory be taken for what it only claims to hold.
+    """
+
+    name: str
+    recognizes: Callable[[bytes], bool]
+    read: Callable[[Path], Contents]
+
+
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """The error for a path that cannot be opened."""
+    if path.is_dir():
+        return CheckpointError(path, "is a folder")
+    return CheckpointError(path, error.strerror or str(error) if path.exists() else "no such file")
+
+
+def mapped(path: Path) -> memoryview:
+    """A file's bytes, mapped into memory and not read before they are used.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            if not file.seek(0, 2):
+                return memoryview(b"")
+            return np.memmap(file, np.uint8, "r").data
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def data_size(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+    """How many bytes an array takes.
+
+    Raises:
+        ValueError: numpy can have no array of that shape.
+
+    >>> data_size((2, 3), np.dtype(np.float32))
+    24
+    """
+    if len(shape) > MOST_AXES or any(extent < 0 for extent in shape):
+        raise ValueError(f"claims {len(shape)} axes of extents {tuple(shape[:4])}{', …' if len(shape) > 4 else ''}")
+    if math.prod(extent for extent in shape if extent) * dtype.itemsize >= 2**63:
+        raise ValueError(f"claims more numbers than there can be: {tuple(shape)}")
+    return math.prod(shape) * dtype.itemsize
+
+
+def stored(
+    name: str,
+    data: Callable[[], Any],
+    dtype: np.dtype[Any],
+    shape: Shape,
+    *,
+    fortran: bool = False,
+    original: tuple[str, ...] = (),
+) -> Entry:
+    """An entry whose numbers lie in a file's bytes.
+
+    Args:
+        name: its name.
+        data: gives the bytes, whose number has been checked.
+        dtype: their dtype; one of another byte order is turned.
+        shape: the shape.
+        fortran: the first axis varies fastest.
+        original: its name in the file, if another.
+    """
+    native = dtype.newbyteorder("=")
+
+    def read() -> Array:
+        if not math.prod(shape):
+            return np.empty(shape, native)
+        array = np.frombuffer(data(), dtype).reshape(shape, order="F" if fortran else "C")
+        # a file puts its tensors anywhere; not all that works on arrays takes them from there
+        return array.astype(native) if dtype != native or not array.flags.aligned else array
+
+    return Entry(name, native, shape, read, original)
+
+
+def translated(entries: Sequence[Entry], layers: Mapping[str, Known]) -> Contents:
+    """Entries under canonical names and in canonical layouts, where their layers are known.
+
+    Args:
+        entries: the tensors, each under the name of its layer, a dot, and the framework's for it in the layer; where
+            the file has another name for it, that is `original`.
+        layers: what is known, by the layers' names. A tensor of which a part is not there is left out; a layer whose
+            tensors do not fit stays as it is.
+
+    Returns:
+        All entries in their order; those of which nothing is known are `own`, under the file's names.
+
+    >>> kernel = Entry("fc.kernel", np.dtype(np.float32), (4, 8), lambda: np.ones((4, 8), np.float32))
+    >>> known = Known(("Linear",), {"weight": At("kernel", axes=(1, 0)), "bias": At("bias")})
+    >>> contents = translated([kernel], {"fc": known})
+    >>> contents.entries, contents.layers, contents.entries[0].original
+    ([<fc.weight (8, 4) float32>], {'fc': {'kind': 'Linear'}}, ('fc.kernel',))
+    """
+    by_name = {entry.name: entry for entry in entries}
+    made: dict[str, list[Entry]] = {}
+    claimed: set[str] = set()
+    kinds: dict[str, dict[str, str]] = {}
+    neutral: list[str] = []
+    for layer, known in layers.items():
+        found = _made(by_name, layer, known.sources)
+        for first, parts, entry in found:
+            made.setdefault(first, []).append(entry)
+            claimed.update(parts)
+        if found:
+            kinds[layer] = {"kind": " or ".join(known.kinds)}
+            added = [_constant(join(layer, role), value) for role, value in known.file_only.items()]
+            made[found[-1][0]] += [entry for entry in added if entry.name not in by_name]
+            neutral += [entry.name for entry in added if entry.name not in by_name]
+    own = {name: replace(one, name=(*one.original, name)[0], original=()) for name, one in by_name.items()}
+    return Contents(
+        [one for name in by_name for one in made.get(name, () if name in claimed else (own[name],))],
+        layers=kinds,
+        own=frozenset(own[name].name for name in by_name if name not in claimed),
+        notes=[f"not in the file, but in PyTorch's, with a neutral value: {', '.join(neutral)}"] if neutral else [],
+    )
+
+
+def _constant(name: str, value: Array) -> Entry:
+    return Entry(name, value.dtype, value.shape, value.copy)
+
+
+def _made(
+    by_name: Mapping[str, Entry], layer: str, sources: Mapping[str, Source]
+) -> list[tuple[str, list[str], Entry]]:
+    """For each canonical tensor of a layer its first part's name, those of all, and the entry; none if one misfits."""
+    found = []
+    for role, source in sources.items():
+        names = [join(layer, part.replace("/", ".")) for part in source.parts]
+        if not all(name in by_name for name in names):
+            continue
+        parts = [by_name[name] for name in names]
+        try:
+            found.append((names[0], names, _canonical(join(layer, role), source, parts)))
+        except (ArgumentError, IndexError):
+            return []
+    parts_of = {part for _, names, _ in found for part in names}
+    clash = any(entry.name in by_name and entry.name not in parts_of for *_, entry in found)
+    return [] if clash else found
+
+
+def _canonical(name: str, source: Source, parts: Sequence[Entry]) -> Entry:
+    if len({part.dtype for part in parts}) > 1:
+        raise ArgumentError(f"{name!r} is made of tensors of several dtypes")
+    original = tuple(found for part in parts for found in part.original or (part.name,))
+    unchanged = original == (name,) and isinstance(source, At) and source == At(source.parts[0])
+    return Entry(
+        name,
+        parts[0].dtype,
+        source.shape([part.shape for part in parts]),
+        lambda: source.read([part.read() for part in parts]),
+        () if unchanged else original,
+        next((part.refusal for part in parts if part.refusal), ""),
+    )
