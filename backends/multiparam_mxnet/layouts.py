@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from multiparam.adapter import At, Source
+import numpy as np
 
-__all__ = ["AFFINE", "BUFFERS", "SOURCES", "cell", "recurrent"]
+from multiparam.adapter import Array, At, Source
+
+__all__ = ["AFFINE", "BUFFERS", "FAMILIES", "FILE_ONLY", "SOURCES", "cell", "recurrent"]
 
 AFFINE: Mapping[str, Source] = {"weight": At("gamma"), "bias": At("beta")}
 SOURCES: Mapping[str, Mapping[str, Source]] = {
@@ -15,6 +17,19 @@ SOURCES: Mapping[str, Mapping[str, Source]] = {
 }
 BUFFERS: Mapping[str, Mapping[str, Source]] = {
     "BatchNorm": {"running_mean": At("running_mean"), "running_var": At("running_var")},
+}
+# what PyTorch has in files and Gluon does not, with its neutral value
+FILE_ONLY: Mapping[str, Mapping[str, Array]] = {"BatchNorm": {"num_batches_tracked": np.zeros((), np.int64)}}
+# how Gluon names layers that are given no name, without the number
+FAMILIES: Mapping[str, str] = {
+    "dense": "Linear",
+    "embedding": "Embedding",
+    "batchnorm": "BatchNorm",
+    "syncbatchnorm": "BatchNorm",
+    "layernorm": "LayerNorm",
+    "groupnorm": "GroupNorm",
+    "instancenorm": "InstanceNorm",
+    "prelu": "PReLU",
 }
 _CELL = {
     "weight_ih": "i2h_weight",
