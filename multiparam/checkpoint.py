@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Union
 
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
-from .formats import Contents, Entry, Format, unreadable
+from .formats import Contents, Entry, Format, Model, unreadable
 from .registry import discovered
 from .safetensors_file import SafetensorsFile, is_safetensors
 
@@ -44,6 +44,7 @@ class Checkpoint(Mapping[str, Entry]):
     def __init__(self, path: Path, format_name: str, contents: Contents) -> None:
         self.path = path
         self.format = format_name
+        self._contents = contents
         self.content = contents.content
         self.layers = contents.layers
         self.settled = contents.settled
@@ -77,6 +78,10 @@ class Checkpoint(Mapping[str, Entry]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def suiting(self, model: Model) -> Checkpoint:
+        """The same file, read as it suits a model, where it can be read in several ways."""
+        return Checkpoint(self.path, self.format, self._contents.suiting(model)) if self._contents.choices else self
 
     def __str__(self) -> str:
         rows = [(name, str(one.shape), str(one.dtype), self._remark(one)) for name, one in self._entries.items()]

@@ -16,16 +16,19 @@ import numpy as np
 
 from .arrays import frozen
 from .errors import ArgumentError, CheckpointError
+from .kinds import KINDS
 from .layout import At, Source
 from .names import join
 from .steps import Array, Shape
 
 __all__ = [
     "CheckpointError",
+    "Choice",
     "Contents",
     "Entry",
     "Format",
     "Known",
+    "Model",
     "data_size",
     "join",
     "mapped",
@@ -95,6 +98,7 @@ class Contents:
         own: names of the entries of whose layers nothing is known, so that they are as the file has them.
         left_out: what the file has beside tensors, and what that is.
         notes: what else a user should know, in sentences.
+        choices: other ways to read some of the layers, which depend on the model that the file is loaded into.
     """
 
     entries: Sequence[Entry]
@@ -105,6 +109,62 @@ class Contents:
     own: frozenset[str] = frozenset()
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    choices: Sequence[Choice] = ()
+
+    def suiting(self, model: Model) -> Contents:
+        """The same contents, read as it suits a model."""
+        chosen: dict[str, Choice] = {}
+        for choice in self.choices:
+            if choice.layer not in chosen and choice.suits(model):
+                chosen[choice.layer] = choice
+        gone = {name for choice in chosen.values() for name in choice.instead}
+        layers = {name: about for name, about in self.layers.items() if name not in chosen}
+        for choice in chosen.values():
+            layers.update(choice.contents.layers)
+        added = [entry for choice in chosen.values() for entry in choice.contents.entries]
+        return replace(self, entries=[*(one for one in self.entries if one.name not in gone), *added], layers=layers)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a reader may know of a model that a file is loaded into.
+
+    Attributes:
+        names: tells whether the model has a tensor of a name.
+        kind: the kind of the model's layer of a name; empty if there is none.
+        native: whether the file is one of the model's own framework.
+    """
+
+    names: Callable[[str], bool]
+    kind: Callable[[str], str]
+    native: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Another way to read a layer, where a file alone does not tell.
+
+    Attributes:
+        layer: the layer's name.
+        instead: names of the entries that go.
+        contents: what comes in their place. It suits a model that has tensors of all these names.
+        kinds: kinds that the model's layer has to be of; empty if that does not matter.
+        unknown: the model has to be of the file's own framework, and its layer of no known kind: then it has its own
+            names and layouts there, as the file does.
+    """
+
+    layer: str
+    instead: frozenset[str]
+    contents: Contents
+    kinds: frozenset[str] = frozenset()
+    unknown: bool = False
+
+    def suits(self, model: Model) -> bool:
+        """Whether a model is read so."""
+        kind = model.kind(self.layer)
+        of_kind = kind in self.kinds if self.kinds else True
+        of_none = model.native and kind not in KINDS if self.unknown else True
+        return of_kind and of_none and all(model.names(entry.name) for entry in self.contents.entries)
 
 
 @dataclass(frozen=True)
@@ -115,11 +175,13 @@ class Known:
         kinds: the kinds that it can be, all of one layout.
         sources: how each canonical tensor is made of the framework's, by role, running statistics among them.
         file_only: tensors that PyTorch's files have and the framework's do not, with their neutral values.
+        otherwise: the layers that it may as well be several of, by their names.
     """
 
     kinds: tuple[str, ...]
     sources: Mapping[str, Source]
     file_only: Mapping[str, Array] = field(default_factory=dict)
+    otherwise: Mapping[str, Known] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -230,23 +292,44 @@ def translated(entries: Sequence[Entry], layers: Mapping[str, Known]) -> Content
     claimed: set[str] = set()
     kinds: dict[str, dict[str, str]] = {}
     neutral: list[str] = []
+    choices: list[Choice] = []
     for layer, known in layers.items():
         found = _made(by_name, layer, known.sources)
         for first, parts, entry in found:
             made.setdefault(first, []).append(entry)
             claimed.update(parts)
         if found:
+            choices += _choices(layer, known, [entry for *_, entry in found], [by_name[one] for one in _parts(found)])
             kinds[layer] = {"kind": " or ".join(known.kinds)}
             added = [_constant(join(layer, role), value) for role, value in known.file_only.items()]
             made[found[-1][0]] += [entry for entry in added if entry.name not in by_name]
             neutral += [entry.name for entry in added if entry.name not in by_name]
-    own = {name: replace(one, name=(*one.original, name)[0], original=()) for name, one in by_name.items()}
+    own = {name: _as_in_file(one) for name, one in by_name.items()}
     return Contents(
         [one for name in by_name for one in made.get(name, () if name in claimed else (own[name],))],
         layers=kinds,
         own=frozenset(own[name].name for name in by_name if name not in claimed),
         notes=[f"not in the file, but in PyTorch's, with a neutral value: {', '.join(neutral)}"] if neutral else [],
+        choices=choices,
     )
+
+
+def _choices(layer: str, known: Known, made: Sequence[Entry], parts: Sequence[Entry]) -> list[Choice]:
+    instead = frozenset(entry.name for entry in made)
+    choices = []
+    if known.otherwise:
+        choices.append(Choice(layer, instead, translated(parts, known.otherwise)))
+    if any(entry.original for entry in made):
+        choices.append(Choice(layer, instead, Contents([_as_in_file(part) for part in parts]), unknown=True))
+    return choices
+
+
+def _as_in_file(entry: Entry) -> Entry:
+    return replace(entry, name=entry.original[0] if entry.original else entry.name, original=())
+
+
+def _parts(found: Sequence[tuple[str, list[str], Entry]]) -> list[str]:
+    return [name for _, names, _ in found for name in names]
 
 
 def _constant(name: str, value: Array) -> Entry:
@@ -267,8 +350,8 @@ def _made(
             found.append((names[0], names, _canonical(join(layer, role), source, parts)))
         except (ArgumentError, IndexError):
             return []
-    parts_of = {part for _, names, _ in found for part in names}
-    clash = any(entry.name in by_name and entry.name not in parts_of for *_, entry in found)
+    claimed = set(_parts(found))
+    clash = any(entry.name in by_name and entry.name not in claimed for *_, entry in found)
     return [] if clash else found
 
 

@@ -14,6 +14,7 @@ from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
 from .checkpoint import Checkpoint
 from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError
+from .formats import Model
 from .kinds import KINDS
 from .names import join
 from .parameter import Parameter, Parameters
@@ -99,7 +100,16 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
         )
-    renamed = _renamer(rename, {slot.name for group in tree.groups for slot in group})
+    known = {slot.name for group in tree.groups for slot in group}
+    renamed = _renamer(rename, known)
+    kinds = {node.name: node.kind for node in tree.root.walk()}
+    checkpoint = checkpoint.suiting(
+        Model(
+            names=lambda name: renamed(name) in known,
+            kind=lambda layer: kinds.get(_renamed_layer(renamed, layer), ""),
+            native=checkpoint.format == adapter.name,
+        )
+    )
     given = _given_names(checkpoint, renamed)
     groups = [[renamed(name) for name in group] for group in checkpoint.ties]
     stored: dict[str, str] = {}

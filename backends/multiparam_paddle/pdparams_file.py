@@ -21,6 +21,7 @@ import numpy as np
 from multiparam.adapter import GATES
 from multiparam.formats import (
     CheckpointError,
+    Choice,
     Contents,
     Entry,
     Format,
@@ -60,7 +61,7 @@ _BY_RANK: Mapping[int, tuple[str, ...]] = {
     **{rank + 2: (f"Conv{rank}d", f"ConvTranspose{rank}d") for rank in (1, 2, 3)},
 }
 _Shapes = dict[str, tuple[int, ...]]
-_MATRIX = "a matrix that may be a Linear's, which PyTorch keeps transposed, or not; it is as in the file"
+_MATRIX = "it may be a Linear's, which PyTorch keeps transposed, or not; it is as in the file. A model tells"
 
 
 @dataclass
@@ -182,8 +183,22 @@ def _interpreted(found: _Found) -> Contents:
     parameters = {native[name]: parameter for name, parameter in found.parameters.items() if name in native}
     contents = translated(named, _layers(named, parameters))
     entries, ties = _tied(contents.entries, found.parameters)
-    notes += [f"{one.name}: {_MATRIX}" for one in entries if one.name in contents.own and _is_matrix(one)]
-    return replace(contents, entries=entries, ties=ties, left_out=found.left_out, notes=[*contents.notes, *notes])
+    matrices = [one for one in entries if one.name in contents.own and _is_matrix(one)]
+    return replace(
+        contents,
+        entries=entries,
+        ties=ties,
+        left_out=found.left_out,
+        notes=[*contents.notes, *notes, *(f"{one.name}: {_MATRIX}" for one in matrices)],
+        choices=[*contents.choices, *map(_as_linear, matrices)],
+    )
+
+
+def _as_linear(matrix: Entry) -> Choice:
+    """How a matrix is read that a model has in a Linear."""
+    layer = matrix.name.rpartition(".")[0]
+    contents = translated([matrix], {layer: Known(("Linear",), SOURCES["Linear"])})
+    return Choice(layer, frozenset((matrix.name,)), contents, kinds=frozenset(("Linear",)))
 
 
 def _is_matrix(entry: Entry) -> bool:
@@ -330,9 +345,10 @@ def _pack(layer: str, found: dict[str, Known], shapes: Mapping[str, _Shapes]) ->
     biased = ["bias" in shapes[name] for name in names[:3]]
     if not query[0] == query[1] == key[1] == value[1] == out[0] == out[1] or any(biased) != all(biased):
         return
-    for name in names:
-        del found[name]
-    found[layer] = Known(("MultiheadAttention",), attention_sources(packed=query == key == value))
+    # a class of the user's own may have the same four; a model that has them under their names gets them so
+    apart = {name: found.pop(name) for name in names}
+    sources = attention_sources(packed=query == key == value)
+    found[layer] = Known(("MultiheadAttention",), sources, otherwise=apart)
 
 
 def _tied(entries: Sequence[Entry], parameters: Mapping[str, str]) -> tuple[list[Entry], list[list[str]]]:

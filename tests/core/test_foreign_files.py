@@ -22,7 +22,7 @@ from multiparam_numpy import Module, Variable
 from multiparam_numpy.layers import Embedding, Linear
 
 import multiparam as mp
-from multiparam import checkpoint
+from multiparam import checkpoint, registry
 from multiparam.formats import Contents, Entry, Format, data_size
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
@@ -403,7 +403,7 @@ def test_without_the_parameters_names_only_what_is_certain_is_turned(tmp_path):
     for name in ("emb.weight", "head.weight"):
         assert name in found.own
         assert same(found[name].value, ARRAYS[name])
-    assert "head.weight: a matrix that may be a Linear's, which PyTorch keeps transposed, or not" in str(found)
+    assert "head.weight: it may be a Linear's, which PyTorch keeps transposed, or not" in str(found)
     assert found.kinds["fc"] == "Linear"
     assert found.kinds["bn"] == "BatchNorm"
 
@@ -580,6 +580,73 @@ def test_paddles_attention_becomes_pytorchs(tmp_path):
     assert found["attn.in_proj_weight"].original == tuple(f"{name}.weight" for name in projections)
     apart = opened(tmp_path, pickle.dumps(attention(keys=6), protocol=4))
     assert same(apart["attn.k_proj_weight"].value, attention(keys=6)["attn.k_proj.weight"].T)
+
+
+def test_an_attention_that_a_model_has_as_four_layers_is_loaded_as_four(tmp_path):
+    class Attention(Module):
+        def __init__(self, *extra):
+            for name in ("q_proj", "k_proj", "v_proj", "out_proj", *extra):
+                setattr(self, name, Linear(4, 4))
+
+    class Model(Module):
+        def __init__(self, *extra):
+            self.attn, self.fc = Attention(*extra), Linear(4, 4)
+
+    given = {**attention(), "fc.weight": numbers(4, 4), "fc.bias": numbers(4)}
+    (tmp_path / "file").write_bytes(pickle.dumps({"model": given}, protocol=4))
+    model = Model()
+    report = mp.load(tmp_path / "file", into=model, rename={r"^model\.": ""})
+    assert len(report.loaded) == 10
+    for name, one in mp.parameters(model).items():
+        assert same(one.value, given[name].T)
+    with pytest.raises(mp.MismatchError, match=r"missing: attn\.o_proj\.weight"):
+        mp.load(tmp_path / "file", into=Model("o_proj"), rename={r"^model\.": ""})
+
+
+def test_the_model_tells_what_a_matrix_is(tmp_path):
+    class Model(Module):
+        def __init__(self):
+            self.embedding, self.head = Embedding(4, 4), Linear(4, 4, bias=False)
+            self.own = Own()
+
+    class Own(Module):
+        def __init__(self):
+            self.weight = Variable(np.zeros((4, 4), np.float32))
+
+    given = {f"{name}.weight": numbers(4, 4) + index for index, name in enumerate(("embedding", "head", "own"))}
+    (tmp_path / "file").write_bytes(pickle.dumps(given, protocol=4))
+    model = Model()
+    mp.load(tmp_path / "file", into=model)
+    assert same(model.embedding.weight.value, given["embedding.weight"])
+    assert same(model.head.weight.value, given["head.weight"].T)
+    assert same(model.own.weight.value, given["own.weight"])
+
+
+def test_a_layer_of_the_users_own_gets_back_what_its_framework_wrote(tmp_path, monkeypatch):
+    class Own(Module):
+        def __init__(self, *names):
+            for name in names:
+                setattr(self, name, Variable(np.zeros((4, 4) if name == "weight" else (4,), np.float32)))
+
+    class Model(Module):
+        def __init__(self, *names):
+            self.own = Own(*names)
+
+    linear = {"own.weight": numbers(4, 4), "own.bias": numbers(4)}
+    norm = {"own.gamma": numbers(4), "own.beta": numbers(4) + 1}
+    for data, theirs in ((pickle.dumps(linear), linear), (nd_dict(norm), norm)):
+        (tmp_path / "file").write_bytes(data)
+        model = Model(*(name.removeprefix("own.") for name in theirs))
+        # as if this were the file's framework
+        monkeypatch.setattr(type(registry.adapter("numpy")), "name", mp.open(tmp_path / "file").format)
+        mp.load(tmp_path / "file", into=model)
+        assert all(same(one.value, theirs[name]) for name, one in mp.parameters(model).items())
+    monkeypatch.undo()
+    # from another framework it is what it looks like: a Linear
+    (tmp_path / "file").write_bytes(pickle.dumps(linear))
+    model = Model("weight", "bias")
+    mp.load(tmp_path / "file", into=model)
+    assert same(model.own.weight.value, linear["own.weight"].T)
 
 
 def test_tied_parameters_are_stored_once_and_tied_in_a_model(tmp_path):
