@@ -7,7 +7,8 @@ under canonical names and in canonical layouts where it knows the layers, and un
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "Known",
     "Model",
     "data_size",
+    "described",
     "join",
     "mapped",
     "stored",
@@ -267,6 +269,30 @@ def stored(
         return array.astype(native) if dtype != native or not array.flags.aligned else array
 
     return Entry(name, native, shape, read, original)
+
+
+def described(
+    kinds: Sequence[str],
+    parts: Collection[str],
+    sources: Mapping[str, Mapping[str, Source]],
+    buffers: Mapping[str, Mapping[str, Source]],
+    file_only: Mapping[str, Mapping[str, Array]],
+) -> Known:
+    """What a framework's layouts say of a layer.
+
+    Args:
+        kinds: the kinds that it can be, all of one layout.
+        parts: what its tensors are called in it.
+        sources: by kind, without its rank, how the parameters are made; a kind that is not there has PyTorch's.
+        buffers: the same for running statistics.
+        file_only: the same for what PyTorch's files have and the framework's do not.
+
+    >>> described(["Conv2d"], ["weight", "mask"], {}, {}, {}).sources
+    {'weight': At('weight')}
+    """
+    kind = re.sub(r"[123]d$", "", kinds[0])
+    same: Mapping[str, Source] = {role: At(role) for role in KINDS[kinds[0]].roles if role in parts}
+    return Known(tuple(kinds), {**sources.get(kind, same), **buffers.get(kind, {})}, file_only.get(kind, {}))
 
 
 def translated(entries: Sequence[Entry], layers: Mapping[str, Known]) -> Contents:

@@ -168,6 +168,29 @@ def test_a_net_of_nets_at_every_protocol(tmp_path, protocol):
     assert np.allclose(net.encoder(paddle.to_tensor(given)).numpy(), after, atol=1e-4)
 
 
+class Custom(P.Layer):
+    """A layer of the user's own, which has PyTorch's names and not its layout, and attention of four Linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = self.create_parameter([4, 4]), self.create_parameter([4])
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (P.Linear(4, 4) for _ in range(4))
+        self.bare = P.Linear(4, 4, bias_attr=False)
+        self.table = P.Embedding(4, 4)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_comes_back_into_the_net_that_wrote_it(tmp_path, named):
+    for make in (Net, Custom, lambda: P.LSTM(4, 6, 2, direction="bidirect")):
+        net, other = randomized(make()), make()
+        state = {name: one.numpy() for name, one in net.state_dict().items()}
+        path = saved(net, tmp_path) if named else tmp_path / "bare.pdparams"
+        if not named:
+            paddle.save(state, str(path))
+        mp.load(path, into=other)
+        assert all(np.array_equal(one.numpy(), state[name]) for name, one in other.state_dict().items())
+
+
 def test_nested_dicts_single_tensors_and_lists(tmp_path):
     net = randomized(Net())
     path = tmp_path / "all.pdparams"

@@ -19,9 +19,20 @@ import ml_dtypes
 import numpy as np
 
 from multiparam.adapter import GATES
-from multiparam.formats import CheckpointError, Contents, Entry, Format, Known, data_size, mapped, stored, translated
+from multiparam.formats import (
+    CheckpointError,
+    Contents,
+    Entry,
+    Format,
+    Known,
+    data_size,
+    described,
+    mapped,
+    stored,
+    translated,
+)
 
-from .layouts import BUFFERS, FAMILIES, FILE_ONLY, SOURCES, recurrent_sources
+from .layouts import BUFFERS, FAMILIES, FILE_ONLY, SOURCES, cell, recurrent
 
 __all__ = ["params_file"]
 
@@ -229,18 +240,14 @@ def _known(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Known | None:
     stacked = [found for part in shapes if (found := _RECURRENT_PART.fullmatch(part))]
     if stacked:
         kind = _recurrent({part[3:]: shape for part, shape in shapes.items() if part.startswith("l0_")})
-        sources = recurrent_sources(
-            len({found[2] for found in stacked}),
-            bidirectional=any(found[1] == "r" for found in stacked),
-            projected="l0_h2r_weight" in shapes,
-        )
-        return Known((kind,), sources) if kind else None
+        directions = 1 + any(found[1] == "r" for found in stacked)
+        return Known((kind,), recurrent(len({found[2] for found in stacked}), directions)) if kind else None
     kinds = _kinds(shapes)
+    if "i2h_weight" in shapes:
+        return Known(kinds, cell()) if kinds else None
     called = FAMILIES.get(re.sub(r"\d+$", "", name.rpartition("_")[2]), "")
     kinds = (called,) if called in kinds else kinds
-    if not kinds:
-        return None
-    return Known(kinds, {**SOURCES[kinds[0]], **BUFFERS.get(kinds[0], {})}, FILE_ONLY.get(kinds[0], {}))
+    return described(kinds, shapes, SOURCES, BUFFERS, FILE_ONLY) if kinds else None
 
 
 def _kinds(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from multiparam.adapter import GATES
+from multiparam.adapter import GATES, At
 from multiparam.formats import (
     CheckpointError,
     Choice,
@@ -27,13 +27,14 @@ from multiparam.formats import (
     Format,
     Known,
     data_size,
+    described,
     join,
     mapped,
     stored,
     translated,
 )
 
-from .layouts import BUFFERS, FAMILIES, FILE_ONLY, SOURCES, attention_sources, recurrent_sources
+from .layouts import BUFFERS, FAMILIES, FILE_ONLY, SOURCES, attention, cell
 from .plain_pickle import PickledArray, plain
 
 __all__ = ["pdparams_file"]
@@ -215,7 +216,7 @@ def _drop_aliases(found: _Found) -> list[str]:
         flat = join(layer, f"{role}_l{depth}{'_reverse' if direction == 'bw' else ''}")
         if layer not in projected and _twice(found, name, flat):
             dropped.append(name)
-    # with a projection Paddle's other names are wrong, see recurrent_sources: only the cells' are kept
+    # with a projection Paddle's other names are wrong, see _recurrent: only the cells' are kept
     cells = {
         (alias[1] or "", *_content(found, name)) for name, alias in aliases.items() if (alias[1] or "") in projected
     }
@@ -264,8 +265,7 @@ def _layers(entries: Sequence[Entry], parameters: Mapping[str, str]) -> dict[str
     for layer, parts in shapes.items():
         kinds = _kinds(parts, told[layer])
         if kinds:
-            sources = {**SOURCES[kinds[0]], **BUFFERS.get(kinds[0], {})}
-            found[layer] = Known(kinds, sources, FILE_ONLY.get(kinds[0], {}))
+            found[layer] = _described(kinds, parts)
     stacks = {layer: made for layer, depths in _stacks(shapes).items() if (made := _recurrent(layer, depths, shapes))}
     # their cells are no layers of their own
     cells = {name: alias for name in found if (alias := _ALIAS.fullmatch(f"{name}.weight_ho"))}
@@ -276,13 +276,20 @@ def _layers(entries: Sequence[Entry], parameters: Mapping[str, str]) -> dict[str
     return found
 
 
+def _described(kinds: Collection[str], parts: _Shapes) -> Known:
+    (kind, *_) = kinds
+    if kind.endswith("Cell"):
+        return Known((kind,), cell(projected="weight_ho" in parts))
+    return described([*kinds], parts, SOURCES, BUFFERS, FILE_ONLY)
+
+
 def _kinds(parts: _Shapes, told: set[str]) -> tuple[str, ...]:
     """The kinds that a layer can be, all of one layout; none where that is not known."""
     if len(told) == 1:
         (kind,) = told
-        (first, *_) = SOURCES[kind].values()
-        rank = len(parts.get(first.parts[0], ()))
-        if first.parts[0] in parts and _RANKS.get(kind, rank) == rank:
+        needed = [part for source in _described(told, parts).sources.values() for part in source.parts][:1]
+        rank = len(parts.get(needed[0], ())) if needed else 0
+        if needed and needed[0] in parts and _RANKS.get(kind, rank) == rank:
             return (kind,)
     weight, bias = parts.get("weight", ()), parts.get("bias", ())
     if {"_mean", "_variance"} & parts.keys():
@@ -290,7 +297,7 @@ def _kinds(parts: _Shapes, told: set[str]) -> tuple[str, ...]:
     if "_weight" in parts or "scale" in parts:
         return ("PReLU",) if "_weight" in parts else ("InstanceNorm",)
     if "weight_ih" in parts:
-        kind = _cell(parts)
+        kind = _cell_kind(parts)
         return (f"{kind}Cell",) if kind else ()
     if len(weight) == 3 and len(bias) == 2:
         return ("Bilinear",)
@@ -313,21 +320,29 @@ def _stacks(shapes: Mapping[str, _Shapes]) -> dict[str, set[int]]:
 
 
 def _recurrent(layer: str, depths: set[int], shapes: Mapping[str, _Shapes]) -> Known | None:
-    """What is known of a recurrent layer; None if its shapes are no such layer's."""
-    cells = {name: f"{join(layer, '0')}.{name}" for name in ("cell", "cell_fw", "cell_bw")}
-    projected = [name for name, path in cells.items() if "weight_ho" in shapes.get(path, {})]
-    if projected:
-        cell = shapes[cells[projected[0]]]
-        bidirectional = "cell_fw" in projected
-    else:
-        cell = {role[: -len("_l0")]: shape for role, shape in shapes[layer].items() if role.endswith("_l0")}
-        bidirectional = any(role.endswith("_reverse") for role in shapes[layer])
-    kind = _cell(cell)
-    sources = recurrent_sources(len(depths), bidirectional=bidirectional, projected=bool(projected))
+    """What is known of a recurrent layer; None if its shapes are no such layer's.
+
+    With a projection Paddle 3.3 counts one tensor too few for each cell: its `weight_ih_l0_reverse` is the first
+    projection, and what follows is off by one. The cells' own names are right.
+    """
+    ends = {"cell": "", "cell_fw": "", "cell_bw": "_reverse"}
+    first = {way: shapes.get(join(layer, f"0.{way}"), {}) for way in ends}
+    ways = [way for way, parts in first.items() if "weight_ho" in parts]
+    if not ways:
+        parts = shapes[layer]
+        kind = _cell_kind({role[: -len("_l0")]: shape for role, shape in parts.items() if role.endswith("_l0")})
+        return Known((kind,), {role: At(role) for role in parts if _FLAT.fullmatch(role)}) if kind else None
+    sources = {
+        f"{role}_l{depth}{ends[way]}": source
+        for depth in sorted(depths)
+        for way in ways
+        for role, source in cell(f"{depth}/{way}/", projected=True).items()
+    }
+    kind = _cell_kind(first[ways[0]])
     return Known((kind,), sources) if kind else None
 
 
-def _cell(shapes: _Shapes) -> str:
+def _cell_kind(shapes: _Shapes) -> str:
     """A recurrent layer's kind by the number of its gates; empty if that is none's."""
     inputs, hiddens, projection = (shapes.get(role, ()) for role in ("weight_ih", "weight_hh", "weight_ho"))
     if not len(inputs) == len(hiddens) == 2:
@@ -347,7 +362,7 @@ def _pack(layer: str, found: dict[str, Known], shapes: Mapping[str, _Shapes]) ->
         return
     # a class of the user's own may have the same four; a model that has them under their names gets them so
     apart = {name: found.pop(name) for name in names}
-    sources = attention_sources(packed=query == key == value)
+    sources = attention(packed=query == key == value)
     found[layer] = Known(("MultiheadAttention",), sources, otherwise=apart)
 
 
