@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 from mxnet import gluon, initializer
 from mxnet.gluon import nn
 from mxnet.gluon.nn.basic_layers import _BatchNorm
@@ -41,11 +40,10 @@ from .additions import (
 )
 from .constants import constants
 from .deferred import lazy_shapes
-from .layouts import BUFFERS, SOURCES
+from .layouts import BUFFERS, FILE_ONLY, SOURCES
 
 _LINEAR: Mapping[str, Source] = {"weight": At("weight"), "bias": At("bias")}
 _AFFINE = SOURCES["LayerNorm"]
-_COUNT = {"num_batches_tracked": np.zeros((), np.int64)}
 # what Gluon calls its activations
 _ACTIVATIONS = {
     "relu": "ReLU",
@@ -119,7 +117,7 @@ def _norms() -> Iterator[Row]:
         _BatchNorm,
         _AFFINE,
         BUFFERS["BatchNorm"],
-        file_only=_COUNT,
+        file_only=FILE_ONLY["BatchNorm"],
         settings=_norm,
         lazy=_lazy(_AFFINE),
         builds=each_rank("BatchNorm", _batch_norm, tell=True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from paddle import nn
 
 from multiparam.adapter import (
@@ -22,7 +21,7 @@ from multiparam.adapter import (
 
 from . import recurrent
 from .additions import Attention, Lambda, LayerNorm, LazyLinear, Reshape, RMSNorm, SeparableConv
-from .layouts import BUFFERS, SOURCES, attention
+from .layouts import BUFFERS, FILE_ONLY, SOURCES, attention
 
 # classes whose names are PyTorch's but for their spelling; those without a rank come as they are
 _PLAIN = {
@@ -91,7 +90,6 @@ def _spatial() -> Iterator[Row]:
 
 
 def _norms() -> Iterator[Row]:
-    count = {"num_batches_tracked": np.zeros((), np.int64)}
     for rank in ("1d", "2d", "3d", ""):
         native = getattr(nn, f"BatchNorm{rank.upper()}")
         builds = {f"BatchNorm{rank}": _batch_norm(native)} if rank else {}
@@ -101,7 +99,7 @@ def _norms() -> Iterator[Row]:
                 f"BatchNorm{rank}",
                 layer,
                 buffers=BUFFERS["BatchNorm"],
-                file_only=count,
+                file_only=FILE_ONLY["BatchNorm"],
                 settings=_of_norm,
                 builds=made,
             )

@@ -7,10 +7,11 @@ from typing import Any
 
 from paddle import nn
 
-from multiparam.adapter import At, RecurrentCell, Row, Setting, Source, Transposed, cell_row, recurrent_row
+from multiparam.adapter import At, RecurrentCell, Row, Setting, Source, cell_row, recurrent_row
 
 from .additions import GRUCell, LSTMCell, RNNCell
 from .fused import is_fused, without_biases
+from .layouts import cell as cell_sources
 
 _LAYERS = {"RNN": nn.SimpleRNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 _CELLS: Mapping[str, type] = {"RNN": nn.SimpleRNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
@@ -28,12 +29,10 @@ def rows() -> Iterator[Row]:
 
 
 def _cell(native: Any, path: str = "", layer: int = 0, reverse: bool = False) -> RecurrentCell:
-    name = next((name for name, cell in _CELLS.items() if isinstance(native, cell)), None)
+    name = next((name for name, known in _CELLS.items() if isinstance(native, known)), None)
     if name is None:
         return RecurrentCell(type(native).__name__, layer=layer, reverse=reverse)
-    sources: dict[str, Source] = {role: At(path + role) for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    if getattr(native, "proj_size", 0):
-        sources["weight_hr"] = Transposed(f"{path}weight_ho")
+    sources = cell_sources(path, projected=bool(getattr(native, "proj_size", 0)))
     settings = {"nonlinearity": native.activation} if name == "RNN" else _FUNCTIONS
     return RecurrentCell(name, sources, settings=settings, layer=layer, reverse=reverse)
 
