@@ -11,7 +11,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet keras parity exchange models)
+.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet files keras parity exchange models)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,7 +36,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-keras test-parity test-exchange test-models ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -60,7 +60,10 @@ test-numpy test-torch test-flax test-linen test-paddle: test-%: setup
 	$(BIN)/python $(PYTEST) tests/test_$*.py
 
 test-mxnet: .venv-mxnet/.made
-	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/test_parity.py tests/test_paddle.py
+	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/mxnet tests/test_parity.py tests/test_paddle.py
+
+test-files: setup
+	$(BIN)/python $(PYTEST) tests/test_foreign_files_native.py
 
 test-keras: setup
 	set -e; for engine in $(KERAS_BACKENDS); do \
