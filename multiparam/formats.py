@@ -124,7 +124,12 @@ class Contents:
         for choice in chosen.values():
             layers.update(choice.contents.layers)
         added = [entry for choice in chosen.values() for entry in choice.contents.entries]
-        return replace(self, entries=[*(one for one in self.entries if one.name not in gone), *added], layers=layers)
+        return replace(
+            self,
+            entries=[*(one for one in self.entries if one.name not in gone), *added],
+            layers=layers,
+            ties=[group for group in self.ties if gone.isdisjoint(group)],  # they may be read in two ways now
+        )
 
 
 @dataclass(frozen=True)

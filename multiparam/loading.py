@@ -15,7 +15,7 @@ from .arrays import converted, rank_of
 from .checkpoint import Checkpoint
 from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError
 from .formats import Model
-from .kinds import KINDS
+from .kinds import KINDS, base_role, purpose
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
@@ -42,7 +42,7 @@ class LoadReport:
             the forward pass stays, a training would go another way.
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
-        notes: what has to be done now, such as rebuilding an optimizer.
+        notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -118,6 +118,7 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     mapping = state(model)
     plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
+    _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
     )
@@ -129,7 +130,7 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         value = plan.folded.get(parameter.name)
         parameter.assign(checkpoint[key].value if value is None else value)
     if plan.ties:
-        plan.report.notes = tie_slots(adapter, model, tree, plan.ties).notes
+        plan.report.notes += tie_slots(adapter, model, tree, plan.ties).notes
     return plan.report
 
 
@@ -195,6 +196,20 @@ def _plan(
             _same(checkpoint, key, given[other], parameter)
     plan.report.unexpected = [name for name in given if name not in used and name not in neutral]
     return plan
+
+
+def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: Mapping[str, str], plan: _Plan) -> None:
+    """Expects nowhere what changes nothing: ones and zeros that some frameworks save for what a layer does not have."""
+    left = []
+    for name in plan.report.unexpected if not checkpoint.settled else ():
+        layer, _, role = name.rpartition(".")
+        kind, entry = kinds.get(layer, ""), checkpoint[given[name]]
+        known = kind in KINDS and base_role(role) in KINDS[kind].roles and not entry.refusal
+        neutral = {"scale": 1, "bias": 0}.get(purpose(kind, role)) if known else None
+        if neutral is not None and (entry.value == neutral).all():
+            left.append(name)
+    plan.report.unexpected = [name for name in plan.report.unexpected if name not in left]
+    plan.report.notes += [f"not loaded, since it changes nothing: {name}" for name in left]
 
 
 def _plan_folds(

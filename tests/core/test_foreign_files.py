@@ -23,7 +23,7 @@ from multiparam_numpy.layers import Embedding, Linear
 
 import multiparam as mp
 from multiparam import checkpoint, registry
-from multiparam.formats import Contents, Entry, Format, data_size
+from multiparam.formats import Choice, Contents, Entry, Format, Model, data_size
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -670,6 +670,29 @@ def test_tied_parameters_are_stored_once_and_tied_in_a_model(tmp_path):
     # one name is no proof: two processes count from zero each
     data["head.weight"] = table + 1
     assert opened(tmp_path, pickle.dumps(data, protocol=4)).ties == []
+
+
+def test_a_bias_of_zeros_is_not_missed_where_a_model_has_none(tmp_path):
+    model = Linear(4, 8, bias=False)
+    given = {"weight": numbers(8, 4), "bias": np.zeros(8, "f4")}
+    (tmp_path / "file").write_bytes(nd_dict(given))
+    assert mp.load(tmp_path / "file", into=model).notes == ["not loaded, since it changes nothing: bias"]
+    for changed in ({**given, "bias": numbers(8)}, {**given, "other": np.zeros(8, "f4")}):
+        (tmp_path / "file").write_bytes(nd_dict(changed))
+        with pytest.raises(mp.MismatchError, match=r"unexpected: (bias|other)"):
+            mp.load(tmp_path / "file", into=model)
+
+
+def test_ties_of_what_is_read_in_two_ways_are_not_made(tmp_path):
+    table = numbers(7, 4)
+    both = Contents(
+        [Entry("a.weight", table.dtype, table.shape, lambda: table)],
+        ties=[["a.weight", "b.weight"]],
+        choices=[Choice("a", frozenset(["a.weight"]), Contents([Entry("a.w", table.dtype, table.shape, table.copy)]))],
+    )
+    read = both.suiting(Model(names=lambda name: name == "a.w", kind=lambda layer: "", native=False))
+    assert [entry.name for entry in read.entries] == ["a.w"]
+    assert read.ties == []
 
 
 def test_a_paddle_file_is_loaded_into_a_model(tmp_path):

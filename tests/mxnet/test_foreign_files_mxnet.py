@@ -1,5 +1,6 @@
 """MXNet's files as MXNet itself writes them; in an environment of its own, since it needs an old numpy."""
 
+import struct
 import subprocess
 import sys
 
@@ -105,6 +106,17 @@ def test_a_file_comes_back_into_the_block_that_wrote_it(tmp_path, case):
         assert np.array_equal(one.data().asnumpy(), two.data().asnumpy())
 
 
+def test_what_a_layer_was_told_not_to_have_is_in_the_file_and_not_missed(tmp_path):
+    layer, other = nn.InstanceNorm(in_channels=4), nn.InstanceNorm(in_channels=4)
+    for one in (layer, other):
+        one.initialize()
+    report = mp.load(saved(layer, tmp_path), into=other)
+    assert report.notes == ["not loaded, since it changes nothing: weight"]
+    layer.gamma.set_data(mx.nd.array([1, 2, 1, 1]))
+    with pytest.raises(mp.MismatchError, match="unexpected: weight"):
+        mp.load(saved(layer, tmp_path), into=other)
+
+
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
 def test_cells(tmp_path, name):
     cell = getattr(rnn, f"{name}Cell")(6, input_size=4)
@@ -177,6 +189,16 @@ def test_lists_dicts_dtypes_and_sparse_arrays(tmp_path):
         with pytest.raises(mp.CheckpointError, match=rf"'{name}' cannot be read: it is sparse \({kind}\)"):
             found[name].read()
     assert found["rows"].shape == (4, 3)
+
+
+@pytest.mark.parametrize("version", [0, 0xF993FAC8])
+def test_older_files_are_what_mxnet_itself_reads(tmp_path, version):
+    given = batch(2, 3)
+    shape = struct.pack("<III", 2, 2, 3) if not version else struct.pack("<Iiqq", version, 2, 2, 3)
+    data = struct.pack("<QQQ", 0x112, 0, 1) + shape + struct.pack("<iii", 1, 0, 0) + given.tobytes()
+    (tmp_path / "file").write_bytes(data + struct.pack("<QQ", 1, 1) + b"x")
+    assert np.array_equal(mx.nd.load(str(tmp_path / "file"))["x"].asnumpy(), given)
+    assert np.array_equal(mp.open(tmp_path / "file")["x"].value, given)
 
 
 def test_numpys_shapes(tmp_path):
