@@ -60,7 +60,7 @@ test-numpy test-torch test-flax test-linen test-paddle: test-%: setup
 	$(BIN)/python $(PYTEST) tests/test_$*.py
 
 test-mxnet: .venv-mxnet/.made
-	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/mxnet tests/test_parity.py tests/test_paddle.py
+	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/test_foreign_files_mxnet.py tests/test_parity.py tests/test_paddle.py
 
 test-files: setup
 	$(BIN)/python $(PYTEST) tests/test_foreign_files_native.py
@@ -72,12 +72,15 @@ test-keras: setup
 test-parity: setup
 	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_across_frameworks.py tests/test_initializers.py
 
-# what MXNet's environment writes is read by the others, and back
+# what MXNet's environment writes is read by the others, and back; and the frameworks' own files without them
 test-exchange: setup .venv-mxnet/.made
 	folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && \
 	$(MXNET)/python -m multiparam.testing.exchange write $$folder mxnet && \
 	$(BIN)/python -m multiparam.testing.exchange answer $$folder mxnet paddle torch keras flax && \
-	$(MXNET)/python -m multiparam.testing.exchange check $$folder mxnet
+	$(MXNET)/python -m multiparam.testing.exchange check $$folder mxnet && \
+	$(BIN)/python -m multiparam.testing.exchange write $$folder paddle && \
+	$(MXNET)/python -m multiparam.testing.exchange answer $$folder paddle mxnet torch && \
+	$(BIN)/python -m multiparam.testing.exchange check $$folder paddle
 
 test-models: setup
 	KERAS_BACKEND=jax $(BIN)/python $(PYTEST) tests/test_published_models.py

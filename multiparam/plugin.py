@@ -40,7 +40,8 @@ class Plugin:
         demo: a module with `loss(net, x, y)`, the native mean cross-entropy of integer classes, and
             `train(net, x, y, epochs, each)`, which trains with the framework's own optimizer and calls `each(epoch)`
             after each epoch; empty if the backend does not train.
-        natives: a module with `natives()`, the framework's own layers for the parity table's cases; empty for none.
+        natives: a module with `natives()`, the framework's own layers for the parity table's cases, and perhaps
+            `save(layer, path)`, the framework's own way to write a file; empty for none.
         precedes: root packages of other frameworks that crash the process if they are imported before this one.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
     """

@@ -148,12 +148,12 @@ class RMSNorm(Legacy):
     def __init__(self, normalized_shape: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
-        self.gamma = self.params.get("gamma", shape=(normalized_shape,), init="ones")
+        self.weight = self.params.get("weight", shape=(normalized_shape,), init="ones")
 
-    def compute(self, F: Any, x: Any, gamma: Any) -> Any:
+    def compute(self, F: Any, x: Any, weight: Any) -> Any:
         """The scaled quotient."""
         scale = F.rsqrt(F.mean(F.square(x), axis=-1, keepdims=True) + self.eps)
-        return F.broadcast_mul(F.broadcast_mul(x, scale), gamma)
+        return F.broadcast_mul(F.broadcast_mul(x, scale), weight)
 
 
 class Bilinear(Legacy):

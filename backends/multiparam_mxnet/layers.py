@@ -140,7 +140,7 @@ def _norms() -> Iterator[Row]:
     )
     yield Row("GroupNorm(per group)", nn.GroupNorm, _AFFINE, settings=_norm, lazy=_lazy(_AFFINE))
     yield Row("GroupNorm", GroupNorm, _AFFINE, settings=_of_own_norm, builds={"GroupNorm": _begun(GroupNorm)})
-    yield Row("RMSNorm", RMSNorm, {"weight": At("gamma")}, settings=_of_own_norm, builds={"RMSNorm": _begun(RMSNorm)})
+    yield Row("RMSNorm", RMSNorm, settings=_of_own_norm, builds={"RMSNorm": _begun(RMSNorm)})
     yield Row("PReLU", nn.PReLU, SOURCES["PReLU"], builds={"PReLU": _prelu})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mxnet.gluon import nn, rnn
@@ -29,3 +30,8 @@ def natives() -> dict[str, NativeLayer]:
 def _made(layer: Any) -> Any:
     layer.initialize()
     return layer
+
+
+def save(layer: Any, path: Path) -> None:
+    """Writes a layer's parameters as Gluon does."""
+    layer.save_parameters(str(path))

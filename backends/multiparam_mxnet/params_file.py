@@ -207,19 +207,20 @@ def _native_names(names: Sequence[str]) -> dict[str, str]:
     """
     bare = {name: name.removeprefix("arg:").removeprefix("aux:") for name in names}
     depths = _depths(bare.values())
-    found = {name: _native_name(given, depths) for name, given in bare.items()}
+    paths = any("." in given for given in bare.values())  # then a name without a dot is a parameter of the model's own
+    found = {name: _native_name(given, depths, paths) for name, given in bare.items()}
     counted = Counter(found.values())
     return {name: native if counted[native] == 1 else name for name, native in found.items()}
 
 
-def _native_name(name: str, depths: Mapping[str, Sequence[int]]) -> str:
+def _native_name(name: str, depths: Mapping[str, Sequence[int]], paths: bool) -> str:
     unfused = _UNFUSED.fullmatch(name)
     if unfused:
         layer, position, direction, part = unfused.groups(default="")
         depth = depths[layer].index(int(position))
         return f"{layer}.{direction or 'l'}{depth}_{part}" if layer else f"{direction or 'l'}{depth}_{part}"
     layer, dot, part = name.rpartition(".")
-    prefixed = None if dot else _PREFIXED.fullmatch(name)
+    prefixed = None if paths else _PREFIXED.fullmatch(name)
     if prefixed and not re.fullmatch(_PART, name):
         layer, dot, part = prefixed[1], ".", prefixed[2]
     return f"{layer}{dot}{part.replace('moving_', 'running_')}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import paddle
 from paddle import nn
 
 from multiparam.testing.parity import NativeLayer
@@ -21,3 +24,8 @@ def natives() -> dict[str, NativeLayer]:
         "ConvTranspose2d, native": NativeLayer(lambda: nn.Conv2DTranspose(4, 6, 3, 2)),
         "Conv2d depthwise, native": NativeLayer(lambda: nn.Conv2D(4, 12, 3, groups=4)),
     }
+
+
+def save(layer: nn.Layer, path: Path) -> None:
+    """Writes a layer's parameters as Paddle does."""
+    paddle.save(layer.state_dict(), str(path))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def _read(path: Path) -> Contents:
 
 def _interpreted(found: _Found) -> Contents:
     """The entries under canonical names, as far as their names, their parameters' and shapes tell the layers."""
-    notes = _drop_aliases(found)
+    notes = [*_drop_frozen(found), *_drop_aliases(found)]
     native = {name: _native_name(name, found.parameters) for name in found.entries}
     named = [replace(one, name=native[name], original=(name,)) for name, one in found.entries.items()]
     parameters = {native[name]: parameter for name, parameter in found.parameters.items() if name in native}
@@ -191,8 +191,28 @@ def _interpreted(found: _Found) -> Contents:
         ties=ties,
         left_out=found.left_out,
         notes=[*contents.notes, *notes, *(f"{one.name}: {_MATRIX}" for one in matrices)],
-        choices=[*contents.choices, *map(_as_linear, matrices)],
+        choices=[*contents.choices, *map(_as_linear, matrices), *_as_layers(named, contents.layers)],
     )
+
+
+def _as_layers(entries: Sequence[Entry], layers: Mapping[str, Mapping[str, Any]]) -> Iterator[Choice]:
+    """How cells are read that are a model's recurrent layers: an `RNN` or a `BiRNN` puts nothing else into a file."""
+    for name, about in layers.items():
+        layer, _, way = name.rpartition(".")
+        ways = {"cell": ("cell",), "cell_fw": ("cell_fw", "cell_bw")}.get(way, ())
+        kind = str(about["kind"])
+        if not ways or any(layers.get(join(layer, one), {}).get("kind") != kind for one in ways):
+            continue
+        sources = {
+            f"{role}_l0{'_reverse' if one == 'cell_bw' else ''}": source
+            for one in ways
+            for role, source in cell(f"{one}/", projected=True).items()
+        }
+        inside = [one for one in entries if one.name.rpartition(".")[0] in {join(layer, one) for one in ways}]
+        contents = translated(inside, {layer: Known((kind.removesuffix("Cell"),), sources)})
+        roles = {one.name.rpartition(".")[2].replace("weight_ho", "weight_hr") for one in inside}
+        instead = frozenset(join(join(layer, one), role) for one in ways for role in roles)
+        yield Choice(layer, instead, contents)
 
 
 def _as_linear(matrix: Entry) -> Choice:
@@ -227,6 +247,21 @@ def _drop_aliases(found: _Found) -> list[str]:
     for name in dropped:
         del found.entries[name]
     return [f"{len(dropped)} tensors are in the file twice, {dropped[0]} and so on; once here"] if dropped else []
+
+
+def _drop_frozen(found: _Found) -> list[str]:
+    """Takes out the zeros that Paddle's cells hold where a recurrent layer was told to have no biases."""
+    dropped = []
+    for name in found.entries:
+        alias = _ALIAS.fullmatch(name)
+        layer, depth, direction, role = alias.groups(default="") if alias else ("",) * 4
+        end = f"_l{depth}{'_reverse' if direction == 'bw' else ''}"
+        bare = join(layer, f"weight_ih{end}") in found.entries and join(layer, f"{role}{end}") not in found.entries
+        if role.startswith("bias") and bare and not found.entries[name].value.any():
+            dropped.append(name)
+    for name in dropped:
+        del found.entries[name]
+    return [f"{len(dropped)} biases that Paddle holds at zero are left out, {dropped[0]} and so on"] if dropped else []
 
 
 def _twice(found: _Found, name: str, other: str) -> bool:
