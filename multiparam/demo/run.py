@@ -123,8 +123,8 @@ def _chosen(backend: str | None, pythons: Sequence[str]) -> dict[str, str]:
         adapter(backend).require(Capability.BUILD)  # says what is wrong with it
     if not found:
         raise BackendError("no backend is installed")
-    order = sorted(found, key=lambda name: (name != "numpy", name))
-    return {name: found[name] for name in order if backend is None or name in ("numpy", backend)}
+    order = ["numpy", *(sorted(found) if backend is None else [backend])]
+    return {name: found[name] for name in dict.fromkeys(order) if name in found}
 
 
 def _able(lines: Sequence[Mapping[str, Any]]) -> list[str]:
