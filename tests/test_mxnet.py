@@ -1,10 +1,12 @@
 """The conformance kit on MXNet's Gluon with both of its interfaces, and what only Gluon has."""
 
 import copy
+import os
 import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -668,3 +670,21 @@ def test_the_recipe_is_gluons_default(interface, which):
             continue
         assert stats.ks_2samp(value.ravel(), expected.ravel()).pvalue > 0.001, name
         assert np.abs(value).max() == pytest.approx(np.abs(expected).max(), rel=0.02)
+
+
+def test_the_ten_lines_of_the_readme(tmp_path):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    code = re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1]
+    shown = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            env={**os.environ, "MULTIPARAM_BACKEND": backend},
+        ).stdout
+        for backend in ("numpy", "mxnet")
+    ]
+    numbers = [[float(one) for one in re.findall(r"-?\d+\.\d+", text)] for text in shown]
+    assert numbers[1] == pytest.approx(numbers[0], rel=1e-5)

@@ -26,7 +26,7 @@ def blocks(text, language):
 def test_the_ten_lines_give_the_same_numbers_in_every_framework(tmp_path):
     (code,) = blocks(README, "python")
     shown = {}
-    for backend in ("numpy", "torch", "flax"):
+    for backend in ("numpy", "torch", "flax", "paddle"):
         ran = subprocess.run(
             [sys.executable, "-W", "error", "-c", code],
             capture_output=True,
