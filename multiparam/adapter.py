@@ -19,7 +19,7 @@ from .containers import check_replaceable, collect, entries, is_container, repla
 from .dense import attention_sources, einsum_sources, general_sources
 from .errors import AmbiguousMatchError, ArgumentError, MultiparamError, UninitializedError, UnsupportedError
 from .kinds import GATES, KINDS, image_ranks
-from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first
+from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first, seen_through
 from .names import escape
 from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
@@ -131,10 +131,12 @@ class Adapter(ABC):
     Attributes:
         plugin: the backend's declaration: its name and what it can do.
         table: the layer table.
+        variables_have_gradients: the framework keeps a variable's gradient with it, as `own_gradient` gives it.
     """
 
     plugin: ClassVar[Plugin]
     table: LayerTable
+    variables_have_gradients: ClassVar[bool] = False
 
     def __init__(self) -> None:
         # by identity: two equal layers are two, and not every layer can be hashed
@@ -280,8 +282,17 @@ class Adapter(ABC):
         raise self.unsupported(Capability.GRADIENTS)
 
     def gradient(self, layer: Any, part: str) -> Array | None:
-        """A layer's gradient as the layer sees it, or None; kept here unless the framework keeps its own."""
-        return self._gradients.get(id(layer), {}).get(part)
+        """A layer's gradient as the layer sees it, or None; kept here unless variables have gradients of their own."""
+        if not self.variables_have_gradients:
+            return self._gradients.get(id(layer), {}).get(part)
+        found = self.part(layer, part)
+        handle = found if isinstance(found, Handle) else Handle(found)
+        array = None if handle.variable is None else self.own_gradient(handle.variable)
+        return None if array is None else seen_through(handle, array)
+
+    def own_gradient(self, variable: Any) -> Array | None:
+        """The gradient that the framework itself has for a variable, or None."""
+        raise NotImplementedError
 
     def keep_gradient(self, layer: Any, part: str, value: Array | None) -> None:
         """Remembers what `gradients` gave, for frameworks in which a variable has no gradient of its own."""

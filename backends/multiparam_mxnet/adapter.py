@@ -30,6 +30,7 @@ class MXNetAdapter(Adapter):
     """`mxnet.gluon.Block`s, of `mx.nd` and of `mx.np` arrays."""
 
     plugin = plugin
+    variables_have_gradients = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,15 +163,12 @@ class MXNetAdapter(Adapter):
                 one._fresh_grad = True
         return [to_numpy(variable.grad()) for variable in variables]
 
-    def gradient(self, layer: gluon.Block, part: str) -> Any:
-        found = self.part(layer, part)
-        handle = found if isinstance(found, Handle) else Handle(found)
-        if handle.variable is None or not handle.variable._grad:
+    def own_gradient(self, variable: Any) -> Any:
+        if not variable._grad:
             return None
-        array = to_numpy(handle.variable._grad[0])
-        if not array.any() and not _is_fresh(handle.variable):
-            return None  # the zeros that Gluon has before the first backward
-        return array if handle.axes is None else array.transpose(handle.axes)
+        array = to_numpy(variable._grad[0])
+        # the zeros that Gluon has before the first backward are none
+        return array if array.any() or _is_fresh(variable) else None
 
     def keep_gradient(self, layer: gluon.Block, part: str, value: Any) -> None:
         found = self.part(layer, part)

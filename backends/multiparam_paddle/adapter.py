@@ -31,6 +31,7 @@ class PaddleAdapter(Adapter):
     """`paddle.nn.Layer`s."""
 
     plugin = plugin
+    variables_have_gradients = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,14 +149,9 @@ class PaddleAdapter(Adapter):
             variable.grad = paddle.zeros_like(variable) if gradient is None else gradient.detach()
         return [to_numpy(variable.grad) for variable in variables]
 
-    def gradient(self, layer: nn.Layer, part: str) -> Any:
-        found = self.part(layer, part)
-        handle = found if isinstance(found, Handle) else Handle(found)
-        gradient = getattr(handle.variable, "grad", None)
-        if gradient is None:
-            return None
-        array = to_numpy(gradient)
-        return array if handle.axes is None else array.transpose(handle.axes)
+    def own_gradient(self, variable: Any) -> Any:
+        gradient = getattr(variable, "grad", None)
+        return None if gradient is None else to_numpy(gradient)
 
     def keep_gradient(self, layer: nn.Layer, part: str, value: Any) -> None:
         found = self.part(layer, part)

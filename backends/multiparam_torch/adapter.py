@@ -31,6 +31,7 @@ class TorchAdapter(Adapter):
     """`torch.nn.Module`s, whose names and layouts are the canonical ones."""
 
     plugin = plugin
+    variables_have_gradients = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,14 +143,9 @@ class TorchAdapter(Adapter):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient.detach()
         return [_dense(variable.grad) for variable in variables]
 
-    def gradient(self, layer: nn.Module, part: str) -> Any:
-        found = self.part(layer, part)
-        handle = found if isinstance(found, Handle) else Handle(found)
-        gradient = getattr(handle.variable, "grad", None)
-        if gradient is None:
-            return None
-        array = _dense(gradient)
-        return array if handle.axes is None else array.transpose(handle.axes)
+    def own_gradient(self, variable: Any) -> Any:
+        gradient = getattr(variable, "grad", None)
+        return None if gradient is None else _dense(gradient)
 
     def keep_gradient(self, layer: nn.Module, part: str, value: Any) -> None:
         found = self.part(layer, part)
