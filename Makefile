@@ -95,8 +95,9 @@ docs: setup ## write docs/layers.md from the layer tables
 demo: setup .venv-mxnet/.made ## train one model in every framework and exchange the files
 	$(BIN)/multiparam demo --python $(MXNET)/python
 
-bench: setup ## time multiparam beside the native tools
+bench: setup .venv-mxnet/.made ## time multiparam beside the native tools
 	$(BIN)/python benchmarks/run.py
+	$(MXNET)/python benchmarks/run.py mxnet
 
 clean: ## remove the environments and what tools left behind
 	rm -rf .venv .venv-floor .venv-mxnet .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -65,6 +65,10 @@ def native_names(backend: str) -> tuple[str, Any]:
         return "nnx.state, flat", lambda model: nnx.to_flat_state(nnx.state(model))
     if backend == "keras":
         return "weights", lambda model: model.weights
+    if backend == "paddle":
+        return "named_parameters", lambda model: list(model.named_parameters())
+    if backend == "mxnet":
+        return "_collect_params_with_prefix", lambda model: model._collect_params_with_prefix()
     return "vars", lambda model: [vars(layer) for layer in model]
 
 
@@ -82,6 +86,24 @@ def native_files(backend: str, model: Any, path: Path) -> tuple[str, Any, str, A
     if backend == "keras":
         weights = path.with_suffix(".weights.h5")
         return "save_weights", lambda: model.save_weights(weights), "load_weights", lambda: model.load_weights(weights)
+    if backend == "paddle":
+        import paddle
+
+        own = str(path.with_suffix(".pdparams"))
+        return (
+            "paddle.save",
+            lambda: paddle.save(model.state_dict(), own),
+            "paddle.load, set_state_dict",
+            lambda: model.set_state_dict(paddle.load(own)),
+        )
+    if backend == "mxnet":
+        own = str(path.with_suffix(".params"))
+        return (
+            "save_parameters",
+            lambda: model.save_parameters(own),
+            "load_parameters",
+            lambda: model.load_parameters(own),
+        )
     values = {name: one.value for name, one in mp.parameters(model).items()}
     return (
         "safetensors.numpy",

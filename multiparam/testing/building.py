@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import multiparam as mp
-from multiparam.adapter import Capability
+from multiparam.adapter import Array, Capability
 
 from .models import NativeModels
 
@@ -127,64 +127,50 @@ class BuildingTests(NativeModels):
         np.testing.assert_allclose(mp.run(layer, x), mp.run(reference, x), rtol=1e-4, atol=1e-5)
 
     def test_a_convolutional_network_computes_what_pytorchs_computes(self, tmp_path: Path) -> None:
-        self.require(Capability.BUILD)
-        if self.adapter.table.builder("Conv2d") is None:
-            pytest.skip(f"{self.backend} has no convolutions, as another test shows")
-        nets = []
-        for backend in (self.backend, "torch"):
-            with mp.use(backend):
-                features = mp.nn.Sequential(
-                    *(mp.nn.Conv2d(3, 6, 3, padding=1), mp.nn.BatchNorm2d(6), mp.nn.ReLU(), mp.nn.MaxPool2d(2))
-                )
-                head = mp.nn.Sequential(mp.nn.Flatten(), mp.nn.Linear(6 * 4 * 3, 5))
-                nets.append(mp.nn.Sequential(features, head))
-        net, reference = nets
-        mp.initialize(net, mp.init.KaimingNormal(), seed=0)
-        mp.save(net, tmp_path / "net.safetensors")
-        mp.load(tmp_path / "net.safetensors", into=reference)
-        x = self.batch(2, 3, 8, 7)
-        np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-5)
+        def build() -> Any:
+            features = mp.nn.Sequential(
+                *(mp.nn.Conv2d(3, 6, 3, padding=1), mp.nn.BatchNorm2d(6), mp.nn.ReLU(), mp.nn.MaxPool2d(2))
+            )
+            return mp.nn.Sequential(features, mp.nn.Sequential(mp.nn.Flatten(), mp.nn.Linear(6 * 4 * 3, 5)))
+
+        net, x = self.computes_what_pytorchs_computes(build, (2, 3, 8, 7), tmp_path)
         images = mp.layers(net)[0].native
         assert mp.run(images, x).shape == (2, 6, 4, 3)
         turned = np.moveaxis(x, 1, -1) if self.adapter.channels_last(images) else x
         assert mp.run(images, turned, native=True).shape in {(2, 6, 4, 3), (2, 4, 3, 6)}
 
     def test_a_generator_computes_what_pytorchs_computes(self, tmp_path: Path) -> None:
-        self.require(Capability.BUILD)
-        if self.adapter.table.builder("ConvTranspose2d") is None:
-            pytest.skip(f"{self.backend} has no convolutions, as another test shows")
-        nets = []
-        for backend in (self.backend, "torch"):
-            with mp.use(backend):
-                nets.append(
-                    mp.nn.Sequential(
-                        *(mp.nn.Linear(5, 24), mp.nn.Reshape(6, 2, 2), mp.nn.ReLU(), mp.nn.ConvTranspose2d(6, 4, 3, 2)),
-                        *(mp.nn.Reshape(10, 10), mp.nn.Flatten(), mp.nn.Linear(100, 3)),
-                    )
-                )
-        net, reference = nets
-        mp.initialize(net, mp.init.KaimingNormal(), seed=0)
-        mp.save(net, tmp_path / "net.safetensors")
-        mp.load(tmp_path / "net.safetensors", into=reference)
-        x = self.batch(2, 5)
-        np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-5)
+        def build() -> Any:
+            return mp.nn.Sequential(
+                *(mp.nn.Linear(5, 24), mp.nn.Reshape(6, 2, 2), mp.nn.ReLU(), mp.nn.ConvTranspose2d(6, 4, 3, 2)),
+                *(mp.nn.Reshape(10, 10), mp.nn.Flatten(), mp.nn.Linear(100, 3)),
+            )
+
+        self.computes_what_pytorchs_computes(build, (2, 5), tmp_path)
 
     @pytest.mark.parametrize("which", range(5))
     def test_images_lie_the_right_way_round_wherever_a_reshape_is(self, which: int, tmp_path: Path) -> None:
+        shape = [(2, 8), (2, 8), (2, 3, 4, 4), (2, 12), (2, 3, 4, 4)][which]
+        self.computes_what_pytorchs_computes(lambda: _turning(which), shape, tmp_path)
+
+    def computes_what_pytorchs_computes(
+        self, build: Callable[[], Any], shape: tuple[int, ...], tmp_path: Path
+    ) -> tuple[Any, Array]:
+        """Builds a network here and in PyTorch, gives both the same numbers, and compares their outputs."""
         self.require(Capability.BUILD)
-        if self.adapter.table.builder("ConvTranspose2d") is None:
+        if self.adapter.table.builder("Conv2d") is None:
             pytest.skip(f"{self.backend} has no convolutions, as another test shows")
         nets = []
         for backend in (self.backend, "torch"):
             with mp.use(backend):
-                nets.append(_turning(which))
+                nets.append(build())
         net, reference = nets
-        shape = [(2, 8), (2, 8), (2, 3, 4, 4), (2, 12), (2, 3, 4, 4)][which]
-        mp.initialize(net, mp.init.Normal(), seed=0)
+        mp.initialize(net, mp.init.Normal(0.5), seed=0)
         mp.save(net, tmp_path / "net.safetensors")
         mp.load(tmp_path / "net.safetensors", into=reference)
         x = self.batch(*shape)
         np.testing.assert_allclose(mp.run(net, x), mp.run(reference, x), rtol=1e-4, atol=1e-4)
+        return net, x
 
     def test_embeddings_look_up_rows(self) -> None:
         self.require(Capability.BUILD)
