@@ -31,6 +31,7 @@ class Checkpoint(Mapping[str, Entry]):
     Attributes:
         path: the file.
         format: what it is: `"safetensors"`, `"mxnet"`, `"paddle"`, or what a plug-in calls it.
+        backend: the backend whose framework wrote it, where the format tells; else empty.
         content: what was saved: `"model"`, `"dict"`, `"list"` or `"tensor"`.
         kinds: the kinds of the layers, as far as they are known, by the layers' names.
         ties: groups of names that are one tensor.
@@ -41,9 +42,10 @@ class Checkpoint(Mapping[str, Entry]):
         settled: whether settings that `layers` leaves out have their default values.
     """
 
-    def __init__(self, path: Path, format_name: str, contents: Contents) -> None:
+    def __init__(self, path: Path, format_name: str, contents: Contents, backend: str = "") -> None:
         self.path = path
         self.format = format_name
+        self.backend = backend
         self._contents = contents
         self.content = contents.content
         self.layers = contents.layers
@@ -81,7 +83,9 @@ class Checkpoint(Mapping[str, Entry]):
 
     def suiting(self, model: Model) -> Checkpoint:
         """The same file, read as it suits a model, where it can be read in several ways."""
-        return Checkpoint(self.path, self.format, self._contents.suiting(model)) if self._contents.choices else self
+        if not self._contents.choices:
+            return self
+        return Checkpoint(self.path, self.format, self._contents.suiting(model), self.backend)
 
     def __str__(self) -> str:
         rows = [(name, str(one.shape), str(one.dtype), self._remark(one)) for name, one in self._entries.items()]
@@ -154,7 +158,7 @@ def open(path: FilePath) -> Checkpoint:
     found, broken = _formats()
     for one in found.values():
         if one.recognizes(start):
-            return Checkpoint(path, one.name, _read(one, path))
+            return Checkpoint(path, one.name, _read(one, path), one.backend)
     try:
         return Checkpoint(path, "safetensors", _safetensors(path))
     except CheckpointError as error:

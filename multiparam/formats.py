@@ -200,11 +200,13 @@ class Format:
         recognizes: tells a file by its first bytes (64 of them, fewer if it is shorter).
         read: reads a file's names, shapes and dtypes. What is wrong with the file is a `CheckpointError`; nothing in
             it may be executed, and no memory be taken for what it only claims to hold.
+        backend: the backend whose framework writes such files, if there is one.
     """
 
     name: str
     recognizes: Callable[[bytes], bool]
     read: Callable[[Path], Contents]
+    backend: str = ""
 
 
 def unreadable(path: Path, error: OSError) -> CheckpointError:

@@ -107,7 +107,7 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         Model(
             names=lambda name: renamed(name) in known,
             kind=lambda layer: kinds.get(_renamed_layer(renamed, layer), ""),
-            native=checkpoint.format == adapter.name,
+            native=checkpoint.backend == adapter.name,
         )
     )
     given = _given_names(checkpoint, renamed)

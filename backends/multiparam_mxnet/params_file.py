@@ -279,4 +279,4 @@ def _recognizes(start: bytes) -> bool:
     return start[:8] == _LIST.to_bytes(8, "little")
 
 
-params_file = Format("mxnet", _recognizes, _read)
+params_file = Format("mxnet", _recognizes, _read, backend="mxnet")

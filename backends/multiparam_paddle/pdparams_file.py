@@ -422,4 +422,4 @@ def _recognizes(start: bytes) -> bool:
     return start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and start[2:4] != b"\x8a\n"
 
 
-pdparams_file = Format("paddle", _recognizes, _read)
+pdparams_file = Format("paddle", _recognizes, _read, backend="paddle")
