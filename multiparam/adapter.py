@@ -268,6 +268,10 @@ class Adapter(ABC):
         """
         return nullcontext()
 
+    def begin(self, model: Any) -> None:
+        """Gives first numbers to what has a shape and only waits to be told to, before a verb sets others."""
+        return
+
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
         """Calls `call(layer)` once a lazy layer has its parameters, before its first forward pass uses them.
 

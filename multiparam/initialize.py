@@ -182,6 +182,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     """Checks everything, then writes; what has no shape yet is left with its layer."""
     todo = [(parameter, rule) for parameter in candidates if (rule := decide(parameter)) is not None]
     _check(todo)
+    adapter.begin(tree.model)
     settled = {parameter.name for parameter in candidates if parameter.initialized}
     later: dict[int, tuple[Node, dict[str, Rule]]] = {}
     now: list[tuple[Parameter, Rule]] = []

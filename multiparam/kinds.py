@@ -160,14 +160,15 @@ def base_role(role: str) -> str:
 def purpose(kind: str, role: str) -> Purpose:
     """What a parameter is for: the kind's row says it; in a layer of no known kind, its own name does.
 
-    >>> purpose("LayerNorm", "weight"), purpose("MyLayer", "in_bias"), purpose("MyLayer", "scale_matrix")
-    ('scale', 'bias', 'weight')
+    >>> purpose("LayerNorm", "weight"), purpose("MyLayer", "in_bias"), purpose("MyLayer", "bn_gamma")
+    ('scale', 'bias', 'scale')
     """
     known = KINDS.get(kind)
     base = base_role(role)
     if known is not None and base in known.roles:
         return known.roles[base]
-    return "bias" if "bias" in role.split("_") else "weight"
+    parts = role.split("_")
+    return "scale" if "gamma" in parts else "bias" if {"bias", "beta"} & {*parts} else "weight"
 
 
 @dataclass(frozen=True)

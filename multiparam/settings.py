@@ -24,6 +24,15 @@ DEFAULTS: Mapping[str, Setting] = {
     "max_value": "none",
     "threshold": 0.0,
     "beta": 1.0,
+    "swish_beta": 1.0,
+    "state_clip": "none",
+    "fused_activation": "none",  # of a norm
+    "axes": "-1",  # of a layer norm
+    "statistics": "running",  # that a batch norm takes when it does not train
+    "training_statistics": "batch",
+    "dropout_mode": "upscale_in_train",
+    "divisor_override": "none",
+    "zero_index": "none",  # of an embedding, whose vector is taken for 0
 }
 
 

@@ -139,6 +139,7 @@ def block():
 class TestMXNet(ConformanceSuite):
     backend = "mxnet"
     containers_are = ("Sequential", "Sequential")  # Gluon has no other
+    waiting = ("0.weight", "2.weight")  # the biases have their shapes
 
     def mlp(self):
         return begun(sequential(nn.Dense(8, in_units=4), nn.Activation("relu"), nn.Dense(1, in_units=8)))
@@ -191,7 +192,7 @@ class TestMXNet(ConformanceSuite):
         return LanguageModel()
 
     def lazy(self):
-        return sequential(nn.Dense(8), nn.Activation("relu"), nn.Dense(1))  # its biases too wait for initialize()
+        return begun(sequential(nn.Dense(8), nn.Activation("relu"), nn.Dense(1)))
 
     def buffered(self):
         return Buffered()
@@ -688,3 +689,191 @@ def test_the_ten_lines_of_the_readme(tmp_path):
     ]
     numbers = [[float(one) for one in re.findall(r"-?\d+\.\d+", text)] for text in shown]
     assert numbers[1] == pytest.approx(numbers[0], rel=1e-5)
+
+
+def test_a_block_whose_attribute_is_called_act_is_a_block(interface):
+    net = Block(fc=lambda: nn.Dense(4, in_units=4), act=nn.PReLU)
+    assert list(mp.parameters(net)) == ["fc.weight", "fc.bias", "act.weight"]
+
+
+def test_remembered_numbers_come_to_cells_in_a_stack():
+    cells = rnn.BidirectionalCell(rnn.GRUCell(3), rnn.GRUCell(3))
+    mp.initialize(cells, mp.init.Constant(5), seed=0)
+    cells.unroll(2, mx.nd.array(x(1, 2, 4)), layout="NTC")
+    assert all((one.value == 5).all() for one in mp.parameters(cells).select("weight*"))
+
+
+def test_remembered_numbers_come_to_layers_that_share(interface):
+    first = nn.Dense(4, use_bias=False)
+    net = sequential(first, nn.Dense(4, params=first.params))
+    mp.initialize(net, {"*weight": mp.init.Constant(5), "1.bias": mp.init.Constant(3)}, seed=0)
+    net(array(x(3, 4)))
+    assert (mp.parameters(net)["0.weight"].value == 5).all()
+    assert (mp.parameters(net)["1.bias"].value == 3).all()
+
+
+def test_what_is_written_while_others_wait_stays(interface):
+    net = nn.Dense(3)
+    mp.initialize(net, mp.init.Normal(), seed=0)
+    mp.parameters(net)["bias"][:] = 7
+    mp.initialize(net, {"weight": mp.init.Constant(2)}, seed=0)
+    mp.run(net, x(3, 4))
+    assert (mp.parameters(net)["bias"].value == 7).all()
+    assert (mp.parameters(net)["weight"].value == 2).all()
+
+
+def test_a_native_initialization_has_the_last_word_if_it_is_forced(interface):
+    for forced in (False, True):
+        net = nn.Dense(3)
+        mp.initialize(net, mp.init.Constant(5), seed=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that the bias is initialized already
+            net.initialize(mx.init.One(), force_reinit=forced)
+        net(array(x(3, 4)))
+        assert (mp.parameters(net)["weight"].value == (1 if forced else 5)).all()
+        # and what comes later is remembered anew
+    net = nn.Dense(3)
+    mp.initialize(net, mp.init.Constant(5), seed=0)
+    net.weight.set_data(array(np.ones((3, 4), np.float32)))
+    mp.initialize(net, {"bias": mp.init.Constant(2)}, seed=0)
+    net(array(x(3, 4)))
+    assert (mp.parameters(net)["weight"].value == 1).all()
+
+
+def test_a_stand_in_that_is_trained_is_a_parameter(interface):
+    net = begun(sequential(nn.Dense(4, in_units=4), nn.LayerNorm(in_channels=4, scale=False)))
+    assert list(mp.parameters(net)) == ["0.weight", "0.bias", "1.bias"]
+    net.collect_params().setattr("grad_req", "null")
+    net.collect_params().setattr("grad_req", "write")
+    assert list(mp.parameters(net)) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    other = begun(nn.InstanceNorm(in_channels=4))
+    other.gamma.set_data(array(np.full(4, 5, np.float32)))
+    assert list(mp.parameters(other)) == ["weight", "bias"]
+
+
+@pytest.mark.filterwarnings("ignore:Cannot decide type:UserWarning")
+def test_running_statistics_of_an_imported_graph_are_buffers(tmp_path):
+    net = begun(sequential(nn.Dense(4, in_units=4), nn.BatchNorm(in_channels=4), made=nn.HybridSequential))
+    net.hybridize()
+    net(array(x(3, 4)))
+    net.export(str(tmp_path / "net"))
+    model = gluon.SymbolBlock.imports(str(tmp_path / "net-symbol.json"), ["data"], str(tmp_path / "net-0000.params"))
+    assert [name.rpartition("_")[2] for name in mp.buffers(model)] == ["mean", "var"]
+    mp.initialize(model, mp.init.Normal(), seed=0)
+    assert np.isfinite(mp.run(model, x(3, 4))).all()
+    gamma = next(name for name in mp.parameters(model) if name.endswith("gamma"))
+    assert (mp.parameters(model)[gamma].value == 1).all()
+    names = [name for name in mp.parameters(model) if name.endswith(("bias", "beta"))]
+    with pytest.raises(mp.UnsupportedError, match="its own graph"):
+        mp.tie(model, names[1], to=names[0])
+
+
+def test_stacks_in_stacks_count_on():
+    outer = rnn.SequentialRNNCell()
+    for _ in range(2):
+        inner = rnn.SequentialRNNCell()
+        inner.add(rnn.RNNCell(4, input_size=4))
+        outer.add(inner)
+    outer.initialize()
+    assert list(mp.parameters(outer))[::4] == ["weight_ih_l0", "weight_ih_l1"]
+    zoned = rnn.SequentialRNNCell()
+    zoned.add(rnn.LSTMCell(3, input_size=4))
+    zoned.add(rnn.ZoneoutCell(rnn.LSTMCell(3, input_size=3)))
+    assert mp.layers(zoned).kind == "SequentialRNNCell of LSTM and ZoneoutCell"
+
+
+@pytest.mark.parametrize(
+    ("made", "other", "setting"),
+    [
+        (lambda: nn.Swish(2.0), lambda: nn.Swish(), "swish_beta"),
+        (lambda: nn.LayerNorm(axis=1, in_channels=4), lambda: torch.nn.LayerNorm(4), "axes"),
+        (lambda: nn.BatchNormReLU(in_channels=4), lambda: torch.nn.BatchNorm2d(4), "fused_activation"),
+        (lambda: nn.BatchNorm(use_global_stats=True, in_channels=4), nn.BatchNorm, "training_statistics"),
+        (lambda: rnn.LSTM(3, input_size=4, state_clip_min=-1), lambda: rnn.LSTM(3, input_size=4), "state_clip"),
+    ],
+)
+def test_settings_that_others_lack_are_told(made, other, setting, tmp_path):
+    source, target = begun(made()), other()
+    if isinstance(target, gluon.Block):
+        target = begun(target if setting != "training_statistics" else nn.BatchNorm(in_channels=4))
+    mp.save(source, tmp_path / "layer.safetensors")
+    report = mp.load(tmp_path / "layer.safetensors", into=target)
+    assert setting in [name for _, name, _, _ in report.differences]
+
+
+def test_sparse_parameters_are_written_and_not_differentiated(tmp_path):
+    from mxnet.gluon.contrib.nn import SparseEmbedding
+
+    nets = [begun(sequential(nn.Dense(3, in_units=4), SparseEmbedding(5, 3))) for _ in range(2)]
+    mp.initialize(nets[0], {"*": mp.init.Normal()}, seed=0)
+    mp.save(nets[0], tmp_path / "net.safetensors")
+    mp.load(tmp_path / "net.safetensors", into=nets[1])
+    values = [[one.value for one in mp.parameters(net).values()] for net in nets]
+    assert all(np.array_equal(*pair) for pair in zip(*values, strict=True))
+    with pytest.raises(mp.UnsupportedError, match="by rows only"):
+        mp.gradients(nets[0], lambda net, x: net[0](x).sum(), x(2, 4))
+
+
+def test_gradients_inside_of_a_users_own_record(interface):
+    net = begun(nn.Dense(2, in_units=4))
+    with autograd.record():
+        found = mp.gradients(net, lambda net, x: net(x).sum(), np.ones((1, 4), np.float32))
+    assert (found["weight"] == 1).all()
+    with pytest.raises(ZeroDivisionError):
+        mp.gradients(net, lambda net, x: 1 / 0, x(1, 4))
+    assert (net.weight.grad().asnumpy() == 1).all()  # as they were
+
+
+def test_a_model_on_other_devices(interface):
+    net = sequential(nn.Dense(3, in_units=2), nn.Dense(2, in_units=3))
+    net[0].initialize(ctx=[mx.cpu(1), mx.cpu(2)])
+    assert mp.run(net, x(2, 2)).shape == (2, 2)  # the other layer goes where this one is
+    assert net[1].weight.list_ctx() == [mx.cpu(1), mx.cpu(2)]
+    assert mp.gradients(net, lambda net, x: net(x).sum(), x(2, 2))["1.bias"].tolist() == [2, 2]
+
+
+def test_parameters_that_no_attribute_has_are_there(interface):
+    class Listed(gluon.Block):
+        def __init__(self):
+            super().__init__()
+            self.ws = [self.params.get("w0", shape=(4, 2))]
+
+        def forward(self, x):
+            return (mx.np.dot if is_np_array() else mx.nd.dot)(x, self.ws[0].data())
+
+    net = begun(sequential(Listed(), Listed()))
+    assert list(mp.parameters(net)) == ["0.w0", "1.w0"]
+    assert set(mp.gradients(net[0], lambda net, x: net(x).sum(), x(2, 4))) == {"w0"}
+    with pytest.raises(mp.ArgumentError, match="make it an attribute"):
+        mp.tie(net, "1.w0", to="0.w0")
+
+
+def test_a_parameter_comes_back_from_a_tie_as_it_was(interface):
+    net = begun(sequential(nn.PReLU(), nn.PReLU()))
+    own = net[1].alpha
+    own.wd_mult = 3.0
+    mp.tie(net, "1.weight", to="0.weight")
+    mp.untie(net, "1.weight")
+    assert net[1].alpha is own
+    assert own.wd_mult == 3.0
+    net.initialize(force_reinit=True)
+    assert own.data().asnumpy().tolist() == [0.25]
+
+
+def test_a_model_of_the_other_interface_is_told():
+    net = begun(nn.Dense(2, in_units=4))
+    mx.npx.set_np()
+    try:
+        with pytest.raises(mp.ArgumentError, match=r"before npx\.set_np"):
+            mp.run(net, x(1, 4))
+        pair = begun(sequential(nn.Dense(2, in_units=2), nn.Dense(2, in_units=2)))
+        mp.tie(pair, "1.weight", to="0.weight")
+    finally:
+        mx.npx.reset_np()
+    mp.untie(pair, "1.weight")
+    assert isinstance(pair[1].weight.data(), mx.np.ndarray)
+
+
+def test_an_initializer_of_gluons_is_refused():
+    with pytest.raises(mp.ArgumentError, match=r"Xavier is an initializer of mxnet.*multiparam\.init"):
+        mp.initialize(TestMXNet().mlp(), mx.init.Xavier())

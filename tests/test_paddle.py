@@ -394,12 +394,119 @@ def test_channels_last_layers_get_their_inputs_turned():
     np.testing.assert_allclose(np.moveaxis(given, -1, 1), mp.run(first, x), atol=1e-4)
 
 
-def test_paddings_of_every_form_are_pytorchs(tmp_path):
-    forms = {(1, 2): [1, 2], (1, 1): 1, (0, 0): "VALID", (2, 3): [2, 2, 3, 3], (3, 1): [[0, 0], [0, 0], [3, 3], [1, 1]]}
-    for expected, given in forms.items():
-        mp.save(nn.Conv2D(3, 8, 3, padding=given), tmp_path / "conv.safetensors")
-        report = mp.load(tmp_path / "conv.safetensors", into=torch.nn.Conv2d(3, 8, 3, padding=expected))
-        assert report.differences == [], given
+@pytest.mark.parametrize(
+    ("padding", "options", "same"),
+    [
+        ([1, 2], {}, {"padding": (1, 2)}),
+        ("VALID", {}, {"padding": 0}),
+        ([2, 2, 3, 3], {}, {"padding": (2, 3)}),
+        ([[0, 0], [0, 0], [3, 3], [1, 1]], {}, {"padding": (3, 1)}),
+        ([[0, 0], [0, 0], [0, 0], [1, 1]], {}, {"padding": (0, 1)}),
+        ([[0, 0], [1, 1], [0, 0], [0, 0]], {"data_format": "NHWC"}, {"padding": (1, 0)}),
+        ("SAME", {"dilation": 2}, {"padding": "same"}),
+        (1, {"dilation": 2, "groups": 3, "stride": 2}, {"padding": 1, "dilation": 2, "groups": 3, "stride": 2}),
+    ],
+)
+def test_paddings_of_every_form_are_pytorchs(padding, options, same, tmp_path):
+    ours, theirs = nn.Conv2D(3, 6, 3, padding=padding, **options), torch.nn.Conv2d(3, 6, 3, **same)
+    mp.save(ours, tmp_path / "conv.safetensors")
+    report = mp.load(tmp_path / "conv.safetensors", into=theirs)
+    assert report.differences == []
+    x = np.random.default_rng(0).standard_normal((2, 3, 11, 9)).astype(np.float32)
+    np.testing.assert_allclose(mp.run(ours, x), mp.run(theirs, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "setting"),
+    [
+        (nn.BatchNorm(3, act="relu"), torch.nn.BatchNorm2d(3), "fused_activation"),
+        (nn.BatchNorm2D(3, use_global_stats=False), torch.nn.BatchNorm2d(3), "statistics"),
+        (nn.BatchNorm2D(3, use_global_stats=True), torch.nn.BatchNorm2d(3), "training_statistics"),
+        (nn.Dropout(0.5, mode="downscale_in_infer"), torch.nn.Dropout(0.5), "dropout_mode"),
+        (nn.AvgPool2D(3, 2, exclusive=False, divisor_override=5), torch.nn.AvgPool2d(3, 2), "divisor_override"),
+        (nn.AvgPool2D(3, 2, padding=1), torch.nn.AvgPool2d(3, 2, padding=1), "count_include_pad"),
+        (nn.Embedding(4, 3, padding_idx=0), torch.nn.Embedding(4, 3), "zero_index"),
+        (nn.Conv2DTranspose(3, 3, 4, 2, padding="SAME"), torch.nn.ConvTranspose2d(3, 3, 4, 2, padding=1), "padding"),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_makes_outputs_differ_is_told(ours, theirs, setting, tmp_path):
+    mp.save(ours, tmp_path / "layer.safetensors")
+    report = mp.load(tmp_path / "layer.safetensors", into=theirs)
+    assert [name for _, name, _, _ in report.differences] == [setting]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (nn.AvgPool2D(2), torch.nn.AvgPool2d(2)),
+        (nn.Conv1D(4, 6, 3, padding=[2, 2]), torch.nn.Conv1d(4, 6, 3, padding=2)),
+        (nn.AdaptiveAvgPool2D((2, 3)), torch.nn.AdaptiveAvgPool2d((2, 3))),
+        (nn.BatchNorm(3), torch.nn.BatchNorm2d(3)),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_is_the_same_raises_no_alarm(ours, theirs, tmp_path):
+    mp.save(ours, tmp_path / "layer.safetensors")
+    assert mp.load(tmp_path / "layer.safetensors", into=theirs).differences == []
+
+
+def test_recurrent_layers_without_biases_are_trained():
+    for name in ("RNN", "LSTM", "GRU"):
+        layer = getattr(mp.nn, name)(3, 4, bias=False, bidirectional=True, backend="paddle")
+        reference = getattr(mp.nn, name)(3, 4, bias=False, bidirectional=True, backend="torch")
+        for role, one in mp.parameters(reference).items():
+            one.assign(mp.parameters(layer)[role].value)
+        x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+        found, expected = (mp.gradients(one, lambda net, x: net(x)[0].sum(), x) for one in (layer, reference))
+        assert found.keys() == expected.keys()
+        for role in found:
+            np.testing.assert_allclose(found[role], expected[role], atol=1e-4)
+        layer(paddle.to_tensor(x))[0].sum().backward()
+        assert len(layer.parameters()) == len(found)
+
+
+def test_a_fused_layer_is_frozen_whole_or_not_at_all():
+    layer = nn.LSTM(3, 4)
+    mp.parameters(layer)["bias_ih_l0"].trainable = False
+    with pytest.raises(mp.ArgumentError, match="freeze them all, or none"):
+        mp.gradients(layer, lambda net, x: net(x)[0].sum(), np.ones((2, 5, 3), np.float32))
+    for one in mp.parameters(layer).values():
+        one.trainable = False
+    assert mp.gradients(layer, lambda net, x: net(x)[0].sum(), np.ones((2, 5, 3), np.float32)) == {}
+
+
+def test_a_tie_in_a_projected_lstm_leaves_nothing_behind():
+    layer = nn.LSTM(3, 4, 2, proj_size=2)
+    mp.tie(layer, "weight_hh_l1", to="weight_hh_l0")
+    assert len(layer.parameters()) == len(mp.parameters(layer))
+
+
+def test_an_untied_parameter_keeps_what_it_tells_optimizers():
+    about = paddle.ParamAttr(learning_rate=0.1, regularizer=paddle.regularizer.L2Decay(0.5), need_clip=False)
+    net = nn.Sequential(nn.Linear(3, 3, weight_attr=about), nn.Linear(3, 3))
+    mp.tie(net, "1.weight", to="0.weight")
+    mp.untie(net, "0.weight")
+    weight = net[0].weight
+    assert weight.optimize_attr["learning_rate"] == 0.1
+    assert (weight.regularizer is not None, weight.need_clip) == (True, False)
+
+
+def test_a_transposed_tie_says_what_paddles_own_files_lack():
+    model = LanguageModel()
+    assert "state_dict" in str(mp.tie(model, "head.weight", to="embedding.weight"))
+
+
+def test_parts_of_several_dtypes_are_written():
+    model = nn.MultiHeadAttention(8, 2)
+    model.q_proj.to(dtype="float64")
+    mp.parameters(model)["in_proj_weight"][:] = 0.5
+    assert all((one.weight.numpy() == 0.5).all() for one in (model.q_proj, model.k_proj, model.v_proj))
+
+
+def test_an_initializer_of_paddles_is_refused():
+    with pytest.raises(mp.ArgumentError, match=r"XavierNormal is an initializer of paddle.*multiparam\.init"):
+        mp.initialize(TestPaddle().mlp(), nn.initializer.XavierNormal())
 
 
 def test_tensorflow_first_is_an_error_and_no_crash():

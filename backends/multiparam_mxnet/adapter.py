@@ -13,17 +13,19 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # about numpy names that numpy 1.24 took away
     import mxnet as mx
     from mxnet import autograd, gluon
+    from mxnet.util import is_np_array
 
 from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide
 
 from . import plugin
 from .constants import constants
 from .deferred import begin, when_ready
+from .held import auxiliary, unregistered
 from .layers import table
-from .replacing import Transposed, forget, put, unused_name
+from .replacing import Transposed, forget, own_again, put
 from .tensors import clear, from_numpy, numpy_dtype, store, to_numpy
 
-_FUSED = "act"  # the activation that a Dense or a Conv2D calls by itself
+_FUSING = (gluon.nn.Dense, gluon.nn.conv_layers._Conv)  # layers that call an activation by themselves, `act`
 
 
 class MXNetAdapter(Adapter):
@@ -46,12 +48,14 @@ class MXNetAdapter(Adapter):
         row = self.row(native)
         statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
         absent = constants(native)
-        own = {key: _seen(one) for key, one in native._reg_params.items() if key not in absent}
-        buffers = {key: one for key, one in own.items() if key in statistics or isinstance(one, gluon.Constant)}
+        own = {key: _seen(one) for key, one in (native._reg_params | unregistered(native)).items() if key not in absent}
+        moving = auxiliary(native)
+        buffers = {key for key, one in own.items() if isinstance(one, gluon.Constant) or key in statistics | moving}
+        fused = native.act if isinstance(native, _FUSING) else None
         return Members(
             parameters={key: one for key, one in own.items() if key not in buffers},
-            buffers=buffers,
-            children=[(key, one) for key, one in native._children.items() if one is not getattr(native, _FUSED, None)],
+            buffers={key: one for key, one in own.items() if key in buffers},
+            children=[(key, one) for key, one in native._children.items() if one is not fused],
         )
 
     def child(self, native: gluon.Block, key: str) -> Any:
@@ -59,6 +63,7 @@ class MXNetAdapter(Adapter):
 
     def part(self, native: gluon.Block, name: str) -> Any:
         found = native._reg_params.get(name)
+        found = unregistered(native).get(name) if found is None else found
         return None if found is None else _seen(found)
 
     # --- variables ---------------------------------------------------------------------------------------------
@@ -72,7 +77,7 @@ class MXNetAdapter(Adapter):
             trainer._reset_kvstore()  # as Parameter.set_data does, or the old numbers come back
         fresh = from_numpy(np.asarray(value), variable.list_ctx()[0])
         with autograd.pause():
-            for one in variable.list_data():
+            for one in variable._data:
                 store(fresh, one)
 
     def shape(self, variable: Any) -> tuple[int, ...] | None:
@@ -117,6 +122,9 @@ class MXNetAdapter(Adapter):
         norm = "eps" in options and not isinstance(native, gluon.nn.LayerNorm)
         return norm and options.get("axis", 1) != 1
 
+    def begin(self, model: gluon.Block) -> None:
+        begin(model)
+
     def run(self, model: gluon.Block, inputs: Sequence[Any]) -> Any:
         begin(model)
         with autograd.pause(train_mode=False):
@@ -145,43 +153,52 @@ class MXNetAdapter(Adapter):
         self, model: gluon.Block, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
     ) -> list[Any]:
         for variable in variables:
-            # a copied model's are not marked
-            autograd.mark_variables(variable.list_data(), variable.list_grad(), variable.grad_req)
-            for one in variable.list_grad():
-                clear(one)
+            if variable._stype != "default":
+                raise self.unsupported(
+                    "gradients", f"Gluon reads the sparse {variable.name} by rows only, in a Trainer"
+                )
+            if not _is_marked(variable):  # of a copied model
+                autograd.mark_variables(variable._data, variable._grad, variable.grad_req)
         with autograd.record():
             value = loss(model, *_tensors(model, inputs))
         if not isinstance(value, mx.nd.NDArray) or value.size != 1:
             raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+        with autograd.pause():
+            for gradient in (one for variable in variables for one in variable._grad):
+                clear(gradient)
         try:
             value.backward()
         except mx.MXNetError as error:
             if "not in a computational graph" not in str(error):  # nothing that is differentiated went into it
                 raise
         for variable in variables:
-            for one in variable.list_data():
+            for one in variable._data:
                 one._fresh_grad = True
-        return [to_numpy(variable.grad()) for variable in variables]
+        return [_summed(variable) for variable in variables]
 
     def own_gradient(self, variable: Any) -> Any:
         if not variable._grad:
             return None
-        array = to_numpy(variable._grad[0])
+        array = _summed(variable)
         # the zeros that Gluon has before the first backward are none
-        return array if array.any() or _is_fresh(variable) else None
+        return array if array.any() or (_is_marked(variable) and variable._data[0]._fresh_grad) else None
 
     def keep_gradient(self, layer: gluon.Block, part: str, value: Any) -> None:
         found = self.part(layer, part)
-        if value is None and isinstance(found, gluon.Parameter) and found._grad:
-            for one in found.list_grad():
-                clear(one)
-            for one in found.list_data():
+        if value is None and isinstance(found, gluon.Parameter) and found._grad and _is_marked(found):
+            with autograd.pause():
+                for one in found._grad:
+                    clear(one)
+            for one in found._data:
                 one._fresh_grad = False
 
     # --- ties --------------------------------------------------------------------------------------------------
 
     def check_tie(self, side: TieSide, handle: Handle) -> None:
-        return  # every parameter of a block can be another
+        if isinstance(side.layer, gluon.SymbolBlock):
+            raise self.unsupported("tie", "an imported SymbolBlock computes with the parameters of its own graph only")
+        if side.part not in side.layer._reg_params:
+            raise ArgumentError(f"{side.part!r} is in the block's params only: make it an attribute to tie it")
 
     def tie(self, model: gluon.Block, side: TieSide, handle: Handle) -> None:
         forget(model)
@@ -190,15 +207,16 @@ class MXNetAdapter(Adapter):
     def untie(self, model: gluon.Block, side: TieSide, value: Any) -> None:
         forget(model)
         old = side.handle.variable
-        name = unused_name(model, side.layer, side.part)
-        fresh = gluon.Parameter(
-            name, grad_req=old.grad_req, shape=value.shape, dtype=old.dtype, lr_mult=old.lr_mult, wd_mult=old.wd_mult
-        )
-        fresh._load_init(from_numpy(np.asarray(value)), old.list_ctx())
+        fresh = own_again(model, side.layer, side.part, old)
+        legacy = not isinstance(old._data[0], mx.np.ndarray)
+        fresh._init_impl(from_numpy(np.asarray(value), legacy=legacy), old.list_ctx())
         put(side.layer, side.part, fresh)
 
     def notes_on_change(self, model: gluon.Block) -> list[str]:
-        return ["A gluon.Trainer built before this holds the old parameters: build it anew."]
+        notes = ["A gluon.Trainer built before this holds the old parameters: build it anew."]
+        if isinstance(model, gluon.HybridBlock):
+            notes.append("A hybridized block around this one computes as before until its hybridize() is called again.")
+        return notes
 
 
 def _seen(parameter: Any) -> Any:
@@ -206,17 +224,31 @@ def _seen(parameter: Any) -> Any:
 
 
 def _tensors(model: gluon.Block, inputs: Sequence[Any]) -> list[Any]:
-    first = next((one for one in model.collect_params().values() if one._data or one._deferred_init), None)
+    parameters = model.collect_params().values()
+    first = next((one for one in parameters if one._data or one._deferred_init), None)
     context = mx.current_context() if first is None else first.list_ctx()[0]
+    if first is not None and first._data and isinstance(first._data[0], mx.np.ndarray) != is_np_array():
+        made, now = ("after", "is off") if not is_np_array() else ("before", "is on")
+        raise ArgumentError(
+            f"the model was made {made} npx.set_np() was called, which {now} now: make it anew, or switch"
+        )
     return [from_numpy(np.asarray(one), context) for one in inputs]
 
 
-def _is_fresh(parameter: Any) -> bool:
-    """Whether a backward pass has set the gradient since the last step."""
+def _summed(parameter: Any) -> Any:
+    """The gradient, of all devices together."""
+    first, *others = (to_numpy(one) for one in parameter._grad)
+    return sum(others, first)
+
+
+def _is_marked(parameter: Any) -> bool:
+    """Whether autograd knows the parameter; a copied model's are not marked yet."""
+    data = parameter._data[0]
     try:
-        return bool(parameter._data[0]._fresh_grad)
-    except mx.MXNetError:  # of a copied model, whose arrays are not marked yet
+        data._fresh_grad = data._fresh_grad  # only an array that is marked can be told
+    except mx.MXNetError:
         return False
+    return True
 
 
 def _described(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mxnet import gluon, initializer
 from mxnet.gluon import nn
+from mxnet.gluon.contrib import nn as contrib
 from mxnet.gluon.nn.basic_layers import _BatchNorm
 from mxnet.gluon.nn.conv_layers import _Conv, _Pooling
 
@@ -67,6 +68,8 @@ def table() -> LayerTable:
 
 
 def _dense() -> Iterator[Row]:
+    for native in (contrib.Concurrent, contrib.HybridConcurrent):
+        yield Row("Concurrent", native)
     for native in (nn.Sequential, nn.HybridSequential):
         yield Row("Sequential", native, builds={"Sequential": _sequential})
     yield Row(
@@ -113,7 +116,7 @@ def _spatial() -> Iterator[Row]:
 
 def _norms() -> Iterator[Row]:
     yield Row(
-        told_kind("BatchNorm"),
+        _ranked,
         _BatchNorm,
         _AFFINE,
         BUFFERS["BatchNorm"],
@@ -229,11 +232,21 @@ def _norm(native: Any) -> dict[str, Setting]:
         found["momentum"] = round(1 - native._kwargs["momentum"], 12)
     if "num_groups" in native._kwargs:
         found["num_groups"] = native._kwargs["num_groups"]
-    return found | ({"activation": "relu"} if getattr(native, "fuse_relu", False) else {})
+    if isinstance(native, nn.LayerNorm):
+        found["axes"] = str(native._axis)
+    if native._kwargs.get("use_global_stats"):
+        found["training_statistics"] = "running"
+    return found | ({"fused_activation": "relu"} if getattr(native, "fuse_relu", False) else {})
 
 
 def _of_own_norm(native: Any) -> dict[str, Setting]:
     return {"eps": native.eps} | ({"num_groups": native.num_groups} if isinstance(native, GroupNorm) else {})
+
+
+def _ranked(native: _BatchNorm) -> str:
+    """The kind with its rank, where a builder or the axis of the channels tells it."""
+    axis = native._kwargs["axis"]
+    return told_kind(f"BatchNorm{axis - 1}d" if axis in (2, 3, 4) else "BatchNorm")(native)
 
 
 def _of_swish(native: nn.Swish) -> dict[str, Setting]:

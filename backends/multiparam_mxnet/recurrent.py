@@ -18,7 +18,7 @@ from .layouts import cell, recurrent
 
 _CELLS: Mapping[str, type] = {"RNN": rnn.RNNCell, "LSTM": rnn.LSTMCell, "GRU": rnn.GRUCell}
 _STACKS = (rnn.SequentialRNNCell, rnn.HybridSequentialRNNCell)
-_BETWEEN = (rnn.DropoutCell, rnn.ZoneoutCell)  # of a stack, without parameters of its own
+_BETWEEN = (rnn.DropoutCell,)  # of a stack, without parameters
 
 
 class _Called:
@@ -157,18 +157,19 @@ def _cell(native: Any, path: str = "", layer: int = 0, reverse: bool = False) ->
 
 
 def _cells(native: Any, path: str = "", layer: int = 0) -> list[RecurrentCell]:
+    """The cells of a stack, or of the two directions, counted from a layer on."""
     if isinstance(native, rnn.BidirectionalCell):
         return [
             _cell(native._children[f"{way}_cell"], f"{path}{way}_cell/", layer, reverse)
             for way, reverse in (("l", False), ("r", True))
         ]
+    if not isinstance(native, _STACKS):
+        return [_cell(native, path, layer)]
     found: list[RecurrentCell] = []
-    if isinstance(native, _STACKS):
-        inner = [(key, one) for key, one in native._children.items() if not isinstance(one, _BETWEEN)]
-        for position, (key, one) in enumerate(inner):
-            found += _cells(one, f"{path}{key}/", position)
-        return found
-    return [_cell(native, path, layer)]
+    for key, one in native._children.items():
+        if not isinstance(one, _BETWEEN):
+            found += _cells(one, f"{path}{key}/", found[-1].layer + 1 if found else layer)
+    return found
 
 
 def _way(native: Any) -> dict[str, Setting]:

@@ -8,7 +8,9 @@ from mxnet import gluon
 from mxnet.gluon.parameter import Parameter
 from mxnet.util import is_np_array
 
-__all__ = ["Transposed", "forget", "put", "unused_name"]
+__all__ = ["Transposed", "forget", "own_again", "put"]
+
+_REPLACED = "_multiparam_replaced"
 
 
 class Transposed(Parameter):
@@ -77,8 +79,9 @@ class Transposed(Parameter):
 
 
 def put(layer: Any, part: str, parameter: Any) -> None:
-    """Makes a parameter, or another's transpose, a block's."""
+    """Makes a parameter, or another's transpose, a block's, and remembers the one that it had for itself."""
     old = layer._reg_params[part]
+    layer.__dict__.setdefault(_REPLACED, {}).setdefault(part, old)
     layer._reg_params[part] = parameter
     object.__setattr__(layer, part, parameter)
     held = layer._params._params
@@ -87,8 +90,34 @@ def put(layer: Any, part: str, parameter: Any) -> None:
     held[parameter.name] = getattr(parameter, "owner", parameter)
 
 
-def unused_name(model: Any, layer: Any, part: str) -> str:
-    """A name for a layer's new parameter that no other in the model has; a Trainer tells parameters by name."""
+def own_again(model: Any, layer: Any, part: str, shared: Any) -> Any:
+    """The parameter that a block had for itself before a tie, without numbers; a new one if it never had any.
+
+    Args:
+        model: the model, in which no other parameter may have its name: a Trainer tells parameters by name.
+        layer: the block.
+        part: its name in the block.
+        shared: the parameter that it is now.
+    """
+    parameter = layer.__dict__.get(_REPLACED, {}).pop(part, None)
+    if parameter is None or getattr(parameter, "owner", parameter) is shared:
+        parameter = gluon.Parameter(
+            _unused_name(model, layer, part),
+            shape=None,
+            lr_mult=shared.lr_mult,
+            wd_mult=shared.wd_mult,
+            init=shared.init,
+            allow_deferred_init=shared._allow_deferred_init,
+            differentiable=shared._differentiable,
+            grad_stype=shared._grad_stype,
+        )
+    parameter._data = parameter._grad = None
+    parameter._dtype = shared.dtype
+    parameter.grad_req = shared.grad_req
+    return parameter
+
+
+def _unused_name(model: Any, layer: Any, part: str) -> str:
     taken = model.collect_params().keys() | layer.collect_params().keys()
     name, number = f"{layer.prefix}{part}", 0
     while name in taken:

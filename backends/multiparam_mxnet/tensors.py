@@ -27,18 +27,25 @@ def to_numpy(tensor: Any) -> Any:
     return array.view(ml_dtypes.bfloat16) if array.dtype == _BFLOAT16 else array
 
 
-def from_numpy(array: Any, context: Any = None) -> Any:
-    """A tensor with a copy of the array's numbers: an `mx.np.ndarray` under `npx.set_np()`, else an `mx.nd.NDArray`."""
+def from_numpy(array: Any, context: Any = None, legacy: bool | None = None) -> Any:
+    """A tensor with a copy of the array's numbers.
+
+    Args:
+        array: the numbers.
+        context: the device; None is the current one.
+        legacy: an `mx.nd.NDArray`, not an `mx.np.ndarray`; None is what `npx.set_np()` says.
+    """
+    legacy = not is_np_array() if legacy is None else legacy
     plain = np.require(array, array.dtype.newbyteorder("="), ["C"])
     if not is_np_shape() and not (plain.ndim and plain.size):
         raise MultiparamError(f"MXNet has tensors of shape {plain.shape} after mx.npx.set_np() only")
     if plain.dtype == ml_dtypes.bfloat16:
-        made = _legacy(from_numpy(plain.astype(np.float32), context)).astype(_BFLOAT16)
-        return made.as_np_ndarray() if is_np_array() else made
+        made = from_numpy(plain.astype(np.float32), context, legacy=True).astype(_BFLOAT16)
+        return made if legacy else made.as_np_ndarray()
     if plain.dtype not in _DTYPES:
         raise MultiparamError(f"arrays of dtype {array.dtype} have no counterpart in MXNet")
     # not array(), which asks old names of scipy and warns
-    made = (mx.np if is_np_array() else mx.nd).empty(plain.shape, dtype=plain.dtype.type, ctx=context)
+    made = (mx.nd if legacy else mx.np).empty(plain.shape, dtype=plain.dtype.type, ctx=context)
     made._sync_copyfrom(plain)
     return made
 
@@ -48,8 +55,11 @@ def store(tensor: Any, into: Any) -> None:
 
     Assigning fails in MXNet 1.9 where a convolution has run and keeps its kernel in an order of its own.
     """
-    if tensor.size:
-        mx.nd.identity(_legacy(tensor.as_in_context(into.context)), out=_legacy(into))
+    there = _legacy(tensor.as_in_context(into.context))
+    if into.stype != "default":
+        there.tostype(into.stype).copyto(into)
+    elif tensor.size:
+        mx.nd.identity(there, out=_legacy(into))
 
 
 def _legacy(tensor: Any) -> Any:

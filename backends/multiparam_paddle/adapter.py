@@ -19,11 +19,12 @@ from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide,
 
 from . import plugin
 from .compiled import forget
-from .fused import is_fused, is_unrolled, put
+from .fused import all_or_none, is_fused, is_unrolled, put, rename_aliases
 from .layers import table
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
+_ABOUT = ("optimize_attr", "regularizer", "need_clip", "do_model_average")  # what else a parameter tells optimizers
 _GENERATOR = "_dropout_state"  # of a recurrent layer
 
 
@@ -80,7 +81,7 @@ class PaddleAdapter(Adapter):
         if there is not None and there.flags.writeable:
             np.copyto(there, value)
         else:
-            variable.set_value(from_numpy(np.asarray(value)))
+            variable.set_value(from_numpy(np.asarray(value, self.dtype(variable))))
 
     def shape(self, variable: Any) -> tuple[int, ...]:
         return tuple(variable.shape)
@@ -138,13 +139,14 @@ class PaddleAdapter(Adapter):
     def gradients(
         self, model: nn.Layer, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
     ) -> list[Any]:
+        asked = all_or_none(model.sublayers(include_self=True), variables)
         with paddle.enable_grad():
             value = loss(model, *_tensors(inputs))
             if not isinstance(value, paddle.Tensor) or value.size != 1:
                 raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
             found: Sequence[Any] = [None] * len(variables)
             if not value.stop_gradient and variables:
-                found = paddle.grad(value.reshape([]), list(variables), allow_unused=True)
+                found = paddle.grad(value.reshape([]), asked, allow_unused=True)[: len(variables)]
         for variable, gradient in zip(variables, found, strict=True):
             variable.grad = paddle.zeros_like(variable) if gradient is None else gradient.detach()
         return [to_numpy(variable.grad) for variable in variables]
@@ -170,7 +172,7 @@ class PaddleAdapter(Adapter):
         forget(model)
         _unsee(side)
         if handle.axes is None:
-            _put(side, handle.variable)
+            _put(model, side, handle.variable)
             return
         side.layer._parameters[side.part] = None  # its place: optimizers count parameters by position
         side.layer.__dict__.setdefault(_VIEWS, {})[side.part] = handle
@@ -181,13 +183,20 @@ class PaddleAdapter(Adapter):
         old = side.handle.variable
         _unsee(side)
         fresh = from_numpy(np.asarray(value), old.place)
-        _put(side, EagerParamBase.from_tensor(fresh, trainable=not old.stop_gradient))
+        about = {name: getattr(old, name) for name in _ABOUT}
+        _put(model, side, EagerParamBase.from_tensor(fresh, trainable=not old.stop_gradient, **about))
 
     def notes_on_change(self, model: nn.Layer) -> list[str]:
-        return ["An optimizer built before this holds the old parameters: build it anew."]
+        notes = ["An optimizer built before this holds the old parameters: build it anew."]
+        if any(layer.__dict__.get(_VIEWS) for layer in model.sublayers(include_self=True)):
+            notes.append(
+                "Paddle's own state_dict() leaves a transposed tie out: save with multiparam, which stores it."
+            )
+        return notes
 
 
-def _put(side: TieSide, variable: Any) -> None:
+def _put(model: nn.Layer, side: TieSide, variable: Any) -> None:
+    rename_aliases(model.sublayers(include_self=True), side.layer._parameters.get(side.part), variable)
     if is_fused(side.layer):
         put(side.layer, side.part, variable)
     else:

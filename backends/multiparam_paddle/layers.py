@@ -25,7 +25,7 @@ from .layouts import BUFFERS, FILE_ONLY, SOURCES, attention
 
 # classes whose names are PyTorch's but for their spelling; those without a rank come as they are
 _PLAIN = {
-    **{name: getattr(nn, name) for name in ("Identity", "Dropout", "ReLU", "ReLU6", "SELU", "Mish", "Softsign")},
+    **{name: getattr(nn, name) for name in ("Identity", "ReLU", "ReLU6", "SELU", "Mish", "Softsign")},
     **{name: getattr(nn, name) for name in ("Tanh", "Hardtanh", "Sigmoid", "Hardsigmoid", "Hardswish", "LogSigmoid")},
     "SiLU": nn.Silu,
     **{f"Dropout{rank}d": getattr(nn, f"Dropout{rank}D") for rank in (2, 3)},
@@ -48,7 +48,10 @@ def _dense() -> Iterator[Row]:
     yield Row("Linear", nn.Linear, linear, builds={"Linear": _linear})
     yield Row("Linear", LazyLinear, linear, lazy=_lazy_linear, builds={"LazyLinear": LazyLinear})
     yield Row("Bilinear", nn.Bilinear, SOURCES["Bilinear"], builds={"Bilinear": _bilinear})
-    yield Row("Embedding", nn.Embedding, builds={"Embedding": nn.Embedding})
+    yield Row("Embedding", nn.Embedding, settings=_of_embedding, builds={"Embedding": nn.Embedding})
+    yield Row(
+        "Dropout", nn.Dropout, settings=lambda native: {"dropout_mode": native.mode}, builds={"Dropout": nn.Dropout}
+    )
     yield Row(
         "MultiheadAttention",
         nn.MultiHeadAttention,
@@ -165,7 +168,18 @@ def _of_norm(native: Any) -> dict[str, Setting]:
         found["momentum"] = round(1 - native._momentum, 12)
     if isinstance(native, nn.GroupNorm):
         found["num_groups"] = native._num_groups
-    return found | ({"activation": native._act} if getattr(native, "_act", None) else {})
+    if getattr(native, "_act", None):
+        found["fused_activation"] = native._act
+    always = getattr(native, "_use_global_stats", None)
+    if always is True or getattr(native, "_trainable_statistics", False):
+        found["training_statistics"] = "running"
+    if always is False and not isinstance(native, nn.BatchNorm):  # whose False is the others' None
+        found["statistics"] = "batch"
+    return found
+
+
+def _of_embedding(native: nn.Embedding) -> dict[str, Setting]:
+    return {} if native._padding_idx in (None, -1) else {"zero_index": int(native._padding_idx)}
 
 
 def _of_gelu(native: nn.GELU) -> dict[str, Setting]:
@@ -174,23 +188,34 @@ def _of_gelu(native: nn.GELU) -> dict[str, Setting]:
 
 def _of_conv(native: Any) -> dict[str, Setting]:
     mode: dict[str, Setting] = {} if native._padding_mode == "zeros" else {"padding_mode": native._padding_mode}
-    around = _around(native._padding, len(native._kernel_size))
-    return convolution(native._kernel_size, native._stride, around, native._dilation, native._groups) | mode
+    return convolution(native._kernel_size, native._stride, *_spread(native), native._groups) | mode
 
 
 def _of_transpose(native: Any) -> dict[str, Setting]:
-    around = _around(native._padding, len(native._kernel_size))
-    sizes = (native._kernel_size, native._stride, around, native._dilation, native._groups)
-    return transposed_convolution(*sizes, native.output_padding)
+    around, gaps = _spread(native)
+    if around == "same" and set(native._stride) != {1}:
+        around = "same by the input's extent"  # where others cut by the output's
+    return transposed_convolution(
+        native._kernel_size, native._stride, around, gaps, native._groups, native.output_padding
+    )
+
+
+def _spread(native: Any) -> tuple[Any, Any]:
+    """Padding and dilation of a convolution; with "same" Paddle forgets the dilation."""
+    around = _around(native._padding, len(native._kernel_size), native._data_format)
+    return (around, native._dilation) if around != "same" else (around, 1)
 
 
 def _of_pool(rank: int) -> Callable[[Any], dict[str, Setting]]:
     def settings(native: Any) -> dict[str, Setting]:
         window = getattr(native, "ksize", None) or native.kernel_size
         window = [window] * rank if isinstance(window, int) else window
-        found = pooling(window, native.stride or window, _around(native.padding, rank))
-        if getattr(native, "exclusive", False):
+        around = _around(native.padding, rank, getattr(native, "data_format", ""))
+        found = pooling(window, native.stride or window, around)
+        if getattr(native, "exclusive", False) and found["padding"] != [0] * rank:
             found["count_include_pad"] = False
+        if getattr(native, "divisor", None) is not None:
+            found["divisor_override"] = int(native.divisor)
         return found | ({"ceil_mode": True} if native.ceil_mode else {})
 
     return settings
@@ -199,18 +224,17 @@ def _of_pool(rank: int) -> Callable[[Any], dict[str, Setting]]:
 def _of_adaptive(native: Any) -> dict[str, Setting]:
     size = getattr(native, "_output_size", None) or getattr(native, "output_size", None)
     sizes = set(size) if isinstance(size, Sequence) else {size}
-    return {"output_size": sizes.pop() if len(sizes) == 1 else list(size)}
+    return {"output_size": sizes.pop() if len(sizes) == 1 else str(tuple(size))}
 
 
-def _around(padding: Any, rank: int) -> Any:
-    """The padding, one number or pair an axis."""
+def _around(padding: Any, rank: int, order: str) -> Any:
+    """The padding: a word, or one number or pair an axis."""
     if not isinstance(padding, (list, tuple)):
-        return padding
-    if len(padding) == 2 * rank and rank > 1 and all(isinstance(one, int) for one in padding):
+        return padding.lower() if isinstance(padding, str) else padding
+    if len(padding) == 2 * rank and all(isinstance(one, int) for one in padding):
         return list(zip(padding[::2], padding[1::2], strict=True))
     if len(padding) == rank + 2 and all(isinstance(one, (list, tuple)) for one in padding):
-        still = [pair for pair in padding if list(pair) != [0, 0]]  # the batch's and the channels' are zero
-        return still if len(still) == rank else padding[2:]
+        return padding[1:-1] if order.endswith("C") else padding[2:]  # without the batch and the channels
     return padding
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, MismatchError, MismatchReport
+from ..registry import owner
 from ..rng import generator
 from ..steps import Array, Shape
 
@@ -110,10 +111,17 @@ def as_rule(given: Any) -> Rule:
     """A rule, or a function as a rule.
 
     Raises:
-        ArgumentError: it is neither.
+        ArgumentError: it is neither; a framework's own initializer takes other arguments and fills other tensors.
     """
     if isinstance(given, Rule):
         return given
+    kind: type = type(given)
+    whose = owner(kind)
+    if whose is not None:
+        raise ArgumentError(
+            f"{kind.__name__} is an initializer of {whose}'s framework, whose numbers are its own: pass one of "
+            f"multiparam.init, or a function of (shape, rng)"
+        )
     if isinstance(given, type) and issubclass(given, Rule):
         raise ArgumentError(f"an initializer is a rule, not its class: write {given.__name__}(...)")
     if callable(given):

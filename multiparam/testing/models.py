@@ -23,10 +23,12 @@ class NativeModels(ABC):
     Attributes:
         backend: the backend's name.
         containers_are: the kinds of the list and the dict in `containers`.
+        waiting: the parameters of `lazy` that have no numbers before the first batch.
     """
 
     backend: ClassVar[str]
     containers_are: ClassVar[tuple[str, str]] = ("ModuleList", "ModuleDict")
+    waiting: ClassVar[tuple[str, ...]] = ("0.weight", "0.bias", "2.weight", "2.bias")
 
     # --- models --------------------------------------------------------------------------------------------------
 
