@@ -154,7 +154,7 @@ class Choice:
     Attributes:
         layer: the layer's name.
         instead: names of the entries that go.
-        contents: what comes in their place. It suits a model that has tensors of all these names.
+        contents: what comes in their place. It suits a model that has any of what only it has, or all if that is none.
         kinds: kinds that the model's layer has to be of; empty if that does not matter.
         unknown: the model has to be of the file's own framework, and its layer of no known kind: then it has its own
             names and layouts there, as the file does.
@@ -171,7 +171,11 @@ class Choice:
         kind = model.kind(self.layer)
         of_kind = kind in self.kinds if self.kinds else True
         of_none = model.native and kind not in KINDS if self.unknown else True
-        return of_kind and of_none and all(model.names(entry.name) for entry in self.contents.entries)
+        names = [entry.name for entry in self.contents.entries]
+        new = names if self.unknown else [name for name in names if name not in self.instead]
+        # a model may lack some of them, which a load that is not strict takes
+        there = any(map(model.names, new)) if new else all(map(model.names, names))
+        return of_kind and of_none and there
 
 
 @dataclass(frozen=True)

@@ -258,8 +258,10 @@ def _add(checkpoint: Checkpoint, key: str, into: Parameter, summand: Array, plan
 
 def _renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
     """A layer's name in the model, for renames that are about the names of tensors."""
-    name = renamed(f"{layer}.weight")
-    return name[: -len(".weight")] if layer and name.endswith(".weight") else layer and renamed(layer)
+    name = renamed(join(layer, "weight"))
+    if name == "weight":
+        return ""
+    return name.removesuffix(".weight") if name.endswith(".weight") else layer and renamed(layer)
 
 
 def _fits(parameter: Parameter, checkpoint: Checkpoint, key: str, plan: _Plan) -> bool:

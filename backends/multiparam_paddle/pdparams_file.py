@@ -182,7 +182,8 @@ def _interpreted(found: _Found) -> Contents:
     native = {name: _native_name(name, found.parameters) for name in found.entries}
     named = [replace(one, name=native[name], original=(name,)) for name, one in found.entries.items()]
     parameters = {native[name]: parameter for name, parameter in found.parameters.items() if name in native}
-    contents = translated(named, _layers(named, parameters))
+    layers, guessed = _layers(named, parameters)
+    contents = translated(named, layers)
     entries, ties = _tied(contents.entries, found.parameters)
     matrices = [one for one in entries if one.name in contents.own and _is_matrix(one)]
     return replace(
@@ -191,8 +192,31 @@ def _interpreted(found: _Found) -> Contents:
         ties=ties,
         left_out=found.left_out,
         notes=[*contents.notes, *notes, *(f"{one.name}: {_MATRIX}" for one in matrices)],
-        choices=[*contents.choices, *map(_as_linear, matrices), *_as_layers(named, contents.layers)],
+        choices=[
+            *contents.choices,
+            *map(_as_linear, matrices),
+            *_as_guessed(named, guessed),
+            *_as_layers(named, contents.layers),
+        ],
     )
+
+
+def _as_guessed(entries: Sequence[Entry], guessed: Mapping[str, Known]) -> Iterator[Choice]:
+    """How layers of classes that are not Paddle's are read where a model says that they are what they look like."""
+    inside = _by_layer(entries) if guessed else {}
+    for layer, known in guessed.items():
+        contents = translated(inside[layer], {layer: known})
+        instead = frozenset(one.original[0] for one in inside[layer] if one.name not in contents.own)
+        if instead and any(entry.original for entry in contents.entries):
+            kinds = frozenset(f"{kind}{rank}" for kind in known.kinds for rank in ("", "1d", "2d", "3d"))
+            yield Choice(layer, instead, contents, kinds)
+
+
+def _by_layer(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    inside: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        inside[entry.name.rpartition(".")[0]].append(entry)
+    return inside
 
 
 def _as_layers(entries: Sequence[Entry], layers: Mapping[str, Mapping[str, Any]]) -> Iterator[Choice]:
@@ -286,29 +310,35 @@ def _native_name(name: str, parameters: Mapping[str, str]) -> str:
     return f"{numbered[1]}_{numbered[2]}.{part}" if part else name
 
 
-def _layers(entries: Sequence[Entry], parameters: Mapping[str, str]) -> dict[str, Known]:
-    """What is known of the layers."""
+def _layers(entries: Sequence[Entry], parameters: Mapping[str, str]) -> tuple[dict[str, Known], dict[str, Known]]:
+    """What is known of the layers, and what those look like whose classes are not Paddle's."""
     shapes: dict[str, _Shapes] = defaultdict(dict)
     told: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         layer, _, part = entry.name.rpartition(".")
         shapes[layer][part] = entry.shape
         numbered = _PARAMETER.fullmatch(parameters.get(entry.name, entry.original[0]))
-        if numbered and numbered[1].rpartition(".")[2] in FAMILIES:
-            told[layer].add(FAMILIES[numbered[1].rpartition(".")[2]])
+        if numbered:
+            told[layer].add(FAMILIES.get(numbered[1].rpartition(".")[2], ""))
     found: dict[str, Known] = {}
+    guessed: dict[str, Known] = {}
     for layer, parts in shapes.items():
-        kinds = _kinds(parts, told[layer])
+        kinds = _kinds(parts, told[layer] - {""})
         if kinds:
-            found[layer] = _described(kinds, parts)
-    stacks = {layer: made for layer, depths in _stacks(shapes).items() if (made := _recurrent(layer, depths, shapes))}
+            # a class of the user's own may have PyTorch's names and any layout
+            (guessed if told[layer] == {""} else found)[layer] = _described(kinds, parts)
+    stacks = {
+        layer: made
+        for layer, depths in _stacks(shapes).items()
+        if told[layer] != {""} and (made := _recurrent(layer, depths, shapes))
+    }
     # their cells are no layers of their own
     cells = {name: alias for name in found if (alias := _ALIAS.fullmatch(f"{name}.weight_ho"))}
     found = {name: known for name, known in found.items() if name not in cells or (cells[name][1] or "") not in stacks}
     found.update(stacks)
     for layer in [name[: -len("q_proj")].rstrip(".") for name in found if name.rpartition(".")[2] == "q_proj"]:
         _pack(layer, found, shapes)
-    return found
+    return found, guessed
 
 
 def _described(kinds: Collection[str], parts: _Shapes) -> Known:

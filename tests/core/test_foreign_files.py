@@ -264,6 +264,18 @@ def test_an_mxnet_file_is_loaded_into_a_model(tmp_path):
     assert all(same(one, before[name]) for name, one in values(mp.state(net)).items())
 
 
+@pytest.mark.parametrize("rename", [{"^": "0."}, {"^weight": "0.weight"}])
+def test_a_top_level_layer_is_renamed_into_a_model_and_turned(tmp_path, rename):
+    (tmp_path / "file").write_bytes(pickle.dumps({"weight": numbers(4, 4)}))
+    model = mp.nn.Sequential(mp.nn.Linear(4, 4, bias=False), backend="numpy")
+    mp.load(tmp_path / "file", into=model, rename=rename)
+    assert same(mp.parameters(model)["0.weight"].value, numbers(4, 4).T)
+    (tmp_path / "file").write_bytes(pickle.dumps({"net.weight": numbers(4, 4)}))
+    model = Linear(4, 4, bias=False)
+    mp.load(tmp_path / "file", into=model, rename={r"^net\.": ""})
+    assert same(model.weight.value, numbers(4, 4).T)
+
+
 def test_prefixed_names_are_renamed_into_a_model(tmp_path):
     net = mp.nn.Sequential(mp.nn.Linear(4, 8), backend="numpy")
     (tmp_path / "file").write_bytes(nd_dict({"net0_dense0_weight": numbers(8, 4), "net0_dense0_bias": numbers(8)}))
@@ -413,6 +425,54 @@ def test_only_linear_layers_are_turned_whatever_users_call_theirs(tmp_path):
     found = opened(tmp_path, pickle.dumps(state_dict(given, {"w.weight": "mine_0.w_0", "w.bias": "mine_0.b_0"})))
     assert same(found["w.weight"].value, given["w.weight"])
     assert found.own == set(given)
+
+
+def model_of(**layers):
+    """A module that holds these under their names; one of the user's own has variables of these shapes."""
+
+    class Own(Module):
+        def __init__(self, shapes):
+            for name, shape in shapes.items():
+                setattr(self, name, Variable(np.zeros(shape, np.float32)))
+
+    model = Module()
+    for name, layer in layers.items():
+        setattr(model, name, Own(layer) if isinstance(layer, dict) else layer)
+    return model
+
+
+@pytest.mark.parametrize("extents", [(4, 4), (4, 5)])
+def test_a_class_that_is_not_paddles_is_never_taken_for_one_of_its(tmp_path, extents):
+    given = {"own.weight": numbers(*extents), "own.bias": numbers(extents[1])}
+    names = {"own.weight": "pc_0.w_0", "own.bias": "pc_0.b_0"}
+    found = opened(tmp_path, pickle.dumps(state_dict(given, names)))
+    assert found.own == set(given)
+    assert found.kinds == {}
+    assert "own.weight: it may be a Linear's" in str(found)
+    model = model_of(own={"weight": extents, "bias": extents[1]})
+    mp.load(tmp_path / "file", into=model)
+    assert same(model.own.weight.value, given["own.weight"])
+    # a subclass of Linear has a family of its own too: the model tells
+    model = model_of(own=Linear(*extents))
+    mp.load(tmp_path / "file", into=model)
+    assert same(model.own.weight.value, given["own.weight"].T)
+
+
+def test_what_a_layer_of_the_users_own_calls_its_tensors_is_no_norms(tmp_path):
+    given = {"a.scale": numbers(4), "b._weight": numbers(4), "c._mean": numbers(4), "c._variance": numbers(4)}
+    given |= {"d.weight_ih": numbers(4, 4), "d.weight_hh": numbers(4, 4), "d.weight_ho": numbers(4, 4)}
+    names = {name: f"mine_{name[0]}_{index}.w_0" for index, name in enumerate(given)}
+    found = opened(tmp_path, pickle.dumps(state_dict(given, names)))
+    assert found.own == set(found) == set(given)
+    assert found.kinds == {}
+    mp.load(tmp_path / "file", into=model_of(a={"scale": 4}), strict=False)
+    # and where the model has a norm, it is one: a subclass of Paddle's
+    kinds = {"b": "PReLU", "c": "BatchNorm2d", "d": "RNNCell"}
+    model = Model(names=lambda name: True, kind=lambda layer: kinds.get(layer, ""), native=False)
+    assert [*found.suiting(model)] == [
+        *("a.scale", "b.weight", "c.running_mean", "c.running_var", "c.num_batches_tracked"),
+        *("d.weight_ih", "d.weight_hh", "d.weight_hr"),
+    ]
 
 
 def test_tensors_of_nested_dicts_are_named_by_their_paths(tmp_path):
@@ -647,6 +707,19 @@ def test_a_layer_of_the_users_own_gets_back_what_its_framework_wrote(tmp_path, m
     model = Model("weight", "bias")
     mp.load(tmp_path / "file", into=model)
     assert same(model.own.weight.value, linear["own.weight"].T)
+
+
+def test_what_a_model_lacks_does_not_turn_the_rest(tmp_path, monkeypatch):
+    given = {"own.weight": numbers(4, 4), "own.bias": numbers(4)}
+    (tmp_path / "file").write_bytes(pickle.dumps(given))
+    monkeypatch.setattr(type(registry.adapter("numpy")), "name", "paddle")
+    model = model_of(own={"weight": (4, 4)})
+    report = mp.load(tmp_path / "file", into=model, strict=False)
+    assert report.unexpected == ["own.bias"]
+    assert same(model.own.weight.value, given["own.weight"])
+    model = model_of(attn=model_of(**{name: Linear(4, 4) for name in ("q_proj", "k_proj", "v_proj")}))
+    (tmp_path / "file").write_bytes(pickle.dumps(attention()))
+    assert len(mp.load(tmp_path / "file", into=model, strict=False).loaded) == 6
 
 
 def test_tied_parameters_are_stored_once_and_tied_in_a_model(tmp_path):
