@@ -18,7 +18,7 @@ import numpy as np
 from .containers import check_replaceable, collect, entries, is_container, replace, resolve
 from .dense import attention_sources, einsum_sources, general_sources
 from .errors import AmbiguousMatchError, ArgumentError, MultiparamError, UninitializedError, UnsupportedError
-from .kinds import GATES, KINDS, image_ranks
+from .kinds import GATES, KINDS, base_role, image_ranks
 from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first, seen_through
 from .names import escape
 from .plugin import Capability, Plugin
@@ -64,6 +64,7 @@ __all__ = [
     "UninitializedError",
     "UnsupportedError",
     "attention_sources",
+    "base_role",
     "cell_row",
     "check_replaceable",
     "collect",

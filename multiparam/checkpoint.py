@@ -54,16 +54,14 @@ class Checkpoint(Mapping[str, Entry]):
         self.ties = [tuple(group) for group in contents.ties]
         self.own = contents.own
         self.left_out = contents.left_out
-        self.notes = contents.notes
+        self.notes = [*contents.notes, *_grouped(contents.doubts)]
         self._entries = {entry.name: _reading(path, entry) for entry in contents.entries}
         if len(self._entries) < len(contents.entries):
             twice, _ = Counter(entry.name for entry in contents.entries).most_common(1)[0]
             raise CheckpointError(path, f"two of its tensors are called {twice!r}")
+        kept = [next((name for name in group if name in self._entries), None) for group in self.ties]
         self._aliases = {
-            alias: next(name for name in group if name in self._entries)
-            for group in self.ties
-            for alias in group
-            if any(name in self._entries for name in group)
+            alias: name for group, name in zip(self.ties, kept, strict=True) if name is not None for alias in group
         }
 
     def __getitem__(self, name: str) -> Entry:
@@ -83,9 +81,14 @@ class Checkpoint(Mapping[str, Entry]):
 
     def suiting(self, model: Model) -> Checkpoint:
         """The same file, read as it suits a model, where it can be read in several ways."""
-        if not self._contents.choices:
+        if not (self._contents.choices or self._contents.doubts or self._contents.flat):
             return self
         return Checkpoint(self.path, self.format, self._contents.suiting(model), self.backend)
+
+    @property
+    def doubts(self) -> Mapping[str, str]:
+        """Why it is not known whether some tensors have their axes in the order that is canonical."""
+        return self._contents.doubts
 
     def __str__(self) -> str:
         rows = [(name, str(one.shape), str(one.dtype), self._remark(one)) for name, one in self._entries.items()]
@@ -177,6 +180,14 @@ def as_path(path: Any) -> Path:
         return Path(path)
     except TypeError:
         raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}") from None
+
+
+def _grouped(doubts: Mapping[str, str]) -> list[str]:
+    """The doubts, those of one reason together."""
+    groups: dict[str, list[str]] = {}
+    for name, why in doubts.items():
+        groups.setdefault(why, []).append(name)
+    return [f"{', '.join(names)}: {why}" for why, names in groups.items()]
 
 
 def _reading(path: Path, entry: Entry) -> Entry:

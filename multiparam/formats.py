@@ -101,6 +101,9 @@ class Contents:
         left_out: what the file has beside tensors, and what that is.
         notes: what else a user should know, in sentences.
         choices: other ways to read some of the layers, which depend on the model that the file is loaded into.
+        doubts: for entries that may have their axes in the other order why that is not known; said of a model's where
+            neither its layer nor its shape tells.
+        flat: names of entries whose axes the file has made one, where a model has several.
     """
 
     entries: Sequence[Entry]
@@ -112,6 +115,8 @@ class Contents:
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     choices: Sequence[Choice] = ()
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    flat: frozenset[str] = frozenset()
 
     def suiting(self, model: Model) -> Contents:
         """The same contents, read as it suits a model."""
@@ -124,10 +129,15 @@ class Contents:
         for choice in chosen.values():
             layers.update(choice.contents.layers)
         added = [entry for choice in chosen.values() for entry in choice.contents.entries]
+        entries = [*(one for one in self.entries if one.name not in gone), *added]
+        doubts = {name: why for name, why in self.doubts.items() if name not in gone and not model.settles(name)}
+        for choice in chosen.values():
+            doubts.update(choice.contents.doubts)
         return replace(
             self,
-            entries=[*(one for one in self.entries if one.name not in gone), *added],
+            entries=[_spread(one, model) if one.name in self.flat else one for one in entries],
             layers=layers,
+            doubts=doubts,
             ties=[group for group in self.ties if gone.isdisjoint(group)],  # they may be read in two ways now
         )
 
@@ -140,11 +150,17 @@ class Model:
         names: tells whether the model has a tensor of a name.
         kind: the kind of the model's layer of a name; empty if there is none.
         native: whether the file is one of the model's own framework.
+        shape: the shape of the model's tensor of a name; None if there is none.
     """
 
     names: Callable[[str], bool]
     kind: Callable[[str], str]
     native: bool
+    shape: Callable[[str], Shape | None] = lambda name: None
+
+    def settles(self, name: str) -> bool:
+        """Whether it is known how the model has the axes of a tensor that is as in the file."""
+        return self.native or self.kind(name.rpartition(".")[0]) in KINDS
 
 
 @dataclass(frozen=True)
@@ -158,6 +174,7 @@ class Choice:
         kinds: kinds that the model's layer has to be of; empty if that does not matter.
         unknown: the model has to be of the file's own framework, and its layer of no known kind: then it has its own
             names and layouts there, as the file does.
+        native: whether the model has to be of the file's own framework; None if that does not matter.
     """
 
     layer: str
@@ -165,6 +182,7 @@ class Choice:
     contents: Contents
     kinds: frozenset[str] = frozenset()
     unknown: bool = False
+    native: bool | None = None
 
     def suits(self, model: Model) -> bool:
         """Whether a model is read so."""
@@ -175,7 +193,7 @@ class Choice:
         new = names if self.unknown else [name for name in names if name not in self.instead]
         # a model may lack some of them, which a load that is not strict takes
         there = any(map(model.names, new)) if new else all(map(model.names, names))
-        return of_kind and of_none and there
+        return of_kind and of_none and there and self.native in (None, model.native)
 
 
 @dataclass(frozen=True)
@@ -244,6 +262,8 @@ def data_size(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
     >>> data_size((2, 3), np.dtype(np.float32))
     24
     """
+    if any(extent.bit_length() > 63 for extent in shape):
+        raise ValueError("claims more numbers than there can be")  # too many digits to print, maybe
     if len(shape) > MOST_AXES or any(extent < 0 for extent in shape):
         raise ValueError(f"claims {len(shape)} axes of extents {tuple(shape[:4])}{', …' if len(shape) > 4 else ''}")
     if math.prod(extent for extent in shape if extent) * dtype.itemsize >= 2**63:
@@ -336,11 +356,13 @@ def translated(entries: Sequence[Entry], layers: Mapping[str, Known]) -> Content
             made.setdefault(first, []).append(entry)
             claimed.update(parts)
         if found:
-            choices += _choices(layer, known, [entry for *_, entry in found], [by_name[one] for one in _parts(found)])
             kinds[layer] = {"kind": " or ".join(known.kinds)}
             added = [_constant(join(layer, role), value) for role, value in known.file_only.items()]
-            made[found[-1][0]] += [entry for entry in added if entry.name not in by_name]
-            neutral += [entry.name for entry in added if entry.name not in by_name]
+            added = [entry for entry in added if entry.name not in by_name]
+            made[found[-1][0]] += added
+            neutral += [entry.name for entry in added]
+            all_made = [*(entry for *_, entry in found), *added]
+            choices += _choices(layer, known, all_made, [by_name[one] for one in _parts(found)])
     own = {name: _as_in_file(one) for name, one in by_name.items()}
     return Contents(
         [one for name in by_name for one in made.get(name, () if name in claimed else (own[name],))],
@@ -356,9 +378,17 @@ def _choices(layer: str, known: Known, made: Sequence[Entry], parts: Sequence[En
     choices = []
     if known.otherwise:
         choices.append(Choice(layer, instead, translated(parts, known.otherwise)))
-    if any(entry.original for entry in made):
+    if any(entry.original for entry in made) or len(made) > len(parts):
         choices.append(Choice(layer, instead, Contents([_as_in_file(part) for part in parts]), unknown=True))
     return choices
+
+
+def _spread(entry: Entry, model: Model) -> Entry:
+    """An entry in the model's shape, if it has as many elements."""
+    shape = model.shape(entry.name)
+    if shape is None or shape == entry.shape or math.prod(shape) != math.prod(entry.shape):
+        return entry
+    return replace(entry, shape=shape, read=lambda: entry.read().reshape(shape))
 
 
 def _as_in_file(entry: Entry) -> Entry:

@@ -103,11 +103,13 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     known = {slot.name for group in tree.groups for slot in group}
     renamed = _renamer(rename, known)
     kinds = {node.name: node.kind for node in tree.root.walk()}
+    mapping = state(model)
     checkpoint = checkpoint.suiting(
         Model(
             names=lambda name: renamed(name) in known,
             kind=lambda layer: kinds.get(_renamed_layer(renamed, layer), ""),
             native=checkpoint.backend == adapter.name,
+            shape=lambda name: mapping[renamed(name)].slot.extents() if renamed(name) in mapping else None,
         )
     )
     given = _given_names(checkpoint, renamed)
@@ -116,13 +118,13 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     for group in groups:
         kept = [name for name in group if name in given]
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
-    mapping = state(model)
     plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
     _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
     )
     _plan_ties(adapter, tree, groups, stored, plan)
+    plan.report.notes += _doubts(checkpoint, given, plan)
     saved = {_renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
     _refuse(checkpoint, plan, strict)
@@ -210,6 +212,17 @@ def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: 
             left.append(name)
     plan.report.unexpected = [name for name in plan.report.unexpected if name not in left]
     plan.report.notes += [f"not loaded, since it changes nothing: {name}" for name in left]
+
+
+def _doubts(checkpoint: Checkpoint, given: Mapping[str, str], plan: _Plan) -> list[str]:
+    """What fits as well with its axes in the other order, and is not known to be in this one."""
+    found = []
+    for name in plan.report.loaded:
+        why = checkpoint.doubts.get(given.get(name, ""))
+        shape = checkpoint[given[name]].shape if why else ()
+        if shape and shape == shape[::-1]:
+            found.append(f"{name}: {why}")
+    return found
 
 
 def _plan_folds(

@@ -213,11 +213,11 @@ def _native_names(names: Sequence[str]) -> dict[str, str]:
     return {name: native if counted[native] == 1 else name for name, native in found.items()}
 
 
-def _native_name(name: str, depths: Mapping[str, Sequence[int]], paths: bool) -> str:
+def _native_name(name: str, depths: Mapping[str, Mapping[int, int]], paths: bool) -> str:
     unfused = _UNFUSED.fullmatch(name)
     if unfused:
         layer, position, direction, part = unfused.groups(default="")
-        depth = depths[layer].index(int(position))
+        depth = depths[layer][int(position)]
         return f"{layer}.{direction or 'l'}{depth}_{part}" if layer else f"{direction or 'l'}{depth}_{part}"
     layer, dot, part = name.rpartition(".")
     prefixed = None if paths else _PREFIXED.fullmatch(name)
@@ -226,14 +226,17 @@ def _native_name(name: str, depths: Mapping[str, Sequence[int]], paths: bool) ->
     return f"{layer}{dot}{part.replace('moving_', 'running_')}"
 
 
-def _depths(names: Iterable[str]) -> dict[str, list[int]]:
-    """For each recurrent layer where its cells stand among the sublayers; between them may be dropout."""
+def _depths(names: Iterable[str]) -> dict[str, dict[int, int]]:
+    """For each recurrent layer its cells' depths by where they stand among the sublayers; between may be dropout."""
     found: dict[str, set[int]] = defaultdict(set)
     for name in names:
         unfused = _UNFUSED.fullmatch(name)
         if unfused:
             found[unfused[1] or ""].add(int(unfused[2]))
-    return {layer: sorted(positions) for layer, positions in found.items()}
+    return {
+        layer: {position: depth for depth, position in enumerate(sorted(positions))}
+        for layer, positions in found.items()
+    }
 
 
 def _known(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Known | None:
@@ -246,7 +249,7 @@ def _known(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Known | None:
     kinds = _kinds(shapes)
     if "i2h_weight" in shapes:
         return Known(kinds, cell()) if kinds else None
-    called = FAMILIES.get(re.sub(r"\d+$", "", name.rpartition("_")[2]), "")
+    called = FAMILIES.get(name.rpartition("_")[2].rstrip("0123456789"), "")
     kinds = (called,) if called in kinds else kinds
     return described(kinds, shapes, SOURCES, BUFFERS, FILE_ONLY) if kinds else None
 

@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from multiparam.adapter import GATES, At
+from multiparam.adapter import GATES, At, Transposed, base_role
 from multiparam.formats import (
     CheckpointError,
     Choice,
@@ -62,7 +62,8 @@ _BY_RANK: Mapping[int, tuple[str, ...]] = {
     **{rank + 2: (f"Conv{rank}d", f"ConvTranspose{rank}d") for rank in (1, 2, 3)},
 }
 _Shapes = dict[str, tuple[int, ...]]
-_MATRIX = "it may be a Linear's, which PyTorch keeps transposed, or not; it is as in the file. A model tells"
+_MATRIX = "may be a Linear's, which PyTorch keeps transposed, or not; as in the file. A model tells"
+_TURNED = "turned, as a Linear's is, since the model has one there; the file does not tell"
 
 
 @dataclass
@@ -70,16 +71,22 @@ class _Found:
     """What a pickle's dicts hold, under names joined by dots.
 
     Attributes:
+        size: bytes of the file, and what may still be put together out of slices.
         budget: how many characters the names may still have; a small file can put one dict into many.
         entries: the tensors.
+        held: which of the pickle's arrays each is made of; one can stand under many names.
         parameters: their parameters' names, where the file tells.
         left_out: what is no tensor.
+        digests: of what was compared.
     """
 
+    size: int
     budget: int
     entries: dict[str, Entry] = field(default_factory=dict)
+    held: dict[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    digests: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
 
     def spend(self, characters: int) -> None:
         self.budget -= characters
@@ -96,7 +103,7 @@ class _Found:
         if isinstance(thing, PickledArray):
             if name in self.entries:
                 raise ValueError(f"has two tensors of the name {name!r}")
-            self.entries[name] = _entry(name, thing)
+            self.entries[name], self.held[name] = _entry(name, thing), (id(thing),)
         elif isinstance(thing, dict):
             self.add_dict(name, thing, depth)
         elif isinstance(thing, (list, tuple)):
@@ -134,12 +141,34 @@ class _Found:
         dtype, extents = parts[0].dtype, tuple(shape)
         if {part.dtype for part in parts} != {dtype} or sum(part.size for part in parts) != data_size(extents, dtype):
             raise ValueError(f"has parts of {name!r} that do not make up its shape")
+        held = tuple(array for one in names for array in self.held[one])
+        self.size -= sum(part.size for part in parts)
+        if len(set(held)) < len(held) or self.size < 0:
+            raise ValueError(f"has parts of {name!r} that are the same again")
+        self.held[name] = held
         self.entries[name] = Entry(
             name,
             dtype,
             extents,
             lambda: np.concatenate([part.read().reshape(-1) for part in parts]).reshape(extents),
         )
+
+    def content(self, name: str) -> tuple[Any, ...]:
+        """What tells whether two tensors are the same one, saved twice."""
+        return self.parameters.get(name, ""), *self.digest(self.entries[name], [name], "")
+
+    def digest(self, entry: Entry, names: Sequence[str], role: str) -> tuple[Any, ...]:
+        """An entry's digest, made once for what is read in one way of the same arrays, however often that stands there.
+
+        Args:
+            entry: the entry.
+            names: the tensors that it is made of.
+            role: what says how it is made of them; empty if it is as in the file.
+        """
+        key = tuple(array for name in names for array in self.held[name]), entry.shape, role
+        if key not in self.digests:
+            self.digests[key] = _digest(entry)
+        return self.digests[key]
 
 
 def _is_tensor(pair: tuple[Any, Any]) -> bool:
@@ -160,7 +189,7 @@ def _read(path: Path) -> Contents:
     data = mapped(path)
     try:
         thing = plain(data)
-        found = _Found(16 * len(data) + 65_536)
+        found = _Found(len(data), 16 * len(data) + 65_536)
         single = isinstance(thing, PickledArray) or (isinstance(thing, tuple) and len(thing) == 2 and _is_tensor(thing))
         found.add("tensor" if single else "", thing)
     except ValueError as error:
@@ -184,26 +213,33 @@ def _interpreted(found: _Found) -> Contents:
     parameters = {native[name]: parameter for name, parameter in found.parameters.items() if name in native}
     layers, guessed = _layers(named, parameters)
     contents = translated(named, layers)
-    entries, ties = _tied(contents.entries, found.parameters)
-    matrices = [one for one in entries if one.name in contents.own and _is_matrix(one)]
+    entries, ties = _tied(contents.entries, found, contents.layers)
+    inside = _by_layer(named)
+    matrices = [one for one in entries if one.name in contents.own and _is_matrix(one, inside)]
     return replace(
         contents,
         entries=entries,
         ties=ties,
         left_out=found.left_out,
-        notes=[*contents.notes, *notes, *(f"{one.name}: {_MATRIX}" for one in matrices)],
+        notes=[*contents.notes, *notes],
+        doubts={one.name: _MATRIX for one in matrices},
+        flat=frozenset(join(name, role) for name in layers if _is_norm(layers[name]) for role in ("weight", "bias")),
         choices=[
             *contents.choices,
-            *map(_as_linear, matrices),
-            *_as_guessed(named, guessed),
-            *_as_layers(named, contents.layers),
+            *(choice for one in matrices for choice in _as_linear(one, inside)),
+            *_as_taken_apart(inside, contents.layers, contents.own),
+            *_as_guessed(inside, guessed),
+            *_as_layers(inside, contents.layers),
         ],
     )
 
 
-def _as_guessed(entries: Sequence[Entry], guessed: Mapping[str, Known]) -> Iterator[Choice]:
+def _is_norm(known: Known) -> bool:
+    return "LayerNorm" in known.kinds  # Paddle keeps one axis, whatever it goes over
+
+
+def _as_guessed(inside: Mapping[str, Sequence[Entry]], guessed: Mapping[str, Known]) -> Iterator[Choice]:
     """How layers of classes that are not Paddle's are read where a model says that they are what they look like."""
-    inside = _by_layer(entries) if guessed else {}
     for layer, known in guessed.items():
         contents = translated(inside[layer], {layer: known})
         instead = frozenset(one.original[0] for one in inside[layer] if one.name not in contents.own)
@@ -219,7 +255,7 @@ def _by_layer(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return inside
 
 
-def _as_layers(entries: Sequence[Entry], layers: Mapping[str, Mapping[str, Any]]) -> Iterator[Choice]:
+def _as_layers(by_layer: Mapping[str, Sequence[Entry]], layers: Mapping[str, Mapping[str, Any]]) -> Iterator[Choice]:
     """How cells are read that are a model's recurrent layers: an `RNN` or a `BiRNN` puts nothing else into a file."""
     for name, about in layers.items():
         layer, _, way = name.rpartition(".")
@@ -232,22 +268,50 @@ def _as_layers(entries: Sequence[Entry], layers: Mapping[str, Mapping[str, Any]]
             for one in ways
             for role, source in cell(f"{one}/", projected=True).items()
         }
-        inside = [one for one in entries if one.name.rpartition(".")[0] in {join(layer, one) for one in ways}]
+        inside = [entry for one in ways for entry in by_layer[join(layer, one)]]
         contents = translated(inside, {layer: Known((kind.removesuffix("Cell"),), sources)})
         roles = {one.name.rpartition(".")[2].replace("weight_ho", "weight_hr") for one in inside}
         instead = frozenset(join(join(layer, one), role) for one in ways for role in roles)
         yield Choice(layer, instead, contents)
 
 
-def _as_linear(matrix: Entry) -> Choice:
+def _as_linear(matrix: Entry, inside: Mapping[str, Sequence[Entry]]) -> Iterator[Choice]:
     """How a matrix is read that a model has in a Linear."""
-    layer = matrix.name.rpartition(".")[0]
-    contents = translated([matrix], {layer: Known(("Linear",), SOURCES["Linear"])})
-    return Choice(layer, frozenset((matrix.name,)), contents, kinds=frozenset(("Linear",)))
+    layer, _, role = matrix.name.rpartition(".")
+    bias = next((one.shape for one in inside.get(layer, ()) if one.name == join(layer, "bias")), ())
+    if bias == matrix.shape[:1] != matrix.shape[1:]:
+        return  # it is out times in already
+    contents = translated([matrix], {layer: Known(("Linear",), {role: Transposed(role)})})
+    square = matrix.shape[0] == matrix.shape[1]
+    contents = replace(contents, doubts={matrix.name: _TURNED} if square else {})
+    native = None if role == "weight" else False  # in a Linear of Paddle's it has no place in the layer table
+    yield Choice(layer, frozenset((matrix.name,)), contents, kinds=frozenset(("Linear",)), native=native)
 
 
-def _is_matrix(entry: Entry) -> bool:
-    return len(entry.shape) == 2 and entry.name.rpartition(".")[2] == "weight"
+def _as_taken_apart(
+    inside: Mapping[str, Sequence[Entry]], layers: Mapping[str, Mapping[str, Any]], own: Collection[str]
+) -> Iterator[Choice]:
+    """What spectral_norm and weight_norm make of a Linear's weight has the file's layout in Paddle's own models."""
+    for layer, about in layers.items():
+        role = _weight({one.name.rpartition(".")[2] for one in inside.get(layer, ())})
+        name = join(layer, role)
+        if role == "weight" or about["kind"] != "Linear" or name in own:
+            continue
+        found = [replace(one, name=one.original[0], original=()) for one in inside[layer] if one.name == name]
+        contents = Contents(found, layers={layer: about})
+        yield Choice(layer, frozenset((name,)), contents, kinds=frozenset(("Linear",)), native=True)
+
+
+def _is_matrix(entry: Entry, inside: Mapping[str, Sequence[Entry]]) -> bool:
+    layer, _, role = entry.name.rpartition(".")
+    return len(entry.shape) == 2 and role == _weight({one.name.rpartition(".")[2] for one in inside.get(layer, ())})
+
+
+def _weight(parts: Collection[str]) -> str:
+    """What a layer calls its weight: another name where spectral_norm or weight_norm takes it apart."""
+    if "weight" in parts or "weight_orig" in parts:
+        return "weight" if "weight" in parts else "weight_orig"
+    return "weight_v" if {"weight_v", "weight_g"} <= {*parts} else "weight"
 
 
 def _drop_aliases(found: _Found) -> list[str]:
@@ -261,12 +325,10 @@ def _drop_aliases(found: _Found) -> list[str]:
         if layer not in projected and _twice(found, name, flat):
             dropped.append(name)
     # with a projection Paddle's other names are wrong, see _recurrent: only the cells' are kept
-    cells = {
-        (alias[1] or "", *_content(found, name)) for name, alias in aliases.items() if (alias[1] or "") in projected
-    }
+    cells = {(alias[1] or "", *found.content(name)) for name, alias in aliases.items() if (alias[1] or "") in projected}
     for name in found.entries:
         own = _FLAT.fullmatch(name)
-        if own and (own[1] or "") in projected and (own[1] or "", *_content(found, name)) in cells:
+        if own and (own[1] or "") in projected and (own[1] or "", *found.content(name)) in cells:
             dropped.append(name)
     for name in dropped:
         del found.entries[name]
@@ -276,8 +338,12 @@ def _drop_aliases(found: _Found) -> list[str]:
 def _drop_frozen(found: _Found) -> list[str]:
     """Takes out the zeros that Paddle's cells hold where a recurrent layer was told to have no biases."""
     dropped = []
+    # with a projection Paddle runs the cells, and they are what has biases
+    projected = {alias[1] for name in found.entries if (alias := _ALIAS.fullmatch(name)) and alias[4] == "weight_ho"}
     for name in found.entries:
         alias = _ALIAS.fullmatch(name)
+        if alias and alias[1] in projected:
+            continue
         layer, depth, direction, role = alias.groups(default="") if alias else ("",) * 4
         end = f"_l{depth}{'_reverse' if direction == 'bw' else ''}"
         bare = join(layer, f"weight_ih{end}") in found.entries and join(layer, f"{role}{end}") not in found.entries
@@ -289,11 +355,7 @@ def _drop_frozen(found: _Found) -> list[str]:
 
 
 def _twice(found: _Found, name: str, other: str) -> bool:
-    return other in found.entries and _content(found, name) == _content(found, other)
-
-
-def _content(found: _Found, name: str) -> tuple[Any, ...]:
-    return found.parameters.get(name, ""), *_digest(found.entries[name])
+    return other in found.entries and found.content(name) == found.content(other)
 
 
 def _digest(entry: Entry) -> tuple[Any, ...]:
@@ -323,10 +385,12 @@ def _layers(entries: Sequence[Entry], parameters: Mapping[str, str]) -> tuple[di
     found: dict[str, Known] = {}
     guessed: dict[str, Known] = {}
     for layer, parts in shapes.items():
-        kinds = _kinds(parts, told[layer] - {""})
+        called = _weight(parts)
+        plain = {**parts, "weight": parts[called]} if called in parts else parts
+        kinds = _kinds(plain, told[layer] - {""})
         if kinds:
             # a class of the user's own may have PyTorch's names and any layout
-            (guessed if told[layer] == {""} else found)[layer] = _described(kinds, parts)
+            (guessed if told[layer] == {""} else found)[layer] = _described(kinds, plain, called)
     stacks = {
         layer: made
         for layer, depths in _stacks(shapes).items()
@@ -341,10 +405,12 @@ def _layers(entries: Sequence[Entry], parameters: Mapping[str, str]) -> tuple[di
     return found, guessed
 
 
-def _described(kinds: Collection[str], parts: _Shapes) -> Known:
+def _described(kinds: Collection[str], parts: _Shapes, weight: str = "weight") -> Known:
     (kind, *_) = kinds
     if kind.endswith("Cell"):
         return Known((kind,), cell(projected="weight_ho" in parts))
+    if kind == "Linear" and weight != "weight":
+        return Known((kind,), {weight: Transposed(weight), "bias": At("bias")})
     return described([*kinds], parts, SOURCES, BUFFERS, FILE_ONLY)
 
 
@@ -431,20 +497,60 @@ def _pack(layer: str, found: dict[str, Known], shapes: Mapping[str, _Shapes]) ->
     found[layer] = Known(("MultiheadAttention",), sources, otherwise=apart)
 
 
-def _tied(entries: Sequence[Entry], parameters: Mapping[str, str]) -> tuple[list[Entry], list[list[str]]]:
+def _tied(
+    entries: Sequence[Entry], found: _Found, layers: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Entry], list[list[str]]]:
     """The entries, each parameter once, and the groups of names that are one."""
-    names = {one.name: tuple(parameters.get(name, "") for name in one.original or (one.name,)) for one in entries}
+    names = {one.name: tuple(found.parameters.get(part, "") for part in _files(one)) for one in entries}
     counted = Counter(names.values())
+    digests = {
+        one.name: found.digest(one, _files(one), _way(one, layers))
+        for one in entries
+        if all(names[one.name]) and counted[names[one.name]] > 1
+    }
+    unproven = _counted_twice({name: names[name] for name in digests}, digests)
     groups: dict[tuple[Any, ...], list[str]] = {}
-    found = []
+    kept = []
     for entry in entries:
-        parts = names[entry.name]
-        # one name is no proof: what two processes made is counted from zero in each
-        key = (*parts, *_digest(entry)) if all(parts) and counted[parts] > 1 else (entry.name,)
+        key: tuple[Any, ...] = (entry.name,)
+        if entry.name in digests and unproven.isdisjoint(map(_family, names[entry.name])):
+            # zeros and ones are what many start with; those are one if they are one in the file
+            held = [found.held[part] for part in _files(entry)] if _is_constant(entry) else []
+            key = (*names[entry.name], *digests[entry.name], *held)
         if key not in groups:
-            found.append(entry)
+            kept.append(entry)
         groups.setdefault(key, []).append(entry.name)
-    return found, [group for group in groups.values() if len(group) > 1]
+    return kept, [group for group in groups.values() if len(group) > 1]
+
+
+def _files(entry: Entry) -> tuple[str, ...]:
+    """What the file calls an entry, or its parts."""
+    return entry.original or (entry.name,)
+
+
+def _way(entry: Entry, layers: Mapping[str, Mapping[str, Any]]) -> str:
+    """What tells how an entry is made of its parts; empty if it is as in the file."""
+    layer, _, role = entry.name.rpartition(".")
+    kind = layers.get(layer, {}).get("kind", "")
+    return f"{kind} {base_role(role)}" if kind and entry.original else ""
+
+
+def _counted_twice(names: Mapping[str, tuple[str, ...]], digests: Mapping[str, tuple[Any, ...]]) -> set[str]:
+    """The layers' names that several different layers have, since each process counts them from zero."""
+    contents: dict[tuple[str, ...], set[tuple[Any, ...]]] = defaultdict(set)
+    for name, parts in names.items():
+        contents[parts].add(digests[name])
+    return {_family(part) for parts, found in contents.items() if len(found) > 1 for part in parts}
+
+
+def _family(parameter: str) -> str:
+    """The part of a parameter's name that all of a layer's have."""
+    return parameter.rpartition(".")[0] or parameter
+
+
+def _is_constant(entry: Entry) -> bool:
+    value = entry.value.reshape(-1)
+    return not value.size or bool((value == value[0]).all())
 
 
 def _recognizes(start: bytes) -> bool:

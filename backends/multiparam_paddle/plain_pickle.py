@@ -21,7 +21,8 @@ from multiparam.formats import data_size
 
 __all__ = ["PickledArray", "plain"]
 
-MOST_OPERATIONS = 10_000_000  # an array takes 30 at most; each takes memory, whatever it is for
+MOST_OPERATIONS = 10_000_000  # each takes memory, whatever it is for
+_ALWAYS = 500_000  # of them in a small file; in a bigger one as many as arrays take, 30 for each and its 300 bytes
 _LONGEST_NAME = 200  # of a module or a function
 
 # sizes of the operations' arguments, and of the lengths before those that have one
@@ -159,7 +160,8 @@ def _operations(data: memoryview) -> Iterator[tuple[int, Any]]:
         position += len(text) + 1
         return text.decode()
 
-    for _ in range(MOST_OPERATIONS):
+    most = min(MOST_OPERATIONS, _ALWAYS + len(data) // 10)
+    for _ in range(most):
         code = take(1)[0]
         if code in _COUNTED:
             yield code, take(int.from_bytes(take(_COUNTED[code]), "little"))
@@ -172,7 +174,7 @@ def _operations(data: memoryview) -> Iterator[tuple[int, Any]]:
         else:
             name = next((known.name for known in pickletools.opcodes if known.code == chr(code)), hex(code))
             raise ValueError(f"has the operation {name}, which plain data need not; it was not run")
-    raise ValueError(f"has more than {MOST_OPERATIONS:,} operations")
+    raise ValueError(f"has more than {most:,} operations, and no arrays to take them")
 
 
 # --- the functions that a pickle may name -----------------------------------------------------------------------
@@ -329,7 +331,11 @@ def _put(target: Any, things: list[Any]) -> None:
         # other keys can take for ever to hash
         if type(key) not in (str, int) or (type(key) is int and key.bit_length() > 64):
             raise ValueError(f"has a dict with a key that is no name: {type(key).__name__}")
-        target[key] = value
+        # names are text in the end; numbers could be made to collide
+        name = str(key)
+        if name in target:
+            raise ValueError(f"has two things of the name {name!r} in one dict")
+        target[name] = value
 
 
 def _put_all(machine: _Machine) -> None:
