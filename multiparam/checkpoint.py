@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+import textwrap
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn, Union
+from typing import Any, Union
 
-from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
-from .formats import Contents, Entry, Format, Model, unreadable
+from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError, printable
+from .formats import Contents, Entry, Format, Model, listed, unreadable
 from .registry import discovered
-from .safetensors_file import SafetensorsFile, is_safetensors
+from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
+from .steps import Array
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
 
 GROUP = "multiparam.formats"
+_WIDTH = 80  # of what is printed, where it fits
+_LONGEST = 44  # characters of a name in a table
 
 FilePath = Union[str, "PathLike[str]"]
 
@@ -42,8 +49,9 @@ class Checkpoint(Mapping[str, Entry]):
         settled: whether settings that `layers` leaves out have their default values.
     """
 
-    def __init__(self, path: Path, format_name: str, contents: Contents, backend: str = "") -> None:
-        self.path = path
+    def __init__(self, file: _File, format_name: str, contents: Contents, backend: str = "") -> None:
+        self.path = path = file.path
+        self._file = file
         self.format = format_name
         self.backend = backend
         self._contents = contents
@@ -55,7 +63,7 @@ class Checkpoint(Mapping[str, Entry]):
         self.own = contents.own
         self.left_out = contents.left_out
         self.notes = [*contents.notes, *_grouped(contents.doubts)]
-        self._entries = {entry.name: _reading(path, entry) for entry in contents.entries}
+        self._entries = {entry.name: _reading(file, entry) for entry in contents.entries}
         if len(self._entries) < len(contents.entries):
             twice, _ = Counter(entry.name for entry in contents.entries).most_common(1)[0]
             raise CheckpointError(path, f"two of its tensors are called {twice!r}")
@@ -83,7 +91,7 @@ class Checkpoint(Mapping[str, Entry]):
         """The same file, read as it suits a model, where it can be read in several ways."""
         if not (self._contents.choices or self._contents.doubts or self._contents.flat):
             return self
-        return Checkpoint(self.path, self.format, self._contents.suiting(model), self.backend)
+        return Checkpoint(self._file, self.format, self._contents.suiting(model), self.backend)
 
     @property
     def doubts(self) -> Mapping[str, str]:
@@ -91,29 +99,39 @@ class Checkpoint(Mapping[str, Entry]):
         return self._contents.doubts
 
     def __str__(self) -> str:
-        rows = [(name, str(one.shape), str(one.dtype), self._remark(one)) for name, one in self._entries.items()]
+        rows = [(_shortened(name), str(one.shape), str(one.dtype)) for name, one in self._entries.items()]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         lines = [f"{self.path}: {self.format}, {len(self)} tensor{'' if len(self) == 1 else 's'}"]
-        for *cells, remark in rows:
+        for cells, entry in zip(rows, self._entries.values(), strict=True):
             padded = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+            remark = self._remark(entry, _WIDTH - len(padded) - 4)
             lines.append(f"  {padded}  {remark}".rstrip())
-        lines += [f"tied: {' = '.join(group)}" for group in self.ties]
+        lines += [f"tied: {listed(group, ' = ')}" for group in self.ties]
         lines += [f"left out: {name}, {what}" for name, what in self.left_out.items()]
-        return "\n".join([*lines, *self.notes])
+        return "\n".join(map(printable, [*lines, *(line for note in self.notes for line in _wrapped(note))]))
 
     __repr__ = __str__
 
-    def _remark(self, entry: Entry) -> str:
+    def _remark(self, entry: Entry, width: int) -> str:
         kind = self._kind_around(entry.name)
         if entry.refusal:
             return f"cannot be read: {entry.refusal}"
+        remarks = [", ".join(part for part in (kind, origin) if part) for origin in self._origins(entry)]
+        return next((remark for remark in remarks if len(remark) <= width), remarks[-1])
+
+    def _origins(self, entry: Entry) -> list[str]:
+        """Where an entry comes from, said at length and shorter."""
         if entry.name in self.own:
-            origin = "as in the file"
-        elif entry.original == (entry.name,):
-            origin = "rearranged"
-        else:
-            origin = f"from {' + '.join(entry.original)}" if entry.original else ""
-        return ", ".join(part for part in (kind, origin) if part)
+            return ["as in the file"]
+        if not entry.original:
+            return [""]
+        if entry.original == (entry.name,):
+            return ["rearranged"]
+        # what all have in common with the name itself need not be said again
+        layer = f"{entry.name.rpartition('.')[0]}."
+        first, *others = (name.removeprefix(layer) for name in entry.original)
+        whole = [f"from {' + '.join(names)}" for names in (entry.original, [first, *others])]
+        return [*whole, f"from {first} + {len(others)} more", f"from {1 + len(others)} tensors"] if others else whole
 
     def _kind_around(self, name: str) -> str:
         """The kind of the layer that a tensor belongs to, be it the layer's own or a sublayer's; empty if not known."""
@@ -151,23 +169,27 @@ def open(path: FilePath) -> Checkpoint:
     '  weight  (8, 4)  float32  Linear'
     """
     path = as_path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    while True:
+        file = _File(path)
+        checkpoint = _opened(file)
+        if file.is_at_its_path():
+            return checkpoint  # or it was replaced in between
+
+
+def _opened(file: _File) -> Checkpoint:
+    start = file.start()
     if is_safetensors(start):
-        return Checkpoint(path, "safetensors", _safetensors(path))
-    found, broken = _formats()
+        return Checkpoint(file, "safetensors", _safetensors(file.path))
+    found, broken = _formats() if start else ({}, {})
     for one in found.values():
         if one.recognizes(start):
-            return Checkpoint(path, one.name, _read(one, path), one.backend)
-    try:
-        return Checkpoint(path, "safetensors", _safetensors(path))
-    except CheckpointError as error:
-        # one of them might have known it
-        why = "".join(f"; the format {name!r} cannot be loaded: {problem}" for name, problem in broken.items())
-        raise CheckpointError(path, error.why + why) from error
+            return Checkpoint(file, one.name, _read(one, file.path), one.backend)
+    if not start:
+        raise CheckpointError(file.path, "is empty")
+    # one of them might have known it
+    why = "".join(f"; the format {name!r} cannot be loaded: {problem}" for name, problem in broken.items())
+    known = ", ".join(["safetensors", *sorted(found)])
+    raise CheckpointError(file.path, f"of no known format; known are {known}{looks_like(start)}{why}")
 
 
 def as_path(path: Any) -> Path:
@@ -177,9 +199,16 @@ def as_path(path: Any) -> Path:
         ArgumentError: it is none.
     """
     try:
-        return Path(path)
+        made = Path(path)
     except TypeError:
         raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}") from None
+    try:
+        well = b"\0" not in os.fsencode(made)
+    except ValueError:
+        well = False
+    if not well:
+        raise ArgumentError(f"no file can have the name {str(made)!r}")
+    return made
 
 
 def _grouped(doubts: Mapping[str, str]) -> list[str]:
@@ -187,16 +216,72 @@ def _grouped(doubts: Mapping[str, str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, why in doubts.items():
         groups.setdefault(why, []).append(name)
-    return [f"{', '.join(names)}: {why}" for why, names in groups.items()]
+    return [f"{listed(names)}: {why}" for why, names in groups.items()]
 
 
-def _reading(path: Path, entry: Entry) -> Entry:
+def _shortened(name: str) -> str:
+    """A name that takes no more than its column, its middle left out."""
+    half = _LONGEST // 2
+    return printable(name if len(name) <= _LONGEST else f"{name[: half - 1]}…{name[-half:]}")
+
+
+def _wrapped(note: str) -> list[str]:
+    return textwrap.wrap(note, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+class _File:
+    """A file that is kept open, so that it can be told whether it still is what it was.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            kind = os.stat(path).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise CheckpointError(path, "is no regular file, and others may never end")
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise unreadable(path, error) from error
+        weakref.finalize(self, os.close, self._descriptor)
+        self._seen = self._now()
+
+    def start(self) -> bytes:
+        """Its first bytes."""
+        try:
+            return os.read(self._descriptor, 64)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
+    def is_at_its_path(self) -> bool:
+        """Whether the path still leads to it."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Refuses a file that was changed: where it became shorter, a read would end the process."""
+        if self._now() != self._seen:
+            raise CheckpointError(self.path, "was changed since it was opened; open it again")
+
+    def _now(self) -> tuple[int, int]:
+        now = os.fstat(self._descriptor)
+        return now.st_size, now.st_mtime_ns
+
+
+def _reading(file: _File, entry: Entry) -> Entry:
     """An entry that says why it cannot be read, where it cannot."""
 
-    def refuse() -> NoReturn:
-        raise CheckpointError(path, f"{entry.name!r} cannot be read: {entry.refusal}")
+    def read() -> Array:
+        if entry.refusal:
+            raise CheckpointError(file.path, f"{entry.name!r} cannot be read: {entry.refusal}")
+        file.check()
+        return entry.read()
 
-    return replace(entry, read=refuse) if entry.refusal else entry
+    return replace(entry, read=read)
 
 
 @lru_cache(maxsize=1)
@@ -229,13 +314,14 @@ def _safetensors(path: Path) -> Contents:
 def _about(file: SafetensorsFile) -> dict[str, Any]:
     try:
         about = json.loads(file.metadata.get("multiparam", "{}"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
     ties, layers = (about.get("ties", []), about.get("layers", {})) if isinstance(about, dict) else (None, None)
     sound = isinstance(ties, list) and all(
         isinstance(group, list) and group and all(isinstance(name, str) for name in group) for group in ties
     )
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
+    sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor")
     if not sound:
         raise CheckpointError(file.path, "its multiparam metadata is damaged")
     if about.get("version", 1) != 1:

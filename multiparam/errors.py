@@ -18,7 +18,19 @@ __all__ = [
     "ParameterNotFoundError",
     "UninitializedError",
     "UnsupportedError",
+    "printable",
 ]
+
+
+def printable(text: str) -> str:
+    r"""A text with everything escaped that a terminal would act on; names come from files.
+
+    >>> print(printable("weight" + chr(27) + "[2J"))
+    weight\x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class MultiparamError(Exception):
@@ -101,7 +113,7 @@ class MismatchReport:
         lines += [f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped]
         lines += [f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped]
         lines += [f"{name} cannot be represented: {why}" for name, why in self.unrepresentable]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 class MismatchError(MultiparamError, ValueError):
@@ -129,7 +141,7 @@ class CheckpointError(MultiparamError):
     """
 
     def __init__(self, path: object, why: str) -> None:
-        super().__init__(f"{path}: {why}")
+        super().__init__(printable(f"{path}: {why}"))
         self.path = path
         self.why = why
 

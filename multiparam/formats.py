@@ -6,7 +6,9 @@ under canonical names and in canonical layouts where it knows the layers, and un
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +35,7 @@ __all__ = [
     "data_size",
     "described",
     "join",
+    "listed",
     "mapped",
     "stored",
     "translated",
@@ -231,11 +234,21 @@ class Format:
     backend: str = ""
 
 
+def listed(names: Sequence[str], between: str = ", ", most: int = 4) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def unreadable(path: Path, error: OSError) -> CheckpointError:
     """The error for a path that cannot be opened."""
-    if path.is_dir():
+    # whether there is a folder is not asked of a path that cannot be looked at
+    if error.errno == errno.EISDIR or (error.errno == errno.EACCES and os.path.isdir(path)):  # the latter on Windows
         return CheckpointError(path, "is a folder")
-    return CheckpointError(path, error.strerror or str(error) if path.exists() else "no such file")
+    return CheckpointError(path, "no such file" if error.errno == errno.ENOENT else error.strerror or str(error))
 
 
 def mapped(path: Path) -> memoryview:
@@ -368,7 +381,7 @@ def translated(entries: Sequence[Entry], layers: Mapping[str, Known]) -> Content
         [one for name in by_name for one in made.get(name, () if name in claimed else (own[name],))],
         layers=kinds,
         own=frozenset(own[name].name for name in by_name if name not in claimed),
-        notes=[f"not in the file, but in PyTorch's, with a neutral value: {', '.join(neutral)}"] if neutral else [],
+        notes=[f"not in the file, but in PyTorch's, with a neutral value: {listed(neutral)}"] if neutral else [],
         choices=choices,
     )
 

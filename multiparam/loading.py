@@ -13,7 +13,7 @@ from .access import state
 from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
 from .checkpoint import Checkpoint
-from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError
+from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError, printable
 from .formats import Model
 from .kinds import KINDS, base_role, purpose
 from .names import join
@@ -65,7 +65,7 @@ class LoadReport:
             f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
             for layer, setting, given, here in self.differences
         ]
-        return "\n".join(lines + self.notes)
+        return "\n".join(map(printable, lines + self.notes))
 
 
 @dataclass

@@ -25,7 +25,7 @@ from .errors import CheckpointError
 from .formats import Entry, unreadable
 from .steps import Array
 
-__all__ = ["SafetensorsFile", "is_safetensors", "write"]
+__all__ = ["SafetensorsFile", "is_safetensors", "looks_like", "write"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     code: np.dtype(dtype)
@@ -89,6 +89,21 @@ def is_safetensors(start: bytes) -> bool:
     """
     # the reference implementation takes headers of up to 100 MB
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= 100_000_000
+
+
+def looks_like(start: bytes) -> str:
+    r"""What a file that starts with these bytes is, as the end of a sentence; empty if that is not known.
+
+    >>> looks_like(b"\x93NUMPY")
+    '; it looks like a numpy file'
+    """
+    kinds = {
+        b"PK\x03\x04": "a zip file, as torch.save, numpy.savez, MXNet 2 and Keras write",
+        b"\x89HDF": "an HDF5 file, as Keras writes",
+        b"\x93NUM": "a numpy file",
+        b"\x80\x02\x8a\n": "a file of torch.save before PyTorch 1.6",
+    }
+    return next((f"; it looks like {kind}" for mark, kind in kinds.items() if start.startswith(mark)), "")
 
 
 class SafetensorsFile(Mapping[str, Array]):
@@ -171,21 +186,9 @@ def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
                 mapped = np.memmap(file, np.uint8, "r") if ours.st_size > start else np.empty(0, np.uint8)
                 return header, start, mapped
     except safetensors.SafetensorError as error:
-        raise CheckpointError(path, f"no valid safetensors file: {error}{_looks_like(path)}") from error
+        raise CheckpointError(path, f"no valid safetensors file: {error}") from error
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def _looks_like(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(8)
-    kinds = {
-        b"PK\x03\x04": "a zip file, as torch.save, numpy.savez, MXNet 2 and Keras write",
-        b"\x89HDF": "an HDF5 file, as Keras writes",
-        b"\x93NUM": "a numpy file",
-        b"\x80\x02\x8a\n": "a file of torch.save before PyTorch 1.6",
-    }
-    return next((f"; it looks like {kind}" for mark, kind in kinds.items() if start.startswith(mark)), "")
 
 
 @contextlib.contextmanager

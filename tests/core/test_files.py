@@ -1,5 +1,6 @@
 """Files: every dtype and shape, damaged files, and saves that fail."""
 
+import errno
 import json
 import os
 import subprocess
@@ -136,6 +137,49 @@ def test_paths_that_cannot_be_read_say_why(tmp_path):
         mp.load(tmp_path)
 
 
+def test_a_path_that_no_file_can_have_is_refused(tmp_path):
+    for path in ("a\0b", "a\ud800"):
+        with pytest.raises(mp.ArgumentError, match="no file can have the name"):
+            mp.load(path)
+    with pytest.raises(mp.CheckpointError, match="File name too long"):
+        mp.load("x" * 5_000)
+    (tmp_path / "file").write_bytes(b"abc")
+    with pytest.raises(mp.CheckpointError, match="Not a directory"):
+        mp.load(tmp_path / "file" / "child")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(mp.CheckpointError, match="is no regular file"):
+        mp.load(tmp_path / "pipe")
+
+
+def test_a_folder_that_may_not_be_looked_into_says_so(tmp_path, monkeypatch):
+    def stat(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(mp.CheckpointError, match="file: Permission denied"):
+        mp.open(tmp_path / "file")
+
+
+def test_a_file_that_changes_while_it_is_open_is_not_read_on(tmp_path, net):
+    path = tmp_path / "net.safetensors"
+    for change in (lambda: os.truncate(path, 100), lambda: os.utime(path, (1, 1))):
+        mp.save(net, path)
+        found = mp.open(path)
+        assert found["0.weight"].value.size
+        change()
+        with pytest.raises(mp.CheckpointError, match="was changed since it was opened; open it again"):
+            found["0.weight"].read()
+    # what takes its place changes nothing about it
+    mp.save(net, path)
+    found = mp.open(path)
+    mp.save(np.ones(1), path)
+    assert found["0.weight"].value.size
+
+
 def test_damaged_files_are_refused_and_change_nothing(tmp_path, net):
     path = tmp_path / "net.safetensors"
     mp.save(net, path)
@@ -146,12 +190,15 @@ def test_damaged_files_are_refused_and_change_nothing(tmp_path, net):
         whole + b"x",
     ]:
         path.write_bytes(damaged)
-        with pytest.raises(mp.CheckpointError, match="no valid safetensors file"):
+        with pytest.raises(mp.CheckpointError, match=r"no valid safetensors file|of no known format|is empty"):
             mp.load(path, into=net)
     assert all(np.array_equal(one.value, before[name]) for name, one in mp.state(net).items())
 
 
-@pytest.mark.parametrize("about", ["{", "[]", '{"ties": 3}', '{"ties": [[]]}', '{"ties": [[1]]}', '{"version": 9}'])
+ABOUT = ["{", "[]", '{"ties": 3}', '{"ties": [[]]}', '{"ties": [[1]]}', '{"version": 9}', '{"content": ["x"]}']
+
+
+@pytest.mark.parametrize("about", [*ABOUT, "[" * 100_000 + "]" * 100_000, '{"version": ' + "1" * 5_000 + "}"])
 def test_damaged_metadata_is_refused(tmp_path, net, about):
     values = {name: one.value for name, one in mp.state(net).items()}
     save_file(values, tmp_path / "net.safetensors", {"multiparam": about})

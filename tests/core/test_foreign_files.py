@@ -36,6 +36,11 @@ def opened(tmp_path, data):
     return mp.open(tmp_path / "file")
 
 
+def unwrapped(found):
+    """What is printed of a file, with its long lines in one."""
+    return str(found).replace("\n  ", " ")
+
+
 def values(given):
     return {name: entry.value for name, entry in given.items()}
 
@@ -298,7 +303,7 @@ WHOLE = nd_list(
 
 def test_an_mxnet_file_cut_anywhere_is_refused(tmp_path):
     for cut in range(len(WHOLE)):
-        with pytest.raises(mp.CheckpointError, match="file: no valid"):
+        with pytest.raises(mp.CheckpointError, match=r"file: (no valid|of no known format|is empty)"):
             opened(tmp_path, WHOLE[:cut])
 
 
@@ -415,7 +420,7 @@ def test_without_the_parameters_names_only_what_is_certain_is_turned(tmp_path):
     for name in ("emb.weight", "head.weight"):
         assert name in found.own
         assert same(found[name].value, ARRAYS[name])
-    assert "emb.weight, head.weight: may be a Linear's, which PyTorch keeps transposed, or not" in str(found)
+    assert "emb.weight, head.weight: may be a Linear's, which PyTorch keeps transposed, or not" in unwrapped(found)
     assert found.kinds["fc"] == "Linear"
     assert found.kinds["bn"] == "BatchNorm"
 
@@ -1129,6 +1134,22 @@ def test_an_entry_is_read_only_and_sliced(tmp_path):
                 array[...] = 0
 
 
+def test_what_is_printed_fits_a_terminal_and_does_nothing_to_it(tmp_path):
+    norms = {f"n{index}.{name}": numbers(2) for index in range(9) for name in ("_mean", "_variance")}
+    found = opened(tmp_path, pickle.dumps({**norms, "head.weight": numbers(2, 3), **attention(prefix="attn.")}))
+    assert max(map(len, str(found).splitlines()[1:])) <= 80
+    assert "from q_proj.weight + 2 more" in str(found)
+    assert "n3.num_batches_tracked and 5 more" in unwrapped(found)
+    found = opened(tmp_path, nd_dict({"\x1b[2J\n  weight": numbers(2), "y" * 100_000: numbers(2), "z": numbers(2)}))
+    assert "\x1b" not in str(found)
+    assert "\\x1b[2J\\n  weight" in str(found)
+    assert f" {'y' * 21}…{'y' * 22} " in str(found)
+    assert len(str(found)) < 1_000
+    with pytest.raises(mp.MismatchError, match=r"unexpected: \\x1b\[2J") as caught:
+        mp.load(tmp_path / "file", into=Linear(2, 2))
+    assert "\x1b" not in str(caught.value)
+
+
 def test_a_name_that_is_not_there_has_close_ones(tmp_path):
     found = opened(tmp_path, nd_dict({"0.weight": numbers(2)}))
     with pytest.raises(mp.ParameterNotFoundError, match=r"no tensor '0.wieght'; did you mean '0.weight'\?"):
@@ -1154,8 +1175,10 @@ def test_paths_that_cannot_be_opened_say_why(tmp_path):
         mp.open(tmp_path / "missing")
     with pytest.raises(mp.CheckpointError, match="is a folder"):
         mp.open(tmp_path)
-    with pytest.raises(mp.CheckpointError, match="no valid safetensors file"):
+    with pytest.raises(mp.CheckpointError, match="is empty"):
         opened(tmp_path, b"")
+    with pytest.raises(mp.CheckpointError, match="of no known format; known are safetensors, mxnet, paddle"):
+        opened(tmp_path, b"hello world\n" * 20)
     with pytest.raises(mp.ArgumentError, match="named by a path"):
         mp.open(3)
 
