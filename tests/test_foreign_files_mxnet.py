@@ -130,6 +130,65 @@ def test_cells(tmp_path, name):
     assert np.allclose(ours.asnumpy(), theirs.detach().numpy(), atol=1e-5)
 
 
+def stacked(*cells):
+    block = rnn.SequentialRNNCell()
+    for one in cells:
+        block.add(one)
+    return block
+
+
+def two_ways(cell, inputs=4):
+    return rnn.BidirectionalCell(cell(4, input_size=inputs), cell(4, input_size=inputs))
+
+
+BLOCKS = {
+    "two ways": (lambda: two_ways(rnn.LSTMCell), lambda: T.LSTM(4, 4, bidirectional=True)),
+    "two ways of a GRU": (lambda: two_ways(rnn.GRUCell), lambda: T.GRU(4, 4, bidirectional=True)),
+    "a stack": (
+        lambda: stacked(rnn.LSTMCell(4, input_size=4), rnn.DropoutCell(0.5), rnn.LSTMCell(4, input_size=4)),
+        lambda: T.LSTM(4, 4, 2),
+    ),
+    "a stack of two ways": (
+        lambda: stacked(two_ways(rnn.LSTMCell), two_ways(rnn.LSTMCell, 8)),
+        lambda: T.LSTM(4, 4, 2, bidirectional=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BLOCKS)
+def test_cells_in_a_block_are_a_recurrent_layer(tmp_path, case):
+    make, make_other = BLOCKS[case]
+    layer, again, other = make(), make(), make_other().eval()
+    layer.initialize(mx.init.Uniform(1))
+    again.initialize()
+    path = saved(layer, tmp_path)
+    mp.load(path, into=again)
+    for one, two in zip(layer.collect_params().values(), again.collect_params().values(), strict=True):
+        assert np.array_equal(one.data().asnumpy(), two.data().asnumpy())
+    assert not mp.load(path, into=other).unexpected
+    given = batch(3, 2, 4)
+    ours, _ = layer.unroll(3, mx.nd.array(given), layout="TNC", merge_outputs=True)
+    assert np.allclose(ours.asnumpy(), other(torch.from_numpy(given))[0].detach().numpy(), atol=1e-5)
+
+
+class Norm(nn.HybridBlock):
+    """A block of the user's own, which has a batch norm's statistics."""
+
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            for name in ("running_mean", "running_var"):
+                setattr(self, name, self.params.get(name, shape=(4,), init=mx.init.Uniform(1)))
+
+
+def test_a_norm_of_the_users_own_comes_back(tmp_path):
+    layer, other = Norm(), Norm()
+    layer.initialize()
+    other.initialize()
+    mp.load(saved(layer, tmp_path), into=other)
+    assert np.array_equal(layer.running_var.data().asnumpy(), other.running_var.data().asnumpy())
+
+
 def test_a_projected_lstm(tmp_path):
     layer = rnn.LSTM(6, input_size=4, projection_size=3)
     layer.initialize(mx.init.Uniform(1))

@@ -191,6 +191,80 @@ def test_a_file_comes_back_into_the_net_that_wrote_it(tmp_path, named):
         assert all(np.array_equal(one.numpy(), state[name]) for name, one in other.state_dict().items())
 
 
+class Multiplied(P.Layer):
+    """A layer of the user's own that has a Linear's tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = self.create_parameter([4, 4]), self.create_parameter([4])
+
+
+class SubLinear(P.Linear):
+    """Paddle counts the parameters of a subclass apart."""
+
+
+def test_a_class_that_is_not_paddles_keeps_its_layout(tmp_path):
+    net = randomized(Multiplied())
+    other = T.Module()
+    other.weight, other.bias = T.Parameter(torch.zeros(4, 4)), T.Parameter(torch.zeros(4))
+    assert mp.load(saved(net, tmp_path), into=other).notes
+    assert np.array_equal(array(other.weight), net.weight.numpy())
+    linear, other = randomized(SubLinear(4, 4)), T.Linear(4, 4)
+    mp.load(saved(linear, tmp_path), into=other)
+    given = batch(2, 4)
+    assert np.allclose(linear(paddle.to_tensor(given)).numpy(), array(other(torch.from_numpy(given))), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_spectral_norm_comes_through_with_its_function(tmp_path):
+    def make():
+        layer = P.Linear(4, 4)
+        P.utils.spectral_norm(layer)
+        return layer
+
+    layer, again = make(), make()
+    given = batch(2, 4)
+    for _ in range(50):
+        layer(paddle.to_tensor(given))
+    layer.eval()
+    path = saved(layer, tmp_path)
+    other = T.utils.spectral_norm(T.Linear(4, 4))
+    mp.load(path, into=other)
+    ours = layer(paddle.to_tensor(given)).numpy()
+    assert np.allclose(ours, array(other.eval()(torch.from_numpy(given))), atol=1e-5)
+    mp.load(path, into=again)
+    assert np.array_equal(again.weight_orig.numpy(), layer.weight_orig.numpy())
+
+
+def test_a_norm_over_several_axes(tmp_path):
+    layer, again, other = randomized(P.LayerNorm([3, 4])), P.LayerNorm([3, 4]), T.LayerNorm([3, 4])
+    path = saved(layer, tmp_path)
+    mp.load(path, into=again)
+    mp.load(path, into=other)
+    given = batch(2, 3, 4)
+    ours = layer(paddle.to_tensor(given)).numpy()
+    assert np.allclose(ours, array(other(torch.from_numpy(given))), atol=1e-5)
+    assert np.array_equal(ours, again(paddle.to_tensor(given)).numpy())
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+def test_recurrent_layers_without_biases(tmp_path):
+    nothing = {"bias_ih_attr": False, "bias_hh_attr": False}
+    pairs = (
+        (lambda: P.RNN(P.GRUCell(4, 6, **nothing)), T.GRU(4, 6, bias=False, batch_first=True)),
+        (lambda: P.LSTM(4, 6, proj_size=3, **nothing), T.LSTM(4, 6, proj_size=3, bias=False, batch_first=True)),
+    )
+    given = batch(2, 5, 4)
+    for make, other in pairs:
+        layer, again = make(), make()
+        path = saved(layer, tmp_path)
+        for loaded in (again, other):
+            assert not mp.load(path, into=loaded, strict=True).missing
+        ours = first(layer(paddle.to_tensor(given)), paddle)
+        assert np.array_equal(ours, first(again(paddle.to_tensor(given)), paddle))
+        assert np.allclose(ours, first(other(torch.from_numpy(given)), torch), atol=1e-5)
+
+
 def test_nested_dicts_single_tensors_and_lists(tmp_path):
     net = randomized(Net())
     path = tmp_path / "all.pdparams"

@@ -21,12 +21,14 @@ import numpy as np
 from multiparam.adapter import GATES
 from multiparam.formats import (
     CheckpointError,
+    Choice,
     Contents,
     Entry,
     Format,
     Known,
     data_size,
     described,
+    join,
     mapped,
     stored,
     translated,
@@ -196,7 +198,45 @@ def _interpreted(entries: Sequence[Entry], left_out: Mapping[str, str]) -> Conte
         layer, _, part = entry.name.rpartition(".")
         shapes[layer][part] = entry.shape
     layers = {layer: known for layer, parts in shapes.items() if (known := _known(layer, parts))}
-    return replace(translated(named, layers), left_out=left_out)
+    contents = translated(named, layers)
+    choices = [*contents.choices, *_as_layers(named, contents.layers)]
+    return replace(contents, left_out=left_out, choices=choices)
+
+
+def _as_layers(entries: Sequence[Entry], layers: Mapping[str, Mapping[str, Any]]) -> Iterator[Choice]:
+    """How cells are read that are a model's recurrent layers: Gluon puts several of them into one of its blocks."""
+    inside: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        inside[entry.name.rpartition(".")[0]].append(entry)
+    for layer, cells in _blocks(name for name, about in layers.items() if about["kind"].endswith("Cell")).items():
+        kinds = {str(layers[name]["kind"]) for name in cells.values()}
+        depths = {position: depth for depth, position in enumerate(sorted({position for position, _ in cells}))}
+        ways = sorted({way for _, way in cells})
+        if len(kinds) > 1 or len(cells) < len(depths) * len(ways) or ways[0] != "l":
+            continue
+        sources = {
+            f"{role}_l{depths[position]}{'_reverse' if way == 'r' else ''}": source
+            for (position, way), name in sorted(cells.items())
+            for role, source in cell(f"{name.removeprefix(layer).removeprefix('.').replace('.', '/')}/").items()
+        }
+        contents = translated(
+            [entry for name in cells.values() for entry in inside[name]],
+            {layer: Known((kinds.pop().removesuffix("Cell"),), sources)},
+        )
+        yield Choice(layer, frozenset(join(name, role) for name in cells.values() for role in cell()), contents)
+
+
+def _blocks(cells: Iterable[str]) -> dict[str, dict[tuple[int, str], str]]:
+    """For each block that may hold several cells their names, by where they stand in it and which way they go."""
+    found: dict[str, dict[tuple[int, str], str]] = defaultdict(dict)
+    for name in cells:
+        block, _, way = name.rpartition(".")
+        if way in ("l_cell", "r_cell"):
+            found[block][0, way[0]] = name
+        stack, _, position = (block if way in ("l_cell", "r_cell") else name).rpartition(".")
+        if position.isdecimal() and len(position) < 10:
+            found[stack][int(position), way[0] if way in ("l_cell", "r_cell") else "l"] = name
+    return found
 
 
 def _native_names(names: Sequence[str]) -> dict[str, str]:
