@@ -147,7 +147,8 @@ def open(path: FilePath) -> Checkpoint:
     """Opens a file of any known format, with none of the frameworks installed; nothing in the file is executed.
 
     The format is told by the content. Names and layouts are PyTorch's where the file tells what its layers are, and
-    the file's own elsewhere; `print` shows which. Numbers are read when they are asked for.
+    the file's own elsewhere; `print` shows which. Numbers are read when they are asked for;
+    of a file that was changed since it was opened none are.
 
     Args:
         path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads.

@@ -158,7 +158,7 @@ class _Found:
         return self.parameters.get(name, ""), *self.digest(self.entries[name], [name], "")
 
     def digest(self, entry: Entry, names: Sequence[str], role: str) -> tuple[Any, ...]:
-        """An entry's digest, made once for what is read in one way of the same arrays, however often that stands there.
+        """An entry's `_digest`, made once for what is read in one way of the same arrays, under however many names.
 
         Args:
             entry: the entry.
@@ -347,7 +347,7 @@ def _drop_frozen(found: _Found) -> list[str]:
         layer, depth, direction, role = alias.groups(default="") if alias else ("",) * 4
         end = f"_l{depth}{'_reverse' if direction == 'bw' else ''}"
         bare = join(layer, f"weight_ih{end}") in found.entries and join(layer, f"{role}{end}") not in found.entries
-        if role.startswith("bias") and bare and not found.entries[name].value.any():
+        if role.startswith("bias") and bare and found.content(name)[-1] == 0:
             dropped.append(name)
     for name in dropped:
         del found.entries[name]
@@ -359,7 +359,11 @@ def _twice(found: _Found, name: str, other: str) -> bool:
 
 
 def _digest(entry: Entry) -> tuple[Any, ...]:
-    return entry.shape, entry.dtype, hashlib.blake2b(entry.value.tobytes()).digest()
+    """What tells an array from others; at its end the number that it is full of, None if there are several."""
+    value = np.ascontiguousarray(entry.value).reshape(-1)
+    full = bool((value == value[:1]).all())
+    constant = (value[0].item() if value.size else 0) if full else None
+    return entry.shape, entry.dtype, hashlib.blake2b(value.view(np.uint8)).digest(), constant
 
 
 def _native_name(name: str, parameters: Mapping[str, str]) -> str:
@@ -515,7 +519,7 @@ def _tied(
         key: tuple[Any, ...] = (entry.name,)
         if entry.name in digests and unproven.isdisjoint(map(_family, names[entry.name])):
             # zeros and ones are what many start with; those are one if they are one in the file
-            held = [found.held[part] for part in _files(entry)] if _is_constant(entry) else []
+            held = [found.held[part] for part in _files(entry)] if digests[entry.name][-1] is not None else []
             key = (*names[entry.name], *digests[entry.name], *held)
         if key not in groups:
             kept.append(entry)
@@ -546,11 +550,6 @@ def _counted_twice(names: Mapping[str, tuple[str, ...]], digests: Mapping[str, t
 def _family(parameter: str) -> str:
     """The part of a parameter's name that all of a layer's have."""
     return parameter.rpartition(".")[0] or parameter
-
-
-def _is_constant(entry: Entry) -> bool:
-    value = entry.value.reshape(-1)
-    return not value.size or bool((value == value[0]).all())
 
 
 def _recognizes(start: bytes) -> bool:

@@ -1018,6 +1018,17 @@ BOMBS["digests"] = pickle.dumps(
     },
     protocol=4,
 )
+BOMBS["ties"] = pickle.dumps(
+    state_dict(many := dict.fromkeys([f"{index}.weight" for index in range(4_000)], big), dict.fromkeys(many, "x")),
+    protocol=4,
+)
+BOMBS["frozen"] = pickle.dumps(
+    {
+        **dict.fromkeys([f"{index}.0.cell.bias_ih" for index in range(4_000)], big),
+        **dict.fromkeys([f"{index}.weight_ih_l0" for index in range(4_000)], big),
+    },
+    protocol=4,
+)
 BOMBS["cells"] = pickle.dumps(
     dict.fromkeys([f"x{n}.cell.{role}" for n in range(2_000) for role in ("weight_ih", "weight_hh")], numbers(1, 1))
 )
@@ -1053,7 +1064,7 @@ def test_a_small_file_takes_no_great_memory_or_time(tmp_path, case):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 70e6
-    assert time.process_time() - started < 20
+    assert time.process_time() - started < 10
 
 
 PICKLED = pickle.dumps(
