@@ -172,7 +172,12 @@ def open(path: FilePath) -> Checkpoint:
     path = as_path(path)
     while True:
         file = _File(path)
-        checkpoint = _opened(file)
+        try:
+            checkpoint = _opened(file)
+        except CheckpointError:
+            if file.is_at_its_path():
+                raise
+            continue
         if file.is_at_its_path():
             return checkpoint  # or it was replaced in between
 

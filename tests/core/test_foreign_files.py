@@ -1251,6 +1251,21 @@ def test_a_format_comes_in_from_outside(tmp_path, formats):
         opened(tmp_path, b"mine2")
 
 
+def test_a_file_that_is_replaced_by_one_of_another_format_is_opened_anew(tmp_path, formats):
+    (tmp_path / "file").write_bytes(b"mine\1")
+
+    def read(path):
+        if path.read_bytes()[:4] == b"mine":
+            mp.save([np.ones(2)], path)
+            raise IndexError("what it mapped is not what it was told")
+        raise AssertionError
+
+    global replaced  # where an entry point finds it
+    replaced = Format("mine", mine.recognizes, read)
+    formats(mine=f"{__name__}:replaced")
+    assert mp.open(tmp_path / "file").format == "safetensors"
+
+
 def test_a_broken_format_warns_and_fails_only_if_it_is_needed(tmp_path, formats):
     formats(broken="no.such.module:format", wrong=f"{__name__}:not_a_format", mine=f"{__name__}:mine")
     mp.save([np.ones(1)], tmp_path / "ours")

@@ -233,7 +233,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_read_whole(tmp_path, monk
 
     monkeypatch.setattr(safetensors, "safe_open", replacing)
     assert mp.load(path)["x"].tolist() == [10, 11, 12, 13]
-    assert len(calls) == 2
+    assert len(calls) > 1
 
 
 @pytest.mark.parametrize(("start", "kind"), [(b"PK\x03\x04" + b"x" * 99, "zip"), (b"\x89HDF\r\n\x1a\n" * 9, "HDF5")])
