@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -14,7 +14,9 @@ from typing import Any, NoReturn, Union
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
 from .formats import Contents, Entry, Format, Model, unreadable
 from .registry import discovered
+from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors
+from .steps import Array
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
 
@@ -86,6 +88,45 @@ class Checkpoint(Mapping[str, Entry]):
         if not self._contents.choices:
             return self
         return Checkpoint(self.path, self.format, self._contents.suiting(model), self.backend)
+
+    def renamed(self, rename: Mapping[str, str]) -> Checkpoint:
+        """The same file under other names.
+
+        Args:
+            rename: regular expressions and their replacements, applied to the names in turn, as in `multiparam.load`.
+
+        Raises:
+            ArgumentError: two tensors would have one name.
+        """
+        new = renamer(rename)
+        names: dict[str, str] = {}
+        for name in self._entries:
+            if new(name) in names:
+                raise ArgumentError(f"rename= turns both {names[new(name)]!r} and {name!r} into {new(name)!r}")
+            names[new(name)] = name
+        contents = replace(
+            self._contents,
+            entries=[replace(self._entries[old], name=name) for name, old in names.items()],
+            layers={renamed_layer(new, layer): about for layer, about in self.layers.items()},
+            ties=[tuple(new(name) for name in group) for group in self.ties],
+            own=frozenset(new(name) for name in self.own),
+            choices=(),  # they are by the old names
+        )
+        return Checkpoint(self.path, self.format, contents, self.backend)
+
+    def watched(self, seen: Callable[[], Any]) -> Checkpoint:
+        """The same file, calling `seen()` whenever a tensor's numbers have been asked for."""
+
+        def watching(entry: Entry) -> Entry:
+            def read() -> Array:
+                value = entry.read()
+                seen()
+                return value
+
+            return replace(entry, read=read)
+
+        contents = replace(self._contents, entries=[watching(entry) for entry in self._contents.entries])
+        return Checkpoint(self.path, self.format, contents, self.backend)
 
     def __str__(self) -> str:
         rows = [(name, str(one.shape), str(one.dtype), self._remark(one)) for name, one in self._entries.items()]

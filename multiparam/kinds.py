@@ -24,6 +24,7 @@ __all__ = [
     "base_role",
     "fans",
     "image_ranks",
+    "neutral",
     "purpose",
     "takes_features_last",
 ]
@@ -168,6 +169,16 @@ def purpose(kind: str, role: str) -> Purpose:
     if known is not None and base in known.roles:
         return known.roles[base]
     return "bias" if "bias" in role.split("_") else "weight"
+
+
+def neutral(kind: str, role: str) -> int | None:
+    """The number that changes nothing where a layer's tensor is full of it; None if there is none, or it is not known.
+
+    >>> neutral("BatchNorm", "weight"), neutral("Linear", "bias"), neutral("Linear", "weight")
+    (1, 0, None)
+    """
+    known = kind in KINDS and base_role(role) in KINDS[kind].roles
+    return {"scale": 1, "bias": 0}.get(purpose(kind, role)) if known else None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .arrays import converted, rank_of
 from .checkpoint import Checkpoint
 from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError, misfits, prefix_hint
 from .formats import Model
-from .kinds import KINDS, base_role, purpose
+from .kinds import KINDS, neutral
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
@@ -206,10 +206,8 @@ def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: 
     left = []
     for name in plan.report.unexpected if not checkpoint.settled else ():
         layer, _, role = name.rpartition(".")
-        kind, entry = kinds.get(layer, ""), checkpoint[given[name]]
-        known = kind in KINDS and base_role(role) in KINDS[kind].roles and not entry.refusal
-        neutral = {"scale": 1, "bias": 0}.get(purpose(kind, role)) if known else None
-        if neutral is not None and (entry.value == neutral).all():
+        number, entry = neutral(kinds.get(layer, ""), role), checkpoint[given[name]]
+        if number is not None and not entry.refusal and (entry.value == number).all():
             left.append(name)
     plan.report.unexpected = [name for name in plan.report.unexpected if name not in left]
     plan.report.notes += [f"not loaded, since it changes nothing: {name}" for name in left]
