@@ -89,6 +89,24 @@ class Checkpoint(Mapping[str, Entry]):
             return self
         return Checkpoint(self.path, self.format, self._contents.suiting(model), self.backend)
 
+    def verify(self, progress: Callable[..., Any] | None = None) -> tuple[int, int]:
+        """Reads every tensor.
+
+        Args:
+            progress: called after each tensor.
+
+        Returns:
+            How many tensors agree with their digests, and how many have none.
+
+        Raises:
+            CheckpointError: one of them cannot be read.
+        """
+        for entry in self._entries.values():
+            entry.read()
+            if progress is not None:
+                progress()
+        return 0, len(self)
+
     def renamed(self, rename: Mapping[str, str]) -> Checkpoint:
         """The same file under other names.
 
@@ -142,18 +160,19 @@ class Checkpoint(Mapping[str, Entry]):
     __repr__ = __str__
 
     def _remark(self, entry: Entry) -> str:
-        kind = self._kind_around(entry.name)
         if entry.refusal:
             return f"cannot be read: {entry.refusal}"
-        if entry.name in self.own:
-            origin = "as in the file"
-        elif entry.original == (entry.name,):
-            origin = "rearranged"
-        else:
-            origin = f"from {' + '.join(entry.original)}" if entry.original else ""
-        return ", ".join(part for part in (kind, origin) if part)
+        return ", ".join(part for part in (self.kind_around(entry.name), self.origin(entry)) if part)
 
-    def _kind_around(self, name: str) -> str:
+    def origin(self, entry: Entry) -> str:
+        """What became of a tensor between the file and here; empty if nothing, in a file that tells its layers."""
+        if entry.name in self.own:
+            return "as in the file"
+        if entry.original == (entry.name,):
+            return "rearranged"
+        return f"from {' + '.join(entry.original)}" if entry.original else ""
+
+    def kind_around(self, name: str) -> str:
         """The kind of the layer that a tensor belongs to, be it the layer's own or a sublayer's; empty if not known."""
         layer = name
         while layer:
@@ -251,7 +270,7 @@ def _safetensors(path: Path) -> Contents:
         entries=[file.entry(name) for name in file],
         content=about.get("content", "dict"),
         layers=layers,
-        settled=True,
+        settled=about.get("settled", True) is True,
         ties=about.get("ties", []),
     )
 

@@ -13,17 +13,17 @@ import numpy as np
 from .arrays import difference
 from .checkpoint import Checkpoint
 from .checkpoint import open as open_checkpoint
-from .errors import ArgumentError, BackendError, UninitializedError
+from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
 from .formats import Entry
 from .kinds import neutral
 from .loading import suited
 from .names import join
 from .registry import infer_model
-from .rename import renamed_layer, renamer
+from .rename import extended, renamed_layer, renamer, suggested
 from .settings import differing
 from .steps import Array
 from .table import Fold
-from .text import listed
+from .text import counted, listed
 from .tree import Slot, Tree
 
 __all__ = ["DiffReport", "diff"]
@@ -46,6 +46,7 @@ class DiffReport:
         settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
             among them, where both tell it.
         same: how many tensors are the same in both, each tied one once.
+        suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
     """
 
     added: list[str] = field(default_factory=list)
@@ -56,6 +57,7 @@ class DiffReport:
     ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     same: int = 0
+    suggestion: dict[str, str] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -77,11 +79,11 @@ class DiffReport:
         ]
 
     def __str__(self) -> str:
-        counted = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
-        lines = [f"differ: {', '.join(counted)}" if counted else "equal", f"{_tensors(self.same)} the same"]
+        found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
+        lines = [f"differ: {', '.join(found)}" if found else "equal", f"{counted(self.same, 'tensor')} the same"]
         for title, rows in self._sections():
             lines += [f"{title}:", *listed(rows, MOST)] if rows else []
-        return "\n".join(lines)
+        return "\n".join([*lines, *prefix_hint(self.suggestion)])
 
 
 def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffReport:
@@ -128,6 +130,8 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
         elif (id(one), id(other)) not in compared:  # a tensor that is tied in both is compared once
             compared.add((id(one), id(other)))
             _compare(name, one, other, report)
+    fitting = first.entries.keys() & second.entries.keys()
+    report.suggestion = extended(rename or {}, suggested(report.added, report.removed, fitting))
     report.changed.sort(key=lambda change: (not math.isnan(change[1]), -change[1]))
     return report
 
@@ -308,7 +312,3 @@ def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
         report.changed.append((name, most))
     elif one.dtype == other.dtype:
         report.same += 1
-
-
-def _tensors(count: int) -> str:
-    return f"{count:,} tensor{'' if count == 1 else 's'}"

@@ -15,6 +15,7 @@ from typing import Literal
 from .errors import ArgumentError
 
 __all__ = [
+    "BUFFERS",
     "GATES",
     "KINDS",
     "Fans",
@@ -98,6 +99,8 @@ KINDS: Mapping[str, Kind] = {
         *(Kind(name) for name in _PLAIN),
     )
 }
+
+BUFFERS = frozenset(("running_mean", "running_var", "num_batches_tracked"))  # as PyTorch calls what nothing trains
 
 GATES: Mapping[str, int] = {"RNN": 1, "LSTM": 4, "GRU": 3}
 

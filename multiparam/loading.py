@@ -18,7 +18,7 @@ from .kinds import KINDS, neutral
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
-from .rename import renamed_layer, renamer, suggested
+from .rename import extended, renamed_layer, renamer, suggested
 from .run import unready
 from .settings import differing
 from .steps import Array
@@ -120,7 +120,8 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     _plan_ties(adapter, tree, groups, stored, plan)
     saved = {renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
-    plan.report.suggestion = _suggestion(plan.report, {*given, *stored}, rename)
+    fitting = {*given, *stored}.difference(plan.report.unexpected)
+    plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
     for parameter, key in plan.writes:
         value = plan.folded.get(parameter.name)
@@ -153,14 +154,6 @@ def suited(
             native=checkpoint.backend == backend,
         )
     )
-
-
-def _suggestion(report: LoadReport, given: set[str], rename: Mapping[str, str]) -> dict[str, str]:
-    """The whole rename= under which names would fit that do not; empty if none is known."""
-    found = suggested(report.missing, report.unexpected, given.difference(report.unexpected))
-    # a prefix that is there twice is taken away twice
-    again = {f"(?:{pattern})" if pattern in rename else pattern: new for pattern, new in found.items()}
-    return {**rename, **again} if found else {}
 
 
 def _given_names(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from .errors import ArgumentError
 
-__all__ = ["renamed_layer", "renamer", "suggested"]
+__all__ = ["extended", "renamed_layer", "renamer", "suggested"]
 
 DEEPEST = 8  # components that a prefix may have; names with thousands of them would take for ever
 
@@ -81,6 +81,17 @@ def suggested(missing: Sequence[str], unexpected: Sequence[str], fitting: Collec
         if hits > most and _harmless(old, moved, unexpected, fitting):
             best, most = (old, new), hits
     return {f"^{re.escape(best[0])}": best[1].replace("\\", r"\\")} if any(best) else {}
+
+
+def extended(rename: Mapping[str, str], further: Mapping[str, str]) -> dict[str, str]:
+    """A renaming and then another, as one; empty if the other is.
+
+    >>> extended({"^a": "b"}, {"^a": "c"})
+    {'^a': 'b', '(?:^a)': 'c'}
+    """
+    # a prefix that is there twice is taken away twice
+    again = {f"(?:{pattern})" if pattern in rename else pattern: new for pattern, new in further.items()}
+    return {**rename, **again} if further else {}
 
 
 def _candidates(missing: Sequence[str], unexpected: Sequence[str]) -> set[tuple[str, str]]:

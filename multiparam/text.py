@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["columns", "listed", "padded", "printable", "shortened", "size"]
+__all__ = ["columns", "counted", "listed", "padded", "printable", "shortened", "size"]
 
 
 def printable(text: str) -> str:
@@ -91,3 +91,12 @@ def size(count: int) -> str:
     while value >= 999.95 and unit != "PB":
         value, unit = value / 1000, next(units)
     return f"{value:.1f} {unit}"
+
+
+def counted(count: int, what: str) -> str:
+    """How many there are.
+
+    >>> counted(1, "tensor"), counted(2000, "tensor")
+    ('1 tensor', '2,000 tensors')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -217,6 +217,8 @@ def test_names_can_be_changed_before(saved):
             assert mp.diff(a, b, rename={r"^module\.": ""}).equal
             assert mp.diff(b, a, rename={"^": "module."}).equal
             assert not mp.diff(a, b).equal
+            assert mp.diff(a, b).suggestion == {r"^module\.": ""}
+            assert 'a prefix differs: pass rename={"^": "module."}' in str(mp.diff(b, a))
     with pytest.raises(mp.ArgumentError, match=r"rename= turns both '0.weight' and '0.bias' into 'x'"):
         mp.diff(first, second, rename={"^0.*": "x"})
     with pytest.raises(mp.ArgumentError, match="takes a dict"):
