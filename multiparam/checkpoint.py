@@ -115,6 +115,12 @@ class Checkpoint(Mapping[str, Entry]):
 
         Raises:
             ArgumentError: two tensors would have one name.
+
+        >>> import multiparam as mp, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
+        >>> mp.save(mp.nn.Linear(4, 8), path)
+        >>> list(mp.open(path).renamed({"^": "head."}))
+        ['head.weight', 'head.bias']
         """
         new = renamer(rename)
         names: dict[str, str] = {}

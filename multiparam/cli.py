@@ -20,7 +20,6 @@ from typing import Any
 import click
 import numpy as np
 
-from .checkpoint import FilePath
 from .checkpoint import open as open_checkpoint
 from .diff import DiffReport
 from .diff import diff as difference_of
@@ -31,8 +30,8 @@ from .registry import backends as known_backends
 from .registry import plugins
 from .safetensors_file import DTYPES
 from .serialize import save
-from .show import as_json, matching, statistics, totals, tree
-from .text import counted, printable, size
+from .show import as_json, matching, statistics, tree
+from .text import counted, printable
 
 __all__ = ["cli", "main"]
 
@@ -84,10 +83,14 @@ class _Command(click.Command):
             raise self.fails(str(error)) from error
 
 
+class _Told(_No):
+    """The same in as many lines as it takes: a backend of another process may have failed with a traceback."""
+
+
 class _Trial(_Command):
     """A command for which an error is a no."""
 
-    fails = _No
+    fails = _Told
 
 
 class _Program(click.Group):
@@ -126,7 +129,9 @@ class _Program(click.Group):
 
 
 def _line(error: click.ClickException) -> str:
-    """An error in a line."""
+    """An error in a line, where it is not to be told whole."""
+    if isinstance(error, _Told):
+        return error.format_message()
     said = "; ".join(printable(line) for line in error.format_message().splitlines())
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{said} ({error.ctx.command_path} --help says what there is)"
@@ -315,13 +320,8 @@ def convert(
             dtype=None if dtype is None else FLOATS[SHORT.get(dtype, dtype)],
             shard_size=shard_size,
         )
-    _say_what_was_left(source, target)
-
-
-def _say_what_was_left(source: FilePath, target: FilePath) -> None:
-    made = open_checkpoint(target)
-    click.echo(f"{printable(str(target))}: {counted(len(made), 'tensor')}, {size(totals(made, list(made)).bytes)}")
-    for name, what in open_checkpoint(source).left_out.items():
+    click.echo(f"{printable(target)}: {counted(len(checkpoint), 'tensor')}")
+    for name, what in checkpoint.left_out.items():
         click.echo(f"left out: {printable(name)}, {printable(what)}")
 
 

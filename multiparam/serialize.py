@@ -106,7 +106,8 @@ def load(
 
     Raises:
         CheckpointError: the file cannot be read or is damaged.
-        MismatchError: every missing, unexpected, misshaped and mistyped name at once; the model is as it was.
+        MismatchError: every missing, unexpected, misshaped and mistyped name at once, and what to pass as `rename=`
+            where a prefix differs; the model is as it was.
         UninitializedError: a lazy parameter has no shape yet.
 
     >>> import multiparam as mp, os, tempfile

@@ -84,7 +84,8 @@ def matching(checkpoint: Checkpoint, pattern: str | None) -> list[str]:
     Raises:
         ParameterNotFoundError: there is none.
     """
-    names = [name for entry in checkpoint for name in (entry, *_aliases(checkpoint).get(entry, ()))]
+    aliases = _aliases(checkpoint)
+    names = [name for entry in checkpoint for name in (entry, *aliases.get(entry, ()))]
     if pattern is None:
         return names
     found = [pattern] if pattern in names else [name for name in names if matcher(pattern).fullmatch(name)]
@@ -118,8 +119,9 @@ def totals(checkpoint: Checkpoint, names: Sequence[str]) -> Totals:
 
 @dataclass
 class _Branch:
-    """A component of names: the tensor of that name, what lies below, or both."""
+    """A component of names: the tensor of that name, what lies below, or both; and where it comes in the tree."""
 
+    order: tuple[float, ...] = ()
     tensor: str | None = None
     kind: str = ""
     below: dict[str, _Branch] = field(default_factory=dict)
@@ -157,38 +159,33 @@ def _branches(checkpoint: Checkpoint, names: Sequence[str]) -> _Branch:
     for name in names:
         _at(root, name).tensor = name
     whole = set(names) >= set(checkpoint)
-    previous: dict[str, str] = {}  # by layer, the last one below it
-    for layer, kind in checkpoint.kinds.items():
+    previous: dict[str, _Branch] = {}  # by layer, the last one below it
+    for count, (layer, kind) in enumerate(checkpoint.kinds.items()):
         above, _, key = layer.rpartition(".")
-        if layer and whole and not _has(root, layer):
-            _insert(_at(root, above) if above else root, key, previous.get(above))
-        previous[above] = key
-        if not layer:
-            root.kind = kind
-        elif _has(root, layer):
-            _at(root, layer).kind = kind
+        branch = root if not layer else _found(root, layer)
+        if branch is None and whole:
+            # a layer without tensors comes behind the one that it follows in the model
+            before = previous[above].order[0] if above in previous else -1
+            branch = _Branch((before, count))
+            (_at(root, above) if above else root).below[key] = branch
+        if branch is not None:
+            branch.kind = kind
+            previous[above] = branch
     return root
 
 
 def _at(root: _Branch, name: str) -> _Branch:
     branch = root
     for component in name.split("."):
-        branch = branch.below.setdefault(component, _Branch())
+        branch = branch.below.setdefault(component, _Branch((len(branch.below), -1)))
     return branch
 
 
-def _has(root: _Branch, name: str) -> bool:
+def _found(root: _Branch, name: str) -> _Branch | None:
     branch: _Branch | None = root
     for component in name.split("."):
         branch = branch.below.get(component) if branch is not None else None
-    return branch is not None
-
-
-def _insert(above: _Branch, key: str, previous: str | None) -> None:
-    """Puts a layer without tensors behind the one that it follows in the model."""
-    order = list(above.below)
-    order.insert(order.index(previous) + 1 if previous in above.below else 0, key)
-    above.below = {one: above.below.get(one, _Branch()) for one in order}
+    return branch
 
 
 def _walk(root: _Branch) -> Iterator[_Line]:
@@ -209,10 +206,9 @@ def _walk(root: _Branch) -> Iterator[_Line]:
 
 def _backwards(branch: _Branch) -> list[tuple[str, _Branch]]:
     """What lies below, the last first; what is numbered in the order of its numbers, where a tie may have another."""
-    below = list(branch.below.items())
     if all(key.isascii() and key.isdigit() for key in branch.below):
-        below.sort(key=lambda one: (len(one[0].lstrip("0")), one[0].lstrip("0")))
-    return below[::-1]
+        return sorted(branch.below.items(), key=lambda one: (len(one[0].lstrip("0")), one[0].lstrip("0")))[::-1]
+    return sorted(branch.below.items(), key=lambda one: one[1].order)[::-1]
 
 
 Cells = Callable[[str], Sequence[str]]

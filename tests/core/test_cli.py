@@ -465,7 +465,7 @@ def test_a_damaged_file_ends_with_one(run, path):
 def test_a_converted_file_keeps_ties_kinds_and_settings(run, path, tmp_path):
     result = run("convert", path, tmp_path / "out.safetensors")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.endswith("out.safetensors: 6 tensors, 512 B\n")
+    assert result.stdout.endswith("out.safetensors: 6 tensors\n")
     assert run("diff", path, tmp_path / "out.safetensors").exit_code == 0
     one, other = mp.open(path), mp.open(tmp_path / "out.safetensors")
     assert (one.ties, one.layers, one.content, one.settled) == (other.ties, other.layers, other.content, other.settled)
@@ -536,6 +536,14 @@ def test_texts_are_fitted_into_columns(text, width):
     assert columns(shortened(shown, width)) <= width
     assert columns(padded(shown, width)) == width
     assert shortened(shown, columns(shown)) == shown
+
+
+def test_layers_without_tensors_stand_where_the_model_has_them(run, tmp_path):
+    with mp.use("numpy"):
+        parts = {"first": mp.nn.ReLU(), "in": mp.nn.Linear(2, 2), "relu": mp.nn.ReLU(), "tanh": mp.nn.Tanh()}
+        mp.save(mp.nn.Sequential({**parts, "out": mp.nn.Linear(2, 2), "end": mp.nn.ReLU()}), tmp_path / "net")
+    shown = [line.split()[0] for line in run("show", tmp_path / "net").stdout.splitlines() if not line.startswith(" ")]
+    assert shown[1:-1] == ["first", "in", "relu", "tanh", "out", "end"]
 
 
 def test_no_name_is_shown_twice_by_a_tree(path):
