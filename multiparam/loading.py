@@ -120,7 +120,8 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     _plan_ties(adapter, tree, groups, stored, plan)
     saved = {renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
-    fitting = {*given, *stored}.difference(plan.report.unexpected)
+    left = set(plan.report.unexpected)
+    fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
     for parameter, key in plan.writes:

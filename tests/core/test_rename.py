@@ -90,6 +90,22 @@ def test_the_error_says_what_to_pass(tmp_path, nets):
     assert np.array_equal(mp.parameters(plain)["0.weight"].value, mp.parameters(wrapped)["module.0.weight"].value)
 
 
+@pytest.mark.parametrize("wraps", [True, False])
+def test_ties_are_renamed_with_what_they_are_tied_to(tmp_path, wraps):
+    with mp.use("numpy"):
+        made = []
+        for _ in range(2):
+            shared = mp.nn.Linear(8, 8)
+            made.append(mp.nn.Sequential(mp.nn.Linear(4, 8), shared, shared))
+        wrapped = mp.nn.Sequential({"module": made[1]})
+    one, other = (wrapped, made[0]) if wraps else (made[0], wrapped)
+    mp.save(one, tmp_path / "net.safetensors")
+    report = mp.load(tmp_path / "net.safetensors", into=other, strict=False)
+    assert report.suggestion == ({r"^module\.": ""} if wraps else {"^": "module."})
+    assert len(mp.load(tmp_path / "net.safetensors", into=other, rename=report.suggestion).loaded) == 4
+    assert mp.diff(tmp_path / "net.safetensors", other, rename=report.suggestion).equal
+
+
 def test_the_report_says_it_too(tmp_path, nets):
     wrapped, plain = nets
     mp.save(plain, tmp_path / "net.safetensors")
