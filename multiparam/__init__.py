@@ -12,6 +12,7 @@ from importlib.metadata import version as _version
 from . import init, nn, steps
 from .access import Layer, buffers, layers, parameters, state
 from .checkpoint import Checkpoint, open
+from .diff import DiffReport, diff
 from .errors import (
     AmbiguousMatchError,
     ArgumentError,
@@ -44,6 +45,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Concat",
+    "DiffReport",
     "Layer",
     "MismatchError",
     "MultiparamError",
@@ -55,6 +57,7 @@ __all__ = [
     "UnsupportedError",
     "backends",
     "buffers",
+    "diff",
     "gradients",
     "init",
     "initialize",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_dtypes
@@ -12,7 +12,9 @@ import numpy as np
 from .errors import MismatchError, MismatchReport
 from .steps import Array
 
-__all__ = ["ReadOnlyArray", "frozen", "is_float", "checked", "converted", "numeric", "rank_of"]
+__all__ = ["ReadOnlyArray", "blocks", "checked", "converted", "difference", "frozen", "is_float", "numeric", "rank_of"]
+
+BLOCK = 1 << 20  # elements that are worked on at a time, so that what is made of them is small beside a large tensor
 
 _SMALL_FLOATS = frozenset(
     np.dtype(getattr(ml_dtypes, name))
@@ -131,3 +133,36 @@ def checked(name: str, value: Any, dtype: np.dtype[Any], what: str = "cannot wri
     if given is None or wanted is None or given > wanted:
         raise MismatchError(f"{what} {name!r}", MismatchReport(mistyped=[(name, dtype, array.dtype)]))
     return array
+
+
+def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Arrays of one size, flat, a block of each at a time."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, BLOCK):
+        yield tuple(one[start : start + BLOCK] for one in flat)
+
+
+def difference(a: Array, b: Array) -> float:
+    """The largest absolute difference of two arrays of one shape; NaN where only one of them has NaN.
+
+    >>> difference(np.array([1, np.nan, np.inf]), np.array([1, np.nan, np.inf], np.float32))
+    0.0
+    >>> difference(np.array([2**62], np.int64), np.array([2**62 + 1], np.uint64))
+    1.0
+    """
+    found = [_difference(first, second) for first, second in blocks(a, b)]
+    return float(np.max(found or [0.0]))  # NaN if one is
+
+
+def _difference(a: Array, b: Array) -> float:
+    if a.dtype == b.dtype and a.tobytes() == b.tobytes():
+        return 0.0
+    kinds = a.dtype.kind + b.dtype.kind
+    if set(kinds) <= set("iu") and 8 in (a.itemsize, b.itemsize):
+        # exact, where doubles are not
+        return float(max(abs(first - second) for first, second in zip(a.tolist(), b.tolist(), strict=True)))
+    wide = np.complex128 if "c" in kinds else np.float64
+    with np.errstate(all="ignore"):
+        first, second = a.astype(wide), b.astype(wide)
+        same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities of one sign too
+        return float(np.where(same, 0, np.abs(np.where(same, 0, first) - np.where(same, 0, second))).max())

@@ -8,7 +8,7 @@ import stat
 import textwrap
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -18,6 +18,7 @@ from typing import Any, Union
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError, printable
 from .formats import Contents, Entry, Format, Model, listed, unreadable
 from .registry import discovered
+from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .steps import Array
 
@@ -98,6 +99,69 @@ class Checkpoint(Mapping[str, Entry]):
         """Why it is not known whether some tensors have their axes in the order that is canonical."""
         return self._contents.doubts
 
+    def verify(self, progress: Callable[..., Any] | None = None) -> tuple[int, int]:
+        """Reads every tensor.
+
+        Args:
+            progress: called after each tensor.
+
+        Returns:
+            How many tensors agree with their digests, and how many have none.
+
+        Raises:
+            CheckpointError: one of them cannot be read.
+        """
+        for entry in self._entries.values():
+            entry.read()
+            if progress is not None:
+                progress()
+        return 0, len(self)
+
+    def renamed(self, rename: Mapping[str, str]) -> Checkpoint:
+        """The same file under other names.
+
+        Args:
+            rename: regular expressions and their replacements, applied to the names in turn, as in `multiparam.load`.
+
+        Raises:
+            ArgumentError: two tensors would have one name.
+
+        >>> import multiparam as mp, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
+        >>> mp.save(mp.nn.Linear(4, 8), path)
+        >>> list(mp.open(path).renamed({"^": "head."}))
+        ['head.weight', 'head.bias']
+        """
+        new = renamer(rename)
+        names: dict[str, str] = {}
+        for name in self._entries:
+            if new(name) in names:
+                raise ArgumentError(f"rename= turns both {names[new(name)]!r} and {name!r} into {new(name)!r}")
+            names[new(name)] = name
+        contents = replace(
+            self._contents,
+            entries=[replace(self._entries[old], name=name) for name, old in names.items()],
+            layers={renamed_layer(new, layer): about for layer, about in self.layers.items()},
+            ties=[tuple(new(name) for name in group) for group in self.ties],
+            own=frozenset(new(name) for name in self.own),
+            choices=(),  # they are by the old names
+        )
+        return Checkpoint(self._file, self.format, contents, self.backend)
+
+    def watched(self, seen: Callable[[], Any]) -> Checkpoint:
+        """The same file, calling `seen()` whenever a tensor's numbers have been asked for."""
+
+        def watching(entry: Entry) -> Entry:
+            def read() -> Array:
+                value = entry.read()
+                seen()
+                return value
+
+            return replace(entry, read=read)
+
+        contents = replace(self._contents, entries=[watching(entry) for entry in self._contents.entries])
+        return Checkpoint(self._file, self.format, contents, self.backend)
+
     def __str__(self) -> str:
         rows = [(_shortened(name), str(one.shape), str(one.dtype)) for name, one in self._entries.items()]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
@@ -113,7 +177,7 @@ class Checkpoint(Mapping[str, Entry]):
     __repr__ = __str__
 
     def _remark(self, entry: Entry, width: int) -> str:
-        kind = self._kind_around(entry.name)
+        kind = self.kind_around(entry.name)
         if entry.refusal:
             return f"cannot be read: {entry.refusal}"
         remarks = [", ".join(part for part in (kind, origin) if part) for origin in self._origins(entry)]
@@ -121,19 +185,24 @@ class Checkpoint(Mapping[str, Entry]):
 
     def _origins(self, entry: Entry) -> list[str]:
         """Where an entry comes from, said at length and shorter."""
-        if entry.name in self.own:
-            return ["as in the file"]
-        if not entry.original:
-            return [""]
-        if entry.original == (entry.name,):
-            return ["rearranged"]
+        whole = self.origin(entry)
+        if len(entry.original) < 2 or entry.name in self.own:
+            return [whole]
         # what all have in common with the name itself need not be said again
         layer = f"{entry.name.rpartition('.')[0]}."
         first, *others = (name.removeprefix(layer) for name in entry.original)
-        whole = [f"from {' + '.join(names)}" for names in (entry.original, [first, *others])]
-        return [*whole, f"from {first} + {len(others)} more", f"from {1 + len(others)} tensors"] if others else whole
+        shorter = f"from {' + '.join([first, *others])}"
+        return [whole, shorter, f"from {first} + {len(others)} more", f"from {1 + len(others)} tensors"]
 
-    def _kind_around(self, name: str) -> str:
+    def origin(self, entry: Entry) -> str:
+        """What became of a tensor between the file and here; empty if nothing, in a file that tells its layers."""
+        if entry.name in self.own:
+            return "as in the file"
+        if entry.original == (entry.name,):
+            return "rearranged"
+        return f"from {' + '.join(entry.original)}" if entry.original else ""
+
+    def kind_around(self, name: str) -> str:
         """The kind of the layer that a tensor belongs to, be it the layer's own or a sublayer's; empty if not known."""
         layer = name
         while layer:
@@ -312,7 +381,7 @@ def _safetensors(path: Path) -> Contents:
         entries=[file.entry(name) for name in file],
         content=about.get("content", "dict"),
         layers=layers,
-        settled=True,
+        settled=about.get("settled", True) is True,
         ties=about.get("ties", []),
     )
 

@@ -2,60 +2,398 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
+import os
+import re
+import shlex
+import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-from .errors import MultiparamError
+import click
+import numpy as np
+
+from .checkpoint import open as open_checkpoint
+from .diff import DiffReport
+from .diff import diff as difference_of
+from .errors import CheckpointError, MultiparamError
+from .formats import unreadable
 from .plugin import Capability
-from .registry import backends, plugins
+from .registry import backends as known_backends
+from .registry import plugins
+from .safetensors_file import DTYPES
+from .serialize import save
+from .show import as_json, matching, statistics, tree
+from .text import counted, printable
 
-__all__ = ["main"]
+__all__ = ["cli", "main"]
+
+NO, WRONG, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+PATIENCE = 0.5  # seconds before a progress bar is shown
+
+SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+FLOATS = {str(dtype): dtype for dtype in DTYPES.values() if str(dtype).startswith(("float", "bfloat"))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0 well, 1 a promise not kept or an error, 2 wrong usage."""
-    chosen = _parser().parse_args(arguments)
+    """Runs a command.
+
+    Args:
+        arguments: what follows the program's name; None for what this process was called with.
+
+    Returns:
+        Its exit code: 0 well, 1 a promise not kept, files that differ or are damaged, 2 wrong usage or a file that
+        cannot be read, 130 interrupted, 141 nobody read on.
+    """
+    code: int = cli.main(arguments, "multiparam", standalone_mode=False)
+    return code
+
+
+class _Wrong(click.ClickException):
+    """What a command says when it cannot do what was asked."""
+
+    exit_code = WRONG
+
+
+class _No(click.ClickException):
+    """What a command says when the answer is no."""
+
+    exit_code = NO
+
+
+class _Command(click.Command):
+    """A command whose errors end the program with an exit code and no traceback."""
+
+    fails: type[click.ClickException] = _Wrong
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (MultiparamError, OSError) as error:
+            raise self.fails(str(error)) from error
+
+
+class _Told(_No):
+    """The same in as many lines as it takes: a backend of another process may have failed with a traceback."""
+
+
+class _Trial(_Command):
+    """A command for which an error is a no."""
+
+    fails = _Told
+
+
+class _Program(click.Group):
+    """The commands, with one way to end for all of them, also where a test calls them."""
+
+    command_class = _Command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command, and ends well where nobody reads on what it prints."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # what is still in the buffer would fail again when the interpreter ends
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            return PIPE_CLOSED
+        return code or 0
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Runs a command; its errors are lines on stderr."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")  # names may have what a terminal has no code for
+        run: Any = super().main  # whose overloads are of no use here
+        try:
+            code = run(*args, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            click.echo(f"multiparam: {_line(error)}", err=True)
+            code = error.exit_code
+        except click.Abort:
+            code = INTERRUPTED
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def _line(error: click.ClickException) -> str:
+    """An error in a line, where it is not to be told whole."""
+    if isinstance(error, _Told):
+        return error.format_message()
+    said = "; ".join(printable(line) for line in error.format_message().splitlines())
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{said} ({error.ctx.command_path} --help says what there is)"
+    return said
+
+
+@click.group(
+    cls=_Program,
+    no_args_is_help=False,
+    epilog="Exit codes: 0 well; 1 no: files differ, a file is damaged, a promise was not kept; 2 wrong usage, or a "
+    "file that cannot be read or written; 130 interrupted; 141 nobody read on.",
+)
+@click.version_option(version("multiparam"), prog_name="multiparam", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One API for a neural network's parameters."""
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _renames(context: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in given:
+        old, sign, new = one.rpartition("=")
+        if not sign:
+            raise click.BadParameter(f"{one!r} is not OLD=NEW")
+        found[old] = new
+    return found
+
+
+def _byte_count(context: click.Context, option: click.Parameter, given: str | None) -> int | None:
+    if given is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([kmgt])(i?)b?|b?)", given.strip().lower())
+    count = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0
+    if count < 1:
+        raise click.BadParameter(f"{given!r} is no size such as 2GB, 500MB or 1GiB")
+    return int(count)
+
+
+_json = click.option("--json", "for_scripts", is_flag=True, help="For scripts; the keys are listed above.")
+_rename = click.option(
+    "--rename",
+    multiple=True,
+    metavar="OLD=NEW",
+    callback=_renames,
+    help="A regular expression and its replacement, as in multiparam.load; may be given several times. The last = "
+    r"divides them: --rename '^module\.=' takes a prefix away.",
+)
+
+
+@cli.command()
+@click.argument("file")
+@click.argument("pattern", required=False)
+@click.option("--stats", is_flag=True, help="Read the numbers: min, mean, std, max, zeros and NaN of each tensor.")
+@_json
+def show(file: str, pattern: str | None, stats: bool, for_scripts: bool) -> None:
+    """Show the layers and tensors of a FILE of any known format.
+
+    PATTERN is a name, or a glob in which * stands for any characters and ? for one. Tied tensors are read and counted
+    once. Of complex numbers the statistics are those of their absolute values; mean and std are of the finite ones.
+
+    The keys of --json: file, format, content, tensors (name, shape, dtype, bytes, kind, tied: other names of it,
+    original: names in the file where they differ, problem: why it cannot be read; with --stats also stats: min, mean,
+    std, max, zeros, nan), layers (settings by layer), total (tensors, parameters, bytes), left_out, notes. Numbers
+    that JSON lacks are the strings "NaN", "Infinity" and "-Infinity".
+
+    Exit codes: 0 shown; 2 wrong usage, or the file cannot be read.
+    """
+    checkpoint = open_checkpoint(file)
+    names = matching(checkpoint, pattern)
+    found = None
+    if stats:
+        entries = {checkpoint[name].name: checkpoint[name] for name in names}
+        with _progress("reading", len(entries)) as seen:
+            found = {
+                name: _after(statistics(entry.value), seen) for name, entry in entries.items() if not entry.refusal
+            }
+    if for_scripts:
+        _print_json(as_json(checkpoint, names, found))
+    else:
+        click.echo("\n".join(tree(checkpoint, names, _width(), found)))
+
+
+@cli.command()
+@click.argument("a")
+@click.argument("b")
+@_rename
+@_json
+def diff(a: str, b: str, rename: Mapping[str, str], for_scripts: bool) -> int:
+    """Compare two files, A and B, of any known formats.
+
+    --rename is applied to A's names.
+
+    The keys of --json: equal, same (how many tensors), added, removed (names), reshaped, retyped (name, a, b), changed
+    (name, max_difference), ties (names, tied_in: "a" or "b"), settings (layer, setting, a, b), rename (what to pass
+    where a prefix differs). Numbers that JSON lacks are the strings "NaN" and "Infinity".
+
+    Exit codes: 0 equal; 1 different; 2 wrong usage, or a file cannot be read.
+    """
+    first, second = open_checkpoint(a), open_checkpoint(b)
+    with _progress("comparing", len(first) + len(second)) as seen:
+        report = difference_of(first.watched(seen), second.watched(seen), rename=rename)
+    if for_scripts:
+        _print_json(_report(report))
+    else:
+        click.echo(str(replace(report, suggestion={})))
+        if report.suggestion:
+            options = " ".join(f"--rename {shlex.quote(f'{old}={new}')}" for old, new in report.suggestion.items())
+            click.echo(f"a prefix differs: pass {printable(options)}")
+    return 0 if report.equal else NO
+
+
+def _report(report: DiffReport) -> dict[str, Any]:
+    return {
+        "equal": report.equal,
+        "same": report.same,
+        "added": report.added,
+        "removed": report.removed,
+        "reshaped": [{"name": name, "a": list(one), "b": list(two)} for name, one, two in report.reshaped],
+        "retyped": [{"name": name, "a": str(one), "b": str(two)} for name, one, two in report.retyped],
+        "changed": [{"name": name, "max_difference": most} for name, most in report.changed],
+        "ties": [{"names": list(names), "tied_in": where} for names, where in report.ties],
+        "settings": [
+            {"layer": layer, "setting": name, "a": one, "b": two} for layer, name, one, two in report.settings
+        ],
+        "rename": report.suggestion,
+    }
+
+
+@cli.command()
+@click.argument("file")
+def verify(file: str) -> int:
+    """Read every tensor of a FILE and compare it with its digest.
+
+    Exit codes: 0 sound; 1 damaged; 2 wrong usage, or there is no such file.
+    """
     try:
-        return int(chosen.run(chosen))
-    except MultiparamError as error:
-        sys.stderr.write(f"multiparam: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        with Path(file).open("rb"):
+            pass
+    except OSError as error:
+        raise unreadable(Path(file), error) from error
+    try:
+        checkpoint = open_checkpoint(file)
+        with _progress("verifying", len(checkpoint)) as seen:
+            agree, without = checkpoint.verify(progress=seen)
+    except CheckpointError as error:
+        raise _No(str(error)) from error
+    said = [f"{counted(agree, 'tensor')} as their digests say"] if agree or not without else []
+    said += [f"{counted(without, 'tensor')} read, without digests to compare with"] if without else []
+    click.echo(f"{printable(file)}: sound: {', '.join(said)}")
+    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="multiparam", description="One API for a neural network's parameters.")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    listing = commands.add_parser("backends", help="list the backends: installed or not, version, capabilities")
-    form = listing.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for scripts")
-    form.add_argument("--markdown", action="store_true", help="the capability table of the README")
-    listing.set_defaults(run=_backends)
-    showing = commands.add_parser("demo", help="train one model in every framework and exchange the files")
-    showing.add_argument("--backend", help="only this one, beside the numpy reference")
-    showing.add_argument(
-        "--python",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="the interpreter of another environment, whose backends take part too; may be given several times",
-    )
-    showing.set_defaults(run=_demo)
-    return parser
+@cli.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option(
+    "--dtype",
+    type=click.Choice([*SHORT, *FLOATS]),
+    metavar="DTYPE",
+    help=f"What real numbers are converted to: {', '.join([*SHORT, *FLOATS])}.",
+)
+@click.option("--shard-size", metavar="SIZE", callback=_byte_count, help="Begin another file at this size: 2GB, 500MB.")
+@_rename
+@click.option("--force", is_flag=True, help="Replace OUT if it is there.")
+def convert(
+    source: str, target: str, dtype: str | None, shard_size: int | None, rename: Mapping[str, str], force: bool
+) -> None:
+    """Convert IN, a file of any known format, into OUT in safetensors.
+
+    Names and layouts become PyTorch's where the file tells what its layers are; ties, kinds and settings are kept. One
+    tensor is in memory at a time, and OUT is written whole or not at all.
+
+    Exit codes: 0 converted; 2 wrong usage, IN cannot be read, OUT is there already or cannot be written, or a number
+    does not fit into the dtype.
+    """
+    checkpoint = open_checkpoint(source)
+    if os.path.lexists(target) and not force:
+        raise _Wrong(f"{target} is there already: --force replaces it")
+    checkpoint = checkpoint.renamed(rename) if rename else checkpoint
+    with _progress("converting", len(checkpoint)) as seen:
+        save(
+            checkpoint.watched(seen),
+            target,
+            dtype=None if dtype is None else FLOATS[SHORT.get(dtype, dtype)],
+            shard_size=shard_size,
+        )
+    click.echo(f"{printable(target)}: {counted(len(checkpoint), 'tensor')}")
+    for name, what in checkpoint.left_out.items():
+        click.echo(f"left out: {printable(name)}, {printable(what)}")
 
 
-def _backends(chosen: argparse.Namespace) -> int:
-    lines = backends()
-    if chosen.json:
-        sys.stdout.write(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
-        return 0
-    if chosen.markdown:
-        sys.stdout.write(_markdown())
-        return 0
+def _width() -> int:
+    return max(40, shutil.get_terminal_size().columns)
+
+
+def _print_json(found: Any) -> None:
+    click.echo(json.dumps(_plain(found), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, which has no numbers for what is none."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _after(value: Any, seen: Callable[[], None]) -> Any:
+    seen()
+    return value
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar on stderr, if that is a terminal and the work takes long; gives what is called after each tensor."""
+    bar: Any = None
+    begun, done = time.monotonic(), 0
+
+    def seen(*_: Any) -> None:
+        nonlocal bar, done
+        done += 1
+        if bar is None and sys.stderr.isatty() and time.monotonic() - begun >= PATIENCE:
+            from rich.console import Console  # here, since scripts need none of it
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            bar.add_task(what, total=total)
+            bar.start()
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=done)
+
+    try:
+        yield seen
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+# --- backends --------------------------------------------------------------------------------------------------------
+
+
+@cli.command(cls=_Trial)
+@click.option("--json", "for_scripts", is_flag=True, help="For scripts.")
+@click.option("--markdown", is_flag=True, help="The capability table of the README.")
+def backends(for_scripts: bool, markdown: bool) -> None:
+    """List the backends: installed or not, version, capabilities."""
+    if for_scripts and markdown:
+        raise click.UsageError("--markdown is not allowed with --json")
+    lines = known_backends()
+    if for_scripts:
+        click.echo(json.dumps([asdict(line) for line in lines], indent=2))
+        return
+    if markdown:
+        click.echo(_markdown(), nl=False)
+        return
     from rich.console import Console  # here, since --json needs none of it
     from rich.table import Table
 
@@ -65,12 +403,11 @@ def _backends(chosen: argparse.Namespace) -> int:
     for line in lines:
         table.add_row(line.name, line.version or "not installed", line.problem or ", ".join(line.capabilities))
     Console().print(table)
-    return 0
 
 
 def _markdown() -> str:
     known = plugins()
-    declared = [known[line.name] for line in backends() if line.name in known]
+    declared = [known[line.name] for line in known_backends() if line.name in known]
     lines = [
         ["can", *(plugin.name for plugin in declared)],
         ["---"] * (len(declared) + 1),
@@ -82,7 +419,19 @@ def _markdown() -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _demo(chosen: argparse.Namespace) -> int:
-    from .demo import demo
+@cli.command(cls=_Trial)
+@click.option("--backend", help="Only this one, beside the numpy reference.")
+@click.option(
+    "--python",
+    multiple=True,
+    metavar="PATH",
+    help="The interpreter of another environment, whose backends take part too; may be given several times.",
+)
+def demo(backend: str | None, python: Sequence[str]) -> int:
+    """Train one model in every framework and exchange the files.
 
-    return demo(chosen.backend, chosen.python)
+    Exit codes: 0 every promise was kept; 1 one was not, or a backend cannot take part; 2 wrong usage.
+    """
+    from .demo import demo as run
+
+    return int(run(backend, list(python)))

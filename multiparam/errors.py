@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
@@ -91,6 +91,7 @@ class MismatchReport:
         unrepresentable: (name, why) for what was given and the model has no way to compute with.
         kinds: (layer, expected kind, given kind, why) where layers of one name are different functions; told beside
             what is wrong, and no fault in itself.
+        suggestion: what to pass as `rename=` where names do not fit because of a prefix; else empty.
     """
 
     missing: Sequence[str] = ()
@@ -99,6 +100,7 @@ class MismatchReport:
     mistyped: Sequence[tuple[str, Any, Any]] = ()
     unrepresentable: Sequence[tuple[str, str]] = ()
     kinds: Sequence[tuple[str, str, str, str]] = ()
+    suggestion: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected or self.misshaped or self.mistyped or self.unrepresentable)
@@ -108,12 +110,11 @@ class MismatchReport:
             f"kind of {layer or 'the model'}: {want} expected, {got} given{f'; {why}' if why else ''}"
             for layer, want, got, why in self.kinds
         ]
-        lines += [f"missing: {name}{_near(name, self.unexpected)}" for name in self.missing]
-        lines += [f"unexpected: {name}{_near(name, self.missing)}" for name in self.unexpected]
+        lines += misfits(self.missing, self.unexpected)
         lines += [f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped]
         lines += [f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped]
         lines += [f"{name} cannot be represented: {why}" for name, why in self.unrepresentable]
-        return "\n".join(map(printable, lines))
+        return "\n".join(map(printable, [*lines, *prefix_hint(self.suggestion)]))
 
 
 class MismatchError(MultiparamError, ValueError):
@@ -163,6 +164,33 @@ def close_names(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:
     return difflib.get_close_matches(wanted, list(names), n=count, cutoff=0.5)
 
 
+def misfits(missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
+    """A line for each name that is missing or unexpected, with the one on the other side that looks most like it."""
+    # difflib compares each with each: on a file of another model the report would take minutes
+    few = len(missing) * len(unexpected) <= 40_000
+    return [
+        *(f"missing: {name}{_near(name, unexpected if few else ())}" for name in missing),
+        *(f"unexpected: {name}{_near(name, missing if few else ())}" for name in unexpected),
+    ]
+
+
+def prefix_hint(rename: Mapping[str, str]) -> list[str]:
+    r"""A line that says what to pass as `rename=`; none if that is nothing.
+
+    >>> print(*prefix_hint({r"^module\.": ""}))
+    a prefix differs: pass rename={r"^module\.": ""}
+    """
+    pairs = ", ".join(f"{_literal(pattern)}: {_literal(new)}" for pattern, new in rename.items())
+    return [f"a prefix differs: pass rename={{{pairs}}}"] if rename else []
+
+
+def _literal(text: str) -> str:
+    """A string as one would write it in a program."""
+    if not text.isprintable() or '"' in text or text.endswith("\\"):
+        return repr(text)
+    return f'r"{text}"' if "\\" in text else f'"{text}"'
+
+
 def _hint(close: Sequence[str], known: Sequence[str]) -> str:
     if close:
         return f"; did you mean {', '.join(repr(name) for name in close)}?"
@@ -173,6 +201,5 @@ def _hint(close: Sequence[str], known: Sequence[str]) -> str:
 
 
 def _near(name: str, others: Sequence[str]) -> str:
-    # difflib is quadratic: on a file of another model the report would take minutes
-    close = close_names(name, others, 1) if len(others) <= 200 else []
+    close = close_names(name, others, 1)
     return f" (close: {close[0]})" if close else ""

@@ -15,6 +15,7 @@ from typing import Literal
 from .errors import ArgumentError
 
 __all__ = [
+    "BUFFERS",
     "GATES",
     "KINDS",
     "Fans",
@@ -24,6 +25,7 @@ __all__ = [
     "base_role",
     "fans",
     "image_ranks",
+    "neutral",
     "purpose",
     "takes_features_last",
 ]
@@ -98,6 +100,8 @@ KINDS: Mapping[str, Kind] = {
     )
 }
 
+BUFFERS = frozenset(("running_mean", "running_var", "num_batches_tracked"))  # as PyTorch calls what nothing trains
+
 GATES: Mapping[str, int] = {"RNN": 1, "LSTM": 4, "GRU": 3}
 
 
@@ -169,6 +173,16 @@ def purpose(kind: str, role: str) -> Purpose:
         return known.roles[base]
     parts = role.split("_")
     return "scale" if "gamma" in parts else "bias" if {"bias", "beta"} & {*parts} else "weight"
+
+
+def neutral(kind: str, role: str) -> int | None:
+    """The number that changes nothing where a layer's tensor is full of it; None if there is none, or it is not known.
+
+    >>> neutral("BatchNorm", "weight"), neutral("Linear", "bias"), neutral("Linear", "weight")
+    (1, 0, None)
+    """
+    known = kind in KINDS and base_role(role) in KINDS[kind].roles
+    return {"scale": 1, "bias": 0}.get(purpose(kind, role)) if known else None
 
 
 @dataclass(frozen=True)

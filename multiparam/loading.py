@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,19 +12,28 @@ from .access import state
 from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
 from .checkpoint import Checkpoint
-from .errors import ArgumentError, MismatchError, MismatchReport, UninitializedError, printable
+from .errors import (
+    ArgumentError,
+    MismatchError,
+    MismatchReport,
+    UninitializedError,
+    misfits,
+    prefix_hint,
+    printable,
+)
 from .formats import Model
-from .kinds import KINDS, base_role, purpose
+from .kinds import KINDS, neutral
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
+from .rename import extended, renamed_layer, renamer, suggested
 from .run import unready
 from .settings import differing
 from .steps import Array
 from .tie import check_pair, tie_slots
-from .tree import Tree
+from .tree import Slot, Tree
 
-__all__ = ["LoadReport", "load_into"]
+__all__ = ["LoadReport", "load_into", "suited"]
 
 
 @dataclass
@@ -43,6 +51,7 @@ class LoadReport:
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
+        suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -53,11 +62,11 @@ class LoadReport:
     folded: list[tuple[str, str]] = field(default_factory=list)
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    suggestion: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
-        lines += [f"missing: {name}" for name in self.missing]
-        lines += [f"unexpected: {name}" for name in self.unexpected]
+        lines += misfits(self.missing, self.unexpected)
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
         lines += [f"folded: {name} was added to {into}" for name, into in self.folded]
@@ -65,7 +74,7 @@ class LoadReport:
             f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
             for layer, setting, given, here in self.differences
         ]
-        return "\n".join(map(printable, lines + self.notes))
+        return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
 
 
 @dataclass
@@ -100,18 +109,11 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
         )
-    known = {slot.name for group in tree.groups for slot in group}
-    renamed = _renamer(rename, known)
+    slots = {slot.name: slot for group in tree.groups for slot in group}
+    renamed = renamer(rename, slots.keys())
     kinds = {node.name: node.kind for node in tree.root.walk()}
     mapping = state(model)
-    checkpoint = checkpoint.suiting(
-        Model(
-            names=lambda name: renamed(name) in known,
-            kind=lambda layer: kinds.get(_renamed_layer(renamed, layer), ""),
-            native=checkpoint.backend == adapter.name,
-            shape=lambda name: mapping[renamed(name)].slot.extents() if renamed(name) in mapping else None,
-        )
-    )
+    checkpoint = suited(checkpoint, adapter.name, slots, kinds, renamed)
     given = _given_names(checkpoint, renamed)
     groups = [[renamed(name) for name in group] for group in checkpoint.ties]
     stored: dict[str, str] = {}
@@ -125,8 +127,11 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     )
     _plan_ties(adapter, tree, groups, stored, plan)
     plan.report.notes += _doubts(checkpoint, given, plan)
-    saved = {_renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
+    saved = {renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
+    left = set(plan.report.unexpected)
+    fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
+    plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
     for parameter, key in plan.writes:
         value = plan.folded.get(parameter.name)
@@ -136,30 +141,30 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     return plan.report
 
 
-def _renamer(rename: Mapping[str, str], known: set[str]) -> Callable[[str], str]:
-    """What turns a name of the file into one of the model; `known` are those that the model has."""
-    if not isinstance(rename, Mapping):
-        raise ArgumentError(f"rename= takes a dict of regular expressions and replacements, not {rename!r}")
-    try:
-        steps = [(re.compile(pattern), replacement) for pattern, replacement in rename.items()]
-    except (re.error, TypeError) as error:
-        raise ArgumentError(f"rename= takes regular expressions: {error}") from error
+def suited(
+    checkpoint: Checkpoint,
+    backend: str,
+    slots: Mapping[str, Slot],
+    kinds: Mapping[str, str],
+    renamed: Callable[[str], str],
+) -> Checkpoint:
+    """A file, read as it suits a model.
 
-    def renamed(name: str) -> str:
-        for pattern, replacement in steps:
-            try:
-                name = pattern.sub(replacement, name)
-            except (re.error, IndexError, TypeError) as error:
-                raise ArgumentError(
-                    f"rename= cannot put {replacement!r} in the place of {pattern.pattern!r}: {error}"
-                ) from None
-        if "%" in name and name not in known:
-            # PyTorch leaves a % in a name as it is, where the others' is escaped
-            other = (name.replace("%25", "%"), name.replace("%", "%25"))
-            name = next((spelling for spelling in other if spelling in known), name)
-        return name
-
-    return renamed
+    Args:
+        checkpoint: the open file.
+        backend: the model's backend.
+        slots: the model's tensors, by name.
+        kinds: the kinds of its layers, by name.
+        renamed: what turns a name of the file into one of the model.
+    """
+    return checkpoint.suiting(
+        Model(
+            names=lambda name: renamed(name) in slots,
+            kind=lambda layer: kinds.get(renamed_layer(renamed, layer), ""),
+            native=checkpoint.backend == backend,
+            shape=lambda name: slots[renamed(name)].extents() if renamed(name) in slots else None,
+        )
+    )
 
 
 def _given_names(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> dict[str, str]:
@@ -205,10 +210,8 @@ def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: 
     left = []
     for name in plan.report.unexpected if not checkpoint.settled else ():
         layer, _, role = name.rpartition(".")
-        kind, entry = kinds.get(layer, ""), checkpoint[given[name]]
-        known = kind in KINDS and base_role(role) in KINDS[kind].roles and not entry.refusal
-        neutral = {"scale": 1, "bias": 0}.get(purpose(kind, role)) if known else None
-        if neutral is not None and (entry.value == neutral).all():
+        number, entry = neutral(kinds.get(layer, ""), role), checkpoint[given[name]]
+        if number is not None and not entry.refusal and (entry.value == number).all():
             left.append(name)
     plan.report.unexpected = [name for name in plan.report.unexpected if name not in left]
     plan.report.notes += [f"not loaded, since it changes nothing: {name}" for name in left]
@@ -267,14 +270,6 @@ def _add(checkpoint: Checkpoint, key: str, into: Parameter, summand: Array, plan
     wide = np.result_type(np.float64, into.dtype if into.dtype.kind == "c" else np.float64)
     total = checkpoint[key].value.astype(wide) + summand.astype(wide)
     plan.folded[into.name] = converted(into.name, total, into.dtype, f"{checkpoint.path} cannot be loaded into")
-
-
-def _renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
-    """A layer's name in the model, for renames that are about the names of tensors."""
-    name = renamed(join(layer, "weight"))
-    if name == "weight":
-        return ""
-    return name.removesuffix(".weight") if name.endswith(".weight") else layer and renamed(layer)
 
 
 def _fits(parameter: Parameter, checkpoint: Checkpoint, key: str, plan: _Plan) -> bool:
@@ -357,6 +352,7 @@ def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:
             (*kind, next((KINDS[one].apart for one in kind[1:] if one in KINDS and KINDS[one].apart), ""))
             for kind in kinds
         ],
+        suggestion=plan.report.suggestion if strict else {},
     )
     if found:
         raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found)

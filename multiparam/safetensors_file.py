@@ -68,6 +68,8 @@ def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str]) -> 
         if count > 1 or name == "__metadata__":
             raise CheckpointError(path, f"{name!r} is {'there twice' if count > 1 else 'what the format keeps'}")
     for entry in entries:
+        if entry.refusal:
+            entry.read()  # says why it cannot be read
         if entry.dtype not in _CODES:
             raise CheckpointError(path, f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold")
     # the widest dtypes first, so that every tensor is aligned to its own width

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .adapter import Adapter
+from .arrays import converted, is_float
 from .checkpoint import Checkpoint, FilePath, as_path
 from .checkpoint import open as open_checkpoint
 from .errors import ArgumentError, BackendError, UninitializedError
@@ -27,13 +29,16 @@ from .tree import Slot, Tree
 __all__ = ["LoadReport", "load", "save"]
 
 
-def save(thing: Any, path: FilePath) -> None:
+def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | None = None) -> None:
     """Saves a model, a tensor, or a list or dict of tensors.
 
     Args:
         thing: a native model (parameters and buffers, each tied one once), a numpy array or native tensor, a list or
-            tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`.
+            tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`; or what
+            `multiparam.open` returned, whose kinds, settings and ties are kept.
         path: where to; a file that is there is replaced in one step, or left as it was if anything fails.
+        dtype: what real numbers are converted to, one tensor at a time; None leaves them as they are.
+        shard_size: bytes that a file may have, before another is begun.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -46,12 +51,16 @@ def save(thing: Any, path: FilePath) -> None:
     >>> mp.load(path)
     {'x': array([0, 1, 2]), 'y': array([1., 1.])}
     """
+    if shard_size is not None:
+        raise ArgumentError("shard_size= is not there yet: leave it out, and one file is written")
     ties: list[list[str]]
-    layers: dict[str, Any] = {}
+    layers: Mapping[str, Any] = {}
     kind: type = type(thing)
     native = owner(kind)
     if native is not None and adapter_of(native).is_model(thing):
         content, (entries, ties, layers) = "model", _of_model(adapter_of(native), thing)
+    elif isinstance(thing, Checkpoint):
+        content, entries, ties, layers = thing.content, [*thing.values()], [[*one] for one in thing.ties], thing.layers
     elif isinstance(thing, Parameters):
         content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
     elif isinstance(thing, Mapping):
@@ -65,6 +74,10 @@ def save(thing: Any, path: FilePath) -> None:
         about["ties"] = ties
     if layers:
         about["layers"] = layers
+    if isinstance(thing, Checkpoint) and not thing.settled:
+        about["settled"] = False
+    if dtype is not None:
+        entries = [_in_dtype(entry, np.dtype(dtype)) for entry in entries]
     write(as_path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
 
 
@@ -93,7 +106,8 @@ def load(
 
     Raises:
         CheckpointError: the file cannot be read or is damaged.
-        MismatchError: every missing, unexpected, misshaped and mistyped name at once; the model is as it was.
+        MismatchError: every missing, unexpected, misshaped and mistyped name at once, and what to pass as `rename=`
+            where a prefix differs; the model is as it was.
         UninitializedError: a lazy parameter has no shape yet.
 
     >>> import multiparam as mp, os, tempfile
@@ -133,6 +147,12 @@ def _entry(name: Any, value: Any) -> Entry:
     array = found.array(value)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return Entry(name, array.dtype, array.shape, lambda: array)
+
+
+def _in_dtype(entry: Entry, dtype: np.dtype[Any]) -> Entry:
+    if not is_float(entry.dtype) or entry.refusal:
+        return entry
+    return replace(entry, dtype=dtype, read=lambda: converted(entry.name, entry.value, dtype, "cannot save"))
 
 
 def _entry_of(name: str, parameter: Parameter) -> Entry:

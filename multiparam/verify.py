@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import Capability
+from .arrays import difference
 from .errors import ArgumentError, MismatchError, MismatchReport
 from .init.rule import number
 from .kinds import image_ranks, takes_features_last
@@ -200,8 +201,8 @@ def _why(a: Node, b: Node) -> Iterator[str]:
                     yield f"{name} is in one of them only"
             elif first[role].shape != second[role].shape:
                 yield f"{name} has the shape {first[role].shape}, and {second[role].shape}"
-            elif (difference := _largest(first[role], second[role])) != 0:  # NaN too
-                yield f"{name} differs by {difference:.2g}"
+            elif (most := difference(first[role], second[role])) != 0:  # NaN too
+                yield f"{name} differs by {most:.2g}"
 
 
 def _values(node: Node, folds: Mapping[str, Fold]) -> dict[str, Array]:
@@ -235,22 +236,13 @@ def _shapes(leaves: Leaves) -> dict[str, tuple[int, ...]]:
 
 
 def _difference(first: Leaves, second: Leaves) -> float:
-    return float(np.max([_largest(first[path], second[path]) for path in first] or [0.0]))  # NaN if one is
-
-
-def _largest(a: Array, b: Array) -> float:
-    if not a.size:
-        return 0.0
-    wide = np.complex128 if a.dtype.kind == "c" else np.float64
-    first, second = a.astype(wide), b.astype(wide)
-    same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities of one sign too
-    return float(np.where(same, 0, np.abs(np.where(same, 0, first) - np.where(same, 0, second))).max())
+    return float(np.max([difference(first[path], second[path]) for path in first] or [0.0]))  # NaN if one is
 
 
 def _close(first: Leaves, second: Leaves, tolerance: float) -> bool:
     def close(a: Array, b: Array) -> bool:
         finite = np.abs(a[np.isfinite(a)]) if a.size else a
         scale = max(1.0, float(finite.max())) if finite.size else 1.0
-        return _largest(a, b) <= tolerance * scale
+        return difference(a, b) <= tolerance * scale
 
     return all(close(first[path], second[path]) for path in first)

@@ -526,3 +526,43 @@ def test_summed_biases_are_no_difference_to_verify(tmp_path):
     # the LSTM's outputs have different structures, so that it is searched and not compared
     assert "rnn" in report.unpaired
     assert not any("bias" in why for why in report.why)
+
+
+def test_summed_biases_are_no_difference_to_diff(tmp_path):
+    original = nn.LSTM(4, 5, batch_first=True)
+    layer = layers.LSTM(5, return_sequences=True)
+    layer.build((None, None, 4))
+    mp.save(original, tmp_path / "lstm.safetensors")
+    mp.load(tmp_path / "lstm.safetensors", into=layer)
+    for one in (original, tmp_path / "lstm.safetensors"):
+        for report in (mp.diff(one, layer), mp.diff(layer, one)):
+            assert report.equal, str(report)
+            assert report.same == 3
+    mp.parameters(original)["bias_hh_l0"][0] += 1
+    assert [name for name, _ in mp.diff(original, layer).changed] == ["bias_ih_l0"]
+
+
+def test_what_a_sum_leaves_over_is_a_difference(tmp_path):
+    original = nn.GRU(4, 5)
+    cell = nnx.RNN(nnx.GRUCell(4, 5, rngs=nnx.Rngs(0)))
+    with torch.no_grad():
+        original.bias_hh_l0[10:] = 0
+    mp.save(original, tmp_path / "gru.safetensors")
+    mp.load(tmp_path / "gru.safetensors", into=cell)
+    assert mp.diff(original, cell).equal
+    with torch.no_grad():
+        original.bias_hh_l0[10:] = 1
+    assert mp.diff(original, cell).removed == ["bias_hh_l0"]
+
+
+def test_a_number_of_batches_that_keras_does_not_count(tmp_path):
+    original = nn.BatchNorm2d(4)
+    layer = layers.BatchNormalization(epsilon=1e-5, momentum=0.9)
+    layer.build((None, 9, 9, 4))
+    mp.save(original, tmp_path / "norm.safetensors")
+    for one in (original, tmp_path / "norm.safetensors"):
+        assert mp.diff(one, layer).equal, str(mp.diff(one, layer))
+        assert mp.diff(layer, one).equal
+    original.num_batches_tracked += 3
+    assert mp.diff(original, layer).removed == ["num_batches_tracked"]
+    assert mp.diff(layer, original).added == ["num_batches_tracked"]

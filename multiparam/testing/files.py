@@ -38,6 +38,9 @@ class FileTests(NativeModels):
             mp.save(model, tmp_path / "model.safetensors")
             report = mp.load(tmp_path / "model.safetensors", into=clone)
             assert same(self.snapshot(model), self.snapshot(clone))
+            for other in (model, tmp_path / "model.safetensors"):
+                assert mp.diff(other, clone).equal, mp.diff(other, clone)
+                assert mp.diff(clone, other).same == len(report.loaded)
             assert sorted(report.loaded) == sorted(mp.state(clone))
             x = self.batch(3, 4)
             assert np.array_equal(self.forward(model, x), self.forward(clone, x))
@@ -120,6 +123,28 @@ class FileTests(NativeModels):
         save_file(values, tmp_path / "wrapped.safetensors")
         mp.load(tmp_path / "wrapped.safetensors", into=model, rename={r"^module\.": ""})
         assert all((value == 1).all() for value in self.snapshot(model).values())
+
+    def test_what_differs_is_told(self, tmp_path: Path) -> None:
+        model, reference = self.mlp(), self.reference(4, 8, 1)
+        for name, one in mp.parameters(reference).items():
+            one.assign(mp.parameters(model)[name].value)
+        assert mp.diff(model, reference).equal, mp.diff(model, reference)
+        mp.parameters(model)["2.bias"][:] += 1
+        mp.save(reference, tmp_path / "reference.safetensors")
+        for other in (reference, tmp_path / "reference.safetensors"):
+            report = mp.diff(model, other)
+            assert [name for name, _ in report.changed] == ["2.bias"]
+            assert report.changed[0][1] == pytest.approx(1, rel=1e-5)
+            assert report.same == 3
+
+    def test_a_tie_of_one_only_is_told(self, tmp_path: Path) -> None:
+        model = self.shared()
+        values: dict[str, Any] = dict(self.snapshot(model))
+        values |= {f"4.{role}": values[f"2.{role}"] for role in ("weight", "bias")}
+        mp.save(values, tmp_path / "apart.safetensors")
+        report = mp.diff(model, tmp_path / "apart.safetensors")
+        assert sorted(report.ties) == [(("2.bias", "4.bias"), "a"), (("2.weight", "4.weight"), "a")]
+        assert not any((report.changed, report.added, report.removed))
 
     def test_other_widths_are_converted_and_said(self, tmp_path: Path) -> None:
         model = self.mlp()

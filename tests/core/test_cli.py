@@ -1,13 +1,76 @@
 """The command line."""
 
+import inspect
+import io
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 
+import ml_dtypes
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import multiparam as mp
+from multiparam import cli, show
 from multiparam.cli import main
+from multiparam.show import statistics
+from multiparam.text import columns, padded, printable, shortened
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs a command as from a shell of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    # click before 8.2 mixes stdout and stderr unless told otherwise, and later ones never do
+    mixed = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(mix_stderr=False) if mixed else CliRunner()
+
+    def run(*arguments):
+        result = runner.invoke(cli.cli, [str(one) for one in arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert "Traceback" not in result.stderr
+        if arguments[0] in ("show", "diff") and "--json" not in arguments:
+            assert all(columns(line) <= 80 for line in result.stdout.splitlines())
+        return result
+
+    return run
+
+
+def fails(result, code, said):
+    assert result.exit_code == code, result.stderr
+    assert result.stdout == ""
+    assert re.fullmatch("multiparam: [^\n]*\n", result.stderr), result.stderr
+    assert said in result.stderr
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file of a small model with a tie."""
+    with mp.use("numpy"):
+        shared = mp.nn.Linear(8, 8)
+        net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), shared, mp.nn.LayerNorm(8), shared)
+    mp.initialize(net, mp.init.XavierUniform(), seed=0)
+    mp.save(net, tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(name="data.safetensors", **data):
+        mp.save(data, tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+# --- backends and demo -----------------------------------------------------------------------------------------------
 
 
 def test_backends_for_people_and_for_scripts(capsys):
@@ -15,12 +78,6 @@ def test_backends_for_people_and_for_scripts(capsys):
     assert "numpy" in capsys.readouterr().out
     assert main(["backends", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["name"] == "numpy"
-
-
-def test_wrong_usage_ends_with_two():
-    with pytest.raises(SystemExit) as caught:
-        main(["dmeo"])
-    assert caught.value.code == 2
 
 
 def test_an_unknown_backend_is_an_error(capsys):
@@ -56,3 +113,439 @@ def test_the_installed_command_is_there():
         check=True,
     )
     assert {line["name"] for line in json.loads(shown.stdout)} == {line.name for line in mp.backends()}
+
+
+# --- ends ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dmeo"], "No such command 'dmeo'"),
+        (["show"], "Missing argument 'FILE'"),
+        (["show", "a", "--sats"], "--sats"),
+        (["diff", "a"], "Missing argument 'B'"),
+        (["diff", "a", "b", "--rename", "x"], "'x' is not OLD=NEW"),
+        (["convert", "a", "b", "--dtype", "int8"], "int8"),
+        (["convert", "a", "b", "--shard-size", "2XB"], "'2XB' is no size such as 2GB"),
+        (["convert", "a", "b", "--shard-size", "0"], "'0' is no size"),
+        (["backends", "--json", "--markdown"], "--markdown is not allowed with --json"),
+    ],
+)
+def test_wrong_usage_ends_with_two(run, arguments, said):
+    fails(run(*arguments), 2, said)
+    assert main(arguments) == 2
+
+
+@pytest.mark.parametrize("command", [["show"], ["diff"], ["verify"], ["convert"]])
+def test_a_file_that_is_not_there_ends_with_two(run, command, tmp_path):
+    second = [tmp_path / "b"] if command[0] in ("diff", "convert") else []
+    fails(run(*command, tmp_path / "none", *second), 2, "none: no such file")
+    fails(run(*command, tmp_path, *second), 2, "is a folder")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("command", ["show", "diff", "convert"])
+def test_a_file_that_cannot_be_read_ends_with_two(run, command, tmp_path):
+    (tmp_path / "noise").write_bytes(b"noise")
+    second = [tmp_path / "b"] if command != "show" else []
+    fails(run(command, tmp_path / "noise", *second), 2, "noise: of no known format")
+
+
+def test_the_help_names_the_exit_codes_and_the_keys(run):
+    assert "Exit codes" in run("--help").stdout
+    for command in ("show", "diff", "verify", "convert", "demo"):
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert "Exit codes" in result.stdout
+    for command, keys in (("show", ("problem", "parameters", "left_out")), ("diff", ("max_difference", "tied_in"))):
+        assert all(key in run(command, "--help").stdout for key in keys)
+
+
+def test_the_version(run):
+    assert run("--version").stdout == f"multiparam {mp.__version__}\n"
+
+
+def test_an_interrupt_ends_with_130(run, monkeypatch, path):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "open_checkpoint", interrupted)
+    assert run("show", path).exit_code == 130
+    assert main(["show", str(path)]) == 130
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="pipes of another kind")
+def test_a_closed_pipe_is_no_traceback(tmp_path):
+    mp.save({f"layer{index}.weight": np.ones(1) for index in range(20_000)}, tmp_path / "wide.safetensors")
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "multiparam", "show", str(tmp_path / "wide.safetensors")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # where nothing is buffered, Python does not see that only a part was written
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )
+    assert b"wide.safetensors: safetensors" in shown.stdout.readline()
+    shown.stdout.close()
+    assert shown.stderr.read() == b""
+    shown.stderr.close()
+    assert shown.wait() == 141
+
+
+def test_exit_codes_reach_the_shell(path, tmp_path):
+    (tmp_path / "other.safetensors").write_bytes(path.read_bytes())
+    mp.save({"x": np.ones(1)}, tmp_path / "third.safetensors")
+    for name, code in (("other", 0), ("third", 1), ("none", 2)):
+        command = [sys.executable, "-m", "multiparam", "diff", str(path), str(tmp_path / f"{name}.safetensors")]
+        assert subprocess.run(command, capture_output=True).returncode == code
+
+
+def test_names_that_a_terminal_has_no_code_for_are_escaped(tmp_path):
+    mp.save({"重み": np.ones(1)}, tmp_path / "wide.safetensors")
+    shown = subprocess.run(
+        [sys.executable, "-m", "multiparam", "show", str(tmp_path / "wide.safetensors")],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert shown.returncode == 0
+    assert rb"\u91cd\u307f" in shown.stdout
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_is_shown_where_it_takes_long_and_only_in_a_terminal(monkeypatch):
+    monkeypatch.setattr(cli, "PATIENCE", 0)
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with cli._progress("reading", 2) as seen:
+            seen()
+            seen()
+        assert ("reading" in stream.getvalue()) == shown
+    monkeypatch.setattr(cli, "PATIENCE", 60)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with cli._progress("reading", 1) as seen:
+        seen()
+    assert sys.stderr.getvalue() == ""
+
+
+# --- show ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_shown_as_a_tree(run, path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    assert run("show", "net.safetensors").stdout.splitlines() == [
+        "net.safetensors: safetensors",
+        "          shape   dtype     size",
+        "0  Linear",
+        "  weight  (8, 4)  float32  128 B",
+        "  bias    (8,)    float32   32 B",
+        "1  ReLU",
+        "2  Linear",
+        "  weight  (8, 8)  float32  256 B",
+        "  bias    (8,)    float32   32 B",
+        "3  LayerNorm",
+        "  weight  (8,)    float32   32 B",
+        "  bias    (8,)    float32   32 B",
+        "4  Linear",
+        "  weight  = 2.weight",
+        "  bias    = 2.bias",
+        "6 tensors, 128 parameters, 512 B",
+    ]
+
+
+def test_a_pattern_shows_what_matches(run, path, saved):
+    shown = run("show", path, "*bias").stdout
+    assert "weight" not in shown
+    assert "ReLU" not in shown
+    assert shown.endswith("3 tensors, 24 parameters, 96 B\n")
+    assert run("show", path, "4.weight").stdout.splitlines()[-2:] == [
+        "  weight  = 2.weight",
+        "1 tensor, 64 parameters, 256 B",
+    ]
+    fails(run("show", path, "0.wieght"), 2, "no tensor '0.wieght'; did you mean '0.weight'")
+    # the name itself comes before what it would match as a glob
+    assert "\n1 tensor," in run("show", saved(**{"a*": np.ones(1), "ab": np.ones(1)}), "a*").stdout
+
+
+def test_statistics_are_shown_in_the_place_of_sizes(run, saved):
+    shown = run("show", "--stats", saved(x=np.array([0, 4, np.nan], "f4"), none=np.ones((0, 2)))).stdout
+    assert shown.splitlines()[1:4] == [
+        "      min  mean  std  max  zeros  NaN",
+        "x       0     2    2    4  33.3%    1",
+        "none  nan   nan  nan  nan     0%    0",
+    ]
+
+
+def test_a_file_for_scripts(run, path):
+    found = json.loads(run("show", "--json", "--stats", path, "2.*").stdout)
+    assert list(found) == ["file", "format", "content", "tensors", "layers", "total", "left_out", "notes"]
+    assert found["total"] == {"tensors": 2, "parameters": 72, "bytes": 288}
+    weight = found["tensors"][0]
+    assert weight.pop("stats").keys() == {"min", "mean", "std", "max", "zeros", "nan"}
+    assert weight == {
+        "name": "2.weight",
+        "shape": [8, 8],
+        "dtype": "float32",
+        "bytes": 256,
+        "kind": "Linear",
+        "tied": ["4.weight"],
+        "original": [],
+        "problem": "",
+    }
+    assert found["layers"]["3"] == {"kind": "LayerNorm", "eps": 1e-5}
+    assert "stats" not in json.loads(run("show", "--json", path).stdout)["tensors"][0]
+
+
+def test_scripts_get_strings_for_what_json_has_no_numbers_for(run, saved):
+    data = saved(x=np.array([np.inf, -np.inf]), y=np.array([np.nan]))
+    x, y = (one["stats"] for one in json.loads(run("show", "--json", "--stats", data).stdout)["tensors"])
+    assert (x["min"], x["max"], x["mean"], y["min"]) == ("-Infinity", "Infinity", "NaN", "NaN")
+
+
+def test_running_statistics_are_no_parameters(run, saved):
+    data = {"bn.weight": np.ones(3), "bn.running_mean": np.ones(3), "bn.num_batches_tracked": np.array(1)}
+    assert run("show", saved(**data)).stdout.endswith("3 tensors, 3 parameters, 56 B\n")
+
+
+def test_any_names_are_shown_in_eighty_columns(run, saved):
+    data = {
+        "": np.ones(()),
+        ".": np.ones(()),
+        "a": np.ones(1),
+        "a.b": np.ones(2),
+        "a.b.c": np.ones(3),
+        "two words.x y": np.ones(1),
+        "bell\a\n\x1b[2J.w": np.ones(1),
+        "n" * 300: np.ones(1),
+        "重み" * 60 + ".値": np.ones((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 1)),
+        "d." * 300 + "w": np.ones(1),
+        "e." * 50 + "v": np.ones(1),
+        "e." * 49 + "w": np.ones(1),
+    }
+    path = saved(**data)
+    for result in (run("show", path), run("show", "--stats", path)):
+        assert result.exit_code == 0
+        assert not re.search("[\a\x1b]", result.stdout)
+        assert r"bell\x07\n\x1b[2J.w" in result.stdout
+        assert "two words.x y " in result.stdout
+        assert re.search(r"\nn+…n+ ", result.stdout)
+        assert re.search(r"\na  +.*\n  b  +.*\n    c  +", result.stdout)
+    assert len(json.loads(run("show", "--json", path).stdout)["tensors"]) == len(data)
+
+
+def test_a_name_with_thousands_of_components_is_shown(run, saved):
+    assert run("show", saved(**{"a." * 20_000 + "b": np.ones(1), "a." * 20_000 + "c": np.ones(1)})).exit_code == 0
+
+
+def test_deep_trees_stay_in_the_width(run, saved):
+    assert run("show", saved(**{f"{'a.' * depth}{depth}": np.ones(1) for depth in range(60)})).exit_code == 0
+
+
+def test_what_cannot_be_read_is_said_and_the_others_shown(run, tmp_path):
+    header = {
+        "odd": {"dtype": "F8_E8M0", "shape": [2], "data_offsets": [0, 2]},
+        "fine": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]},
+    }
+    text = json.dumps(header).encode()
+    (tmp_path / "odd").write_bytes(len(text).to_bytes(8, "little") + text + bytes(6))
+    for options in ([], ["--stats"]):
+        shown = run("show", tmp_path / "odd", *options).stdout
+        assert re.search(r"odd .*cannot be read: it has", shown)
+        assert "\nfine" in shown
+    odd, fine = json.loads(run("show", tmp_path / "odd", "--stats", "--json").stdout)["tensors"]
+    assert "F8_E8M0" in odd["problem"]
+    assert odd["stats"] is None
+    assert fine["problem"] == ""
+    fails(run("convert", tmp_path / "odd", tmp_path / "out"), 2, "'odd' cannot be read")
+    fails(run("diff", tmp_path / "odd", tmp_path / "odd"), 2, "'odd' cannot be read")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    array=st.sampled_from(["f8", "f4", "f2", "i8", "u1", "?"]).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=2, max_side=6))
+    ),
+    block=st.integers(1, 40),
+)
+def test_statistics_are_numpys(array, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multiparam.arrays.BLOCK", block)
+        found = statistics(array)
+    wide = array.astype(np.float64)
+    finite, numbers = wide[np.isfinite(wide)], wide[~np.isnan(wide)]
+    assert found.nan == np.isnan(wide).sum()
+    assert found.zeros == (wide == 0).sum()
+    if numbers.size:
+        assert (found.min, found.max) == (numbers.min(), numbers.max())
+    else:
+        assert np.isnan([found.min, found.max]).all()
+    # beyond this the squares of doubles overflow, in numpy's too
+    if finite.size and np.abs(finite).max() < 1e150:
+        scale = np.abs(finite).max()
+        assert found.mean == pytest.approx(finite.mean(), rel=1e-9, abs=1e-12 * scale)
+        assert found.std == pytest.approx(finite.std(), rel=1e-6, abs=1e-12 * scale)
+
+
+def test_statistics_of_other_dtypes():
+    small = np.arange(3).astype(ml_dtypes.bfloat16)
+    assert (statistics(small).min, statistics(small).max) == (0, 2)
+    assert statistics(np.array([3 + 4j, 0], np.complex64)).max == 5
+    assert statistics(np.array([1e300, -1e300])).std == np.inf
+
+
+# --- diff ------------------------------------------------------------------------------------------------------------
+
+
+def test_equal_files_end_with_zero(run, path):
+    result = run("diff", path, path)
+    assert (result.exit_code, result.stdout) == (0, "equal\n6 tensors the same\n")
+    assert json.loads(run("diff", "--json", path, path).stdout) == {
+        "equal": True,
+        "same": 6,
+        **{key: [] for key in ("added", "removed", "reshaped", "retyped", "changed", "ties", "settings")},
+        "rename": {},
+    }
+
+
+def test_different_files_end_with_one(run, saved):
+    a = saved("a", x=np.zeros(2), y=np.ones((2, 3)), z=np.ones(1, "f4"), gone=np.ones(1), n=np.zeros(1))
+    b = saved("b", x=np.full(2, 0.5), y=np.ones(6), z=np.ones(1, "f8"), new=np.ones(1), n=np.array([np.nan]))
+    result = run("diff", a, b)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("differ: 2 changed, 1 reshaped, 1 retyped, 1 removed, 1 added\n")
+    assert "  x  by 0.5\n" in result.stdout
+    result = run("diff", "--json", a, b)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "equal": False,
+        "same": 0,
+        "added": ["new"],
+        "removed": ["gone"],
+        "reshaped": [{"name": "y", "a": [2, 3], "b": [6]}],
+        "retyped": [{"name": "z", "a": "float32", "b": "float64"}],
+        "changed": [{"name": "n", "max_difference": "NaN"}, {"name": "x", "max_difference": 0.5}],
+        "ties": [],
+        "settings": [],
+        "rename": {},
+    }
+
+
+def test_a_prefix_that_differs_is_said_with_the_option_to_pass(run, saved):
+    a = saved("a", **{"module.0.weight": np.ones(1), "module.0.bias": np.ones(1)})
+    b = saved("b", **{"0.weight": np.ones(1), "0.bias": np.ones(1)})
+    result = run("diff", a, b)
+    assert result.stdout.endswith("a prefix differs: pass --rename '^module\\.='\n")
+    assert json.loads(run("diff", "--json", a, b).stdout)["rename"] == {r"^module\.": ""}
+    assert run("diff", a, b, "--rename", r"^module\.=").exit_code == 0
+    assert run("diff", b, a, "--rename", "^=module.").exit_code == 0
+    assert run("diff", a, b, "--rename", "(?=module)=x", "--rename", r"^xmodule\.=").exit_code == 0
+    fails(run("diff", a, b, "--rename", "(=x"), 2, "rename= takes regular expressions")
+
+
+# --- verify ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_file_ends_with_zero(run, path):
+    result = run("verify", path)
+    assert result.exit_code == 0
+    assert re.search(r"net.safetensors: sound: .*6 tensors", result.stdout)
+
+
+def test_a_damaged_file_ends_with_one(run, path):
+    path.write_bytes(path.read_bytes()[:-1])
+    fails(run("verify", path), 1, "net.safetensors: no valid safetensors file")
+
+
+# --- convert ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_converted_file_keeps_ties_kinds_and_settings(run, path, tmp_path):
+    result = run("convert", path, tmp_path / "out.safetensors")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("out.safetensors: 6 tensors\n")
+    assert run("diff", path, tmp_path / "out.safetensors").exit_code == 0
+    one, other = mp.open(path), mp.open(tmp_path / "out.safetensors")
+    assert (one.ties, one.layers, one.content, one.settled) == (other.ties, other.layers, other.content, other.settled)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wanted"), [("bf16", ml_dtypes.bfloat16), ("fp16", "f2"), ("fp64", "f8"), ("float32", "f4")]
+)
+def test_real_numbers_are_converted(run, saved, tmp_path, dtype, wanted):
+    given = {"w": np.array([0.5, np.nan], "f4"), "i": np.arange(3), "b": np.ones(2, bool), "c": np.ones(1, "c8")}
+    assert run("convert", saved(**given), tmp_path / "out", "--dtype", dtype).exit_code == 0
+    found = mp.open(tmp_path / "out")
+    assert [found[name].dtype for name in given] == [np.dtype(wanted), np.int64, np.bool_, np.complex64]
+    assert float(found["w"].value[0]) == 0.5
+
+
+def test_a_number_that_does_not_fit_is_refused(run, saved, tmp_path):
+    fails(run("convert", saved(x=np.array([1e30], "f4")), tmp_path / "out", "--dtype", "fp16"), 2, "'x'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_are_changed_with_their_ties_and_layers(run, path, tmp_path):
+    assert run("convert", path, tmp_path / "out", "--rename", "^=net.").exit_code == 0
+    found = mp.open(tmp_path / "out")
+    assert found.ties == [("net.2.weight", "net.4.weight"), ("net.2.bias", "net.4.bias")]
+    assert found.kinds["net.1"] == "ReLU"
+    assert run("diff", path, tmp_path / "out", "--rename", "^=net.").exit_code == 0
+    fails(
+        run("convert", path, tmp_path / "new", "--rename", r"^\d=x"), 2, "rename= turns both '0.weight' and '2.weight'"
+    )
+
+
+def test_a_file_that_is_there_is_replaced_with_force_only(run, path, saved):
+    there = saved(x=np.ones(1))
+    before = there.read_bytes()
+    fails(run("convert", path, there), 2, "is there already: --force replaces it")
+    assert there.read_bytes() == before
+    assert run("convert", path, there, "--force").exit_code == 0
+    assert run("diff", path, there).exit_code == 0
+    # also by itself
+    assert run("convert", there, there, "--force", "--dtype", "bf16").exit_code == 0
+    assert mp.open(there)["0.weight"].dtype == ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("given", "count"), [("2GB", 2 * 10**9), ("500mb", 5 * 10**8), ("1GiB", 2**30), ("1.5k", 1500), ("4096", 4096)]
+)
+def test_sizes_are_told_in_units(monkeypatch, run, path, tmp_path, given, count):
+    asked = []
+
+    def save(checkpoint, target, *, dtype, shard_size):
+        asked.append(shard_size)
+        mp.save(checkpoint, target, dtype=dtype)
+
+    monkeypatch.setattr(cli, "save", save)
+    assert run("convert", path, tmp_path / "out", "--shard-size", given).exit_code == 0
+    assert asked == [count]
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(), st.integers(1, 40))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_texts_are_fitted_into_columns(text, width):
+    shown = printable(text)
+    assert shown.isprintable()
+    assert columns(shortened(shown, width)) <= width
+    assert columns(padded(shown, width)) == width
+    assert shortened(shown, columns(shown)) == shown
+
+
+def test_layers_without_tensors_stand_where_the_model_has_them(run, tmp_path):
+    with mp.use("numpy"):
+        parts = {"first": mp.nn.ReLU(), "in": mp.nn.Linear(2, 2), "relu": mp.nn.ReLU(), "tanh": mp.nn.Tanh()}
+        mp.save(mp.nn.Sequential({**parts, "out": mp.nn.Linear(2, 2), "end": mp.nn.ReLU()}), tmp_path / "net")
+    shown = [line.split()[0] for line in run("show", tmp_path / "net").stdout.splitlines() if not line.startswith(" ")]
+    assert shown[1:-1] == ["first", "in", "relu", "tanh", "out", "end"]
+
+
+def test_no_name_is_shown_twice_by_a_tree(path):
+    names = show.matching(mp.open(path), None)
+    assert len(names) == len(set(names)) == 8

@@ -261,6 +261,7 @@ def test_an_mxnet_file_is_loaded_into_a_model(tmp_path):
     given = {"0.weight": numbers(8, 4), "0.bias": numbers(8), "2.weight": numbers(1, 8), "2.bias": numbers(1)}
     (tmp_path / "net.params").write_bytes(nd_dict(given))
     assert str(mp.load(tmp_path / "net.params", into=net)) == "loaded 4 tensors"
+    assert mp.diff(tmp_path / "net.params", net).equal
     assert all(same(one.value, given[name]) for name, one in mp.parameters(net).items())
     before = values(mp.state(net))
     (tmp_path / "net.params").write_bytes(nd_dict({**given, "2.weight": numbers(2, 8), "3.weight": numbers(1)}))
@@ -285,6 +286,7 @@ def test_prefixed_names_are_renamed_into_a_model(tmp_path):
     net = mp.nn.Sequential(mp.nn.Linear(4, 8), backend="numpy")
     (tmp_path / "file").write_bytes(nd_dict({"net0_dense0_weight": numbers(8, 4), "net0_dense0_bias": numbers(8)}))
     mp.load(tmp_path / "file", into=net, rename={r"^net0_dense0\.": "0."})
+    assert mp.diff(tmp_path / "file", net, rename={r"^net0_dense0\.": "0."}).equal
     assert same(mp.parameters(net)["0.weight"].value, numbers(8, 4))
 
 
@@ -740,6 +742,8 @@ def test_an_attention_that_a_model_has_as_four_layers_is_loaded_as_four(tmp_path
     model = Model()
     report = mp.load(tmp_path / "file", into=model, rename={r"^model\.": ""})
     assert len(report.loaded) == 10
+    assert mp.diff(tmp_path / "file", model, rename={r"^model\.": ""}).equal
+    assert mp.diff(model, tmp_path / "file", rename={"^": "model."}).equal
     for name, one in mp.parameters(model).items():
         assert same(one.value, given[name].T)
     with pytest.raises(mp.MismatchError, match=r"missing: attn\.o_proj\.weight"):
@@ -760,6 +764,8 @@ def test_the_model_tells_what_a_matrix_is(tmp_path):
     (tmp_path / "file").write_bytes(pickle.dumps(given, protocol=4))
     model = Model()
     mp.load(tmp_path / "file", into=model)
+    assert mp.diff(tmp_path / "file", model).equal
+    assert mp.diff(model, mp.open(tmp_path / "file")).equal
     assert same(model.embedding.weight.value, given["embedding.weight"])
     assert same(model.head.weight.value, given["head.weight"].T)
     assert same(model.own.weight.value, given["own.weight"])
@@ -783,6 +789,7 @@ def test_a_layer_of_the_users_own_gets_back_what_its_framework_wrote(tmp_path, m
         # as if this were the file's framework
         monkeypatch.setattr(type(registry.adapter("numpy")), "name", mp.open(tmp_path / "file").format)
         mp.load(tmp_path / "file", into=model)
+        assert mp.diff(tmp_path / "file", model).equal
         assert all(same(one.value, theirs[name]) for name, one in mp.parameters(model).items())
     monkeypatch.undo()
     # from another framework it is what it looks like: a Linear
@@ -849,8 +856,11 @@ def test_a_bias_of_zeros_is_not_missed_where_a_model_has_none(tmp_path):
     given = {"weight": numbers(8, 4), "bias": np.zeros(8, "f4")}
     (tmp_path / "file").write_bytes(nd_dict(given))
     assert mp.load(tmp_path / "file", into=model).notes == ["not loaded, since it changes nothing: bias"]
+    assert mp.diff(tmp_path / "file", model).equal
+    assert mp.diff(model, tmp_path / "file").equal
     for changed in ({**given, "bias": numbers(8)}, {**given, "other": np.zeros(8, "f4")}):
         (tmp_path / "file").write_bytes(nd_dict(changed))
+        assert mp.diff(tmp_path / "file", model).removed in (["bias"], ["other"])
         with pytest.raises(mp.MismatchError, match=r"unexpected: (bias|other)"):
             mp.load(tmp_path / "file", into=model)
 
@@ -872,6 +882,7 @@ def test_a_paddle_file_is_loaded_into_a_model(tmp_path):
     given = {"0.weight": numbers(4, 8), "0.bias": numbers(8), "2.weight": numbers(8, 1), "2.bias": numbers(1)}
     (tmp_path / "net.pdparams").write_bytes(pickle.dumps(given, protocol=4))
     assert str(mp.load(tmp_path / "net.pdparams", into=net)) == "loaded 4 tensors"
+    assert mp.diff(tmp_path / "net.pdparams", net).equal
     assert same(mp.parameters(net)["0.weight"].value, given["0.weight"].T)
     mp.save(net, tmp_path / "net.safetensors")
     assert same(mp.open(tmp_path / "net.safetensors")["2.weight"].value, given["2.weight"].T)

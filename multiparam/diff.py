@@ -1,0 +1,315 @@
+"""What differs between two models or files, read one tensor of each at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from .arrays import difference
+from .checkpoint import Checkpoint
+from .checkpoint import open as open_checkpoint
+from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
+from .formats import Entry
+from .kinds import neutral
+from .loading import suited
+from .names import join
+from .registry import infer_model
+from .rename import extended, renamed_layer, renamer, suggested
+from .settings import differing
+from .steps import Array
+from .table import Fold
+from .text import counted, listed
+from .tree import Slot, Tree
+
+__all__ = ["DiffReport", "diff"]
+
+MOST = 12  # lines of each sort that a printed report has
+
+
+@dataclass
+class DiffReport:
+    """What differs between two models or files, `a` and `b`.
+
+    Attributes:
+        added: names that only b has.
+        removed: names that only a has.
+        reshaped: (name, a's shape, b's shape).
+        retyped: (name, a's dtype, b's dtype); their values are compared all the same.
+        changed: (name, largest absolute difference of the values), the largest first; NaN where one of them has NaN
+            and the other not.
+        ties: (names, "a" or "b") for names that are one tensor in that one, and several in the other.
+        settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
+            among them, where both tell it.
+        same: how many tensors are the same in both, each tied one once.
+        suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
+    """
+
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    reshaped: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    retyped: list[tuple[str, Any, Any]] = field(default_factory=list)
+    changed: list[tuple[str, float]] = field(default_factory=list)
+    ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    same: int = 0
+    suggestion: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs: names, shapes, dtypes, values, ties and settings."""
+        return not any(rows for _, rows in self._sections())
+
+    def _sections(self) -> list[tuple[str, list[tuple[str, ...]]]]:
+        return [
+            ("changed", [(name, f"by {most:.3g}") for name, most in self.changed]),
+            ("reshaped", [(name, f"{first} to {second}") for name, first, second in self.reshaped]),
+            ("retyped", [(name, f"{first} to {second}") for name, first, second in self.retyped]),
+            ("removed", [(name,) for name in self.removed]),
+            ("added", [(name,) for name in self.added]),
+            ("tied otherwise", [(" = ".join(names), f"in {where} only") for names, where in self.ties]),
+            (
+                "set otherwise",
+                [(layer or "the model", f"{name} {one}, then {two}") for layer, name, one, two in self.settings],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
+        lines = [f"differ: {', '.join(found)}" if found else "equal", f"{counted(self.same, 'tensor')} the same"]
+        for title, rows in self._sections():
+            lines += [f"{title}:", *listed(rows, MOST)] if rows else []
+        return "\n".join([*lines, *prefix_hint(self.suggestion)])
+
+
+def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffReport:
+    """Compares two models or files, in any combination: names, shapes, dtypes, values, ties and settings.
+
+    One tensor of each is in memory at a time. A file of another framework is read as it suits the model that it is
+    compared with, and what a framework adds up, such as the two biases of an LSTM, is compared as that sum. What one
+    of them has nowhere to keep does not count where it is neutral, such as a `num_batches_tracked` of 0.
+
+    Args:
+        a: a native model of any backend, a path, or what `multiparam.open` returned.
+        b: another.
+        rename: regular expressions and their replacements, applied to a's names in turn.
+
+    Raises:
+        CheckpointError: a file cannot be read or is damaged.
+        UninitializedError: a lazy parameter has no value yet.
+        BackendError: one of them is neither a model nor a path.
+
+    >>> import multiparam as mp
+    >>> a, b = (mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1)) for _ in range(2))
+    >>> for net in (a, b):
+    ...     report = mp.initialize(net, mp.init.XavierUniform(), seed=0)
+    >>> mp.diff(a, b).equal
+    True
+    >>> mp.parameters(b)["2.bias"][:] = 0.5
+    >>> print(mp.diff(a, b))
+    differ: 1 changed
+    3 tensors the same
+    changed:
+      2.bias  by 0.5
+    """
+    first, second = _sides(a, b, rename or {})
+    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")])
+    report.settings = list(_settings(first, second))
+    folds = {**first.folds, **second.folds}
+    first.fold(folds)
+    second.fold(folds)
+    compared = set()
+    for name in dict.fromkeys((*first.entries, *second.entries)):
+        one, other = first.entries.get(name), second.entries.get(name)
+        if one is None or other is None:
+            _only(name, first, second, report)
+        elif (id(one), id(other)) not in compared:  # a tensor that is tied in both is compared once
+            compared.add((id(one), id(other)))
+            _compare(name, one, other, report)
+    fitting = first.entries.keys() & second.entries.keys()
+    report.suggestion = extended(rename or {}, suggested(report.added, report.removed, fitting))
+    report.changed.sort(key=lambda change: (not math.isnan(change[1]), -change[1]))
+    return report
+
+
+@dataclass
+class _Side:
+    """One of the two that are compared.
+
+    Attributes:
+        entries: its tensors by all of their names.
+        ties: groups of names that are one tensor.
+        layers: kinds and settings of its layers.
+        settled: whether what `layers` leaves out has its default value.
+        kinds: kinds of its layers, of containers too.
+        nowhere: what it has no place for, with neutral values.
+        folds: what is a part of another tensor in it: that one's name, and how, by name.
+        foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
+    """
+
+    entries: dict[str, Entry]
+    ties: list[tuple[str, ...]]
+    layers: Mapping[str, Mapping[str, Any]]
+    settled: bool
+    kinds: Mapping[str, str]
+    nowhere: Mapping[str, Array] = field(default_factory=dict)
+    folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
+    foreign: bool = False
+
+    def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
+        """Takes as one tensor what one of the two keeps as one."""
+        made: dict[tuple[int, int], tuple[Entry, Entry]] = {}
+        for name, (into, fold) in folds.items():
+            part, whole = self.entries.get(name), self.entries.get(into)
+            if part is not None and whole is not None and part.shape == whole.shape:
+                key = (id(whole), id(part))
+                made.setdefault(key, _folded(whole, part, fold))
+                self.entries[into], self.entries[name] = made[key]
+
+
+def _sides(a: Any, b: Any, rename: Mapping[str, str]) -> tuple[_Side, _Side]:
+    first, second = _opened(a), _opened(b)
+    renamed = renamer(rename, set(_names(second)))
+    if isinstance(first, Checkpoint) and isinstance(second, Tree):
+        first = _suited(first, renamed, second, str)
+    elif isinstance(first, Tree) and isinstance(second, Checkpoint):
+        second = _suited(second, str, first, renamed)
+    return _side(first, renamed), _side(second, str)
+
+
+def _opened(thing: Any) -> Checkpoint | Tree:
+    if isinstance(thing, Checkpoint):
+        return thing
+    if isinstance(thing, (str, PathLike)):
+        return open_checkpoint(thing)
+    try:
+        return Tree(infer_model(thing), thing)
+    except BackendError as error:
+        raise BackendError(f"what is compared is a model, a path or an open file: {error}") from None
+
+
+def _names(thing: Checkpoint | Tree) -> Iterator[str]:
+    if isinstance(thing, Tree):
+        return (slot.name for group in thing.groups for slot in group)
+    return (name for name in (*thing, *(alias for group in thing.ties for alias in group)) if name in thing)
+
+
+def _suited(
+    checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, models: Callable[[str], str]
+) -> Checkpoint:
+    """A file as it suits a model; each has a function that turns its names into those that are compared."""
+    kinds = {renamed_layer(models, node.name): node.kind for node in tree.root.walk()}
+    slots = {models(slot.name): slot for group in tree.groups for slot in group}
+    return suited(checkpoint, tree.adapter.name, slots, kinds, renamed)
+
+
+def _side(thing: Checkpoint | Tree, renamed: Callable[[str], str]) -> _Side:
+    side = _of_model(thing, renamed) if isinstance(thing, Tree) else _of_file(thing, renamed)
+    named: dict[str, str] = {}
+    for name in dict.fromkeys(_names(thing)):
+        if renamed(name) in named:
+            raise ArgumentError(f"rename= turns both {named[renamed(name)]!r} and {name!r} into {renamed(name)!r}")
+        named[renamed(name)] = name
+    return side
+
+
+def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
+    return _Side(
+        {renamed(name): checkpoint[name] for name in _names(checkpoint)},
+        [tuple(renamed(name) for name in group) for group in checkpoint.ties],
+        {renamed_layer(renamed, layer): about for layer, about in checkpoint.layers.items()},
+        checkpoint.settled,
+        {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()},
+        foreign=not checkpoint.settled,
+    )
+
+
+def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
+    for node in tree.opaque():
+        raise UninitializedError(
+            f"{node.name or 'the model'!r} has no parameters yet: call multiparam.materialize(net, sample) first"
+        )
+    groups = [group for group in tree.groups if not group[0].transient]
+    nodes = list(tree.root.walk())
+    entries: dict[str, Entry] = {}
+    for group in groups:
+        entries.update(dict.fromkeys((renamed(slot.name) for slot in group), _entry(group[0])))
+    return _Side(
+        entries,
+        [tuple(renamed(slot.name) for slot in group) for group in groups if len(group) > 1],
+        {renamed_layer(renamed, node.name): found for node in nodes if (found := node.described())},
+        True,
+        {renamed_layer(renamed, node.name): node.kind for node in nodes},
+        {renamed(name): value for name, value in tree.file_only()[0].items()},
+        {
+            renamed(join(node.name, role)): (renamed(join(node.name, fold.into)), fold)
+            for node in nodes
+            for role, fold in node.folds().items()
+        },
+    )
+
+
+def _entry(slot: Slot) -> Entry:
+    handles = slot.ready()
+    if handles is None:
+        raise UninitializedError(
+            f"{slot.name!r} has no value yet and cannot be compared: call multiparam.materialize(net, sample) first"
+        )
+    dtype = slot.node.adapter.dtype(handles[0].variable)
+    return Entry(slot.name, dtype, slot.extents(), lambda: slot.read(handles))
+
+
+def _folded(whole: Entry, part: Entry, fold: Fold) -> tuple[Entry, Entry]:
+    """The sum, rounded once as when a file is loaded, and what of the part is not in it."""
+
+    def total() -> Array:
+        wide = np.complex128 if whole.dtype.kind == "c" else np.float64
+        with np.errstate(all="ignore"):
+            return (whole.value.astype(wide) + fold.split(part.value)[0].astype(wide)).astype(whole.dtype)
+
+    return replace(whole, read=total), replace(part, read=lambda: fold.split(part.value)[1])
+
+
+def _ties(one: _Side, other: _Side, where: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    for group in one.ties:
+        both = tuple(name for name in group if name in one.entries and name in other.entries)
+        if len({id(other.entries[name]) for name in both}) > 1:
+            yield both, where
+
+
+def _settings(first: _Side, second: _Side) -> Iterator[tuple[str, str, Any, Any]]:
+    for layer, given in first.layers.items():
+        told = second.layers.get(layer, {})
+        # a file that tells kinds only leaves no setting at its default
+        one = given if second.settled else {name: given[name] for name in told if name in given}
+        two = told if first.settled else {name: told[name] for name in given if name in told}
+        yield from ((layer, *found) for found in (differing(one, two) if one and two else ()))
+
+
+def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
+    """What one of them lacks, where that is not for want of a place for what changes nothing."""
+    one, other, names = (first, second, report.removed) if name in first.entries else (second, first, report.added)
+    entry, number = one.entries[name], other.nowhere.get(name)
+    if number is None and one.foreign:
+        layer, _, role = name.rpartition(".")
+        found = neutral(other.kinds.get(layer, ""), role)
+        number = None if found is None else np.asarray(found)
+    if number is None or entry.refusal or not (entry.value == number).all():
+        names.append(name)
+
+
+def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
+    if one.dtype != other.dtype:
+        report.retyped.append((name, one.dtype, other.dtype))
+    if one.shape != other.shape:
+        report.reshaped.append((name, one.shape, other.shape))
+        return
+    most = difference(one.value, other.value)
+    if most != 0:  # NaN too
+        report.changed.append((name, most))
+    elif one.dtype == other.dtype:
+        report.same += 1

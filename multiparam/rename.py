@@ -1,0 +1,129 @@
+"""Renaming: what turns a file's names into a model's, and which renaming would make the two fit."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+from .errors import ArgumentError
+from .names import join
+
+__all__ = ["extended", "renamed_layer", "renamer", "suggested"]
+
+DEEPEST = 8  # components that a prefix may have; names with thousands of them would take for ever
+
+
+def renamer(rename: Mapping[str, str], known: Collection[str] = ()) -> Callable[[str], str]:
+    r"""What turns a name of a file into one of a model.
+
+    Args:
+        rename: regular expressions and their replacements, applied in turn.
+        known: the names that the model has.
+
+    Raises:
+        ArgumentError: it is no such dict; a replacement that does not suit its expression is found at the first use.
+
+    >>> renamer({r"^module\.": ""})("module.0.weight")
+    '0.weight'
+    """
+    if not isinstance(rename, Mapping):
+        raise ArgumentError(f"rename= takes a dict of regular expressions and replacements, not {rename!r}")
+    try:
+        steps = [(re.compile(pattern), replacement) for pattern, replacement in rename.items()]
+    except (re.error, TypeError) as error:
+        raise ArgumentError(f"rename= takes regular expressions: {error}") from error
+
+    def renamed(name: str) -> str:
+        for pattern, replacement in steps:
+            try:
+                name = pattern.sub(replacement, name)
+            except (re.error, IndexError, TypeError) as error:
+                raise ArgumentError(
+                    f"rename= cannot put {replacement!r} in the place of {pattern.pattern!r}: {error}"
+                ) from None
+        if "%" in name and name not in known:
+            # PyTorch leaves a % in a name as it is, where the others' is escaped
+            other = (name.replace("%25", "%"), name.replace("%", "%25"))
+            name = next((spelling for spelling in other if spelling in known), name)
+        return name
+
+    return renamed
+
+
+def renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
+    """A layer's name in the model, for renames that are about the names of tensors."""
+    name = renamed(join(layer, "weight"))
+    if name == "weight":
+        return ""
+    return name.removesuffix(".weight") if name.endswith(".weight") else layer and renamed(layer)
+
+
+def suggested(missing: Sequence[str], unexpected: Sequence[str], fitting: Collection[str] = ()) -> dict[str, str]:
+    r"""The renaming of one prefix after which most unexpected names are missing ones; empty if there is none.
+
+    Args:
+        missing: names that the model has and the file lacks.
+        unexpected: names that the file has and the model lacks.
+        fitting: names that both have; a renaming that would change one of them is none.
+
+    Returns:
+        What to pass as `rename=`.
+
+    >>> suggested(["0.weight", "0.bias"], ["module.0.weight", "module.0.bias"])
+    {'^module\\.': ''}
+    >>> suggested(["0.weight", "0.bias"], ["epoch"])
+    {}
+    """
+    wanted = set(missing)
+    best, most = ("", ""), min(len(missing), len(unexpected)) / 2
+    # of those that make equally many fit, the one that takes away and adds least
+    for old, new in sorted(_candidates(missing, unexpected), key=lambda pair: (len(pair[0]) + len(pair[1]), pair)):
+        moved = {name: new + name[len(old) :] for name in unexpected if name.startswith(old)}
+        hits = sum(name in wanted for name in moved.values())
+        if hits > most and _harmless(old, moved, unexpected, fitting):
+            best, most = (old, new), hits
+    return {f"^{re.escape(best[0])}": best[1].replace("\\", r"\\")} if any(best) else {}
+
+
+def extended(rename: Mapping[str, str], further: Mapping[str, str]) -> dict[str, str]:
+    """A renaming and then another, as one; empty if the other is.
+
+    >>> extended({"^a": "b"}, {"^a": "c"})
+    {'^a': 'b', '(?:^a)': 'c'}
+    """
+    # a prefix that is there twice is taken away twice
+    again = {f"(?:{pattern})" if pattern in rename else pattern: new for pattern, new in further.items()}
+    return {**rename, **again} if further else {}
+
+
+def _candidates(missing: Sequence[str], unexpected: Sequence[str]) -> set[tuple[str, str]]:
+    """Pairs of a prefix and what may stand in its place."""
+    wanted, given = set(missing), set(unexpected)
+    away = Counter(prefix for name in unexpected for prefix, rest in _splits(name) if rest in wanted)
+    added = Counter(prefix for name in missing for prefix, rest in _splits(name) if rest in given)
+    found = {(old, "") for old, _ in away.most_common(DEEPEST)} | {("", new) for new, _ in added.most_common(DEEPEST)}
+    return found | {(old, new) for old in _shared(unexpected) for new in _shared(missing)}
+
+
+def _harmless(old: str, moved: Mapping[str, str], unexpected: Sequence[str], fitting: Collection[str]) -> bool:
+    """Whether a renaming touches nothing that fits, and makes no two names one."""
+    taken = {*fitting, *(name for name in unexpected if name not in moved)}
+    return not any(name.startswith(old) for name in fitting) and taken.isdisjoint(moved.values())
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """A name's prefixes, each with its dot, and what follows it."""
+    at = name.find(".")
+    for _ in range(DEEPEST):
+        if at < 0:
+            return
+        yield name[: at + 1], name[at + 1 :]
+        at = name.find(".", at + 1)
+
+
+def _shared(names: Sequence[str]) -> list[str]:
+    """The prefixes that all names have."""
+    first = [prefix for prefix, _ in _splits(min(names, default=""))]
+    last = max(names, default="")  # what the first and the last in order share, all do
+    return [prefix for prefix in first if last.startswith(prefix)]

@@ -1,0 +1,126 @@
+"""Which renaming would make a file's names fit, and where that is said."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import multiparam as mp
+from multiparam.rename import renamer, suggested
+
+NAMES = ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "unexpected", "rename"),
+    [
+        (NAMES, [f"module.{name}" for name in NAMES], {r"^module\.": ""}),
+        (NAMES, [f"_orig_mod.{name}" for name in NAMES], {r"^_orig_mod\.": ""}),
+        (NAMES, [f"model.net.{name}" for name in NAMES], {r"^model\.net\.": ""}),
+        ([f"backbone.{name}" for name in NAMES], NAMES, {"^": "backbone."}),
+        ([f"backbone.{name}" for name in NAMES], [f"model.{name}" for name in NAMES], {r"^model\.": "backbone."}),
+        # most of them
+        (NAMES, [f"module.{name}" for name in NAMES[:3]] + ["epoch"], {r"^module\.": ""}),
+        # all that are missing, from a file that has much more
+        (NAMES, [f"encoder.{name}" for name in NAMES] + [f"decoder.{n}.w" for n in range(99)], {r"^encoder\.": ""}),
+        # no prefix but a part of one, and no one's half
+        (NAMES, [f"module{name}" for name in NAMES], {}),
+        (NAMES, [f"module.{name}" for name in NAMES[:1]] + ["a", "b", "c"], {}),
+        ([], ["module.0.weight"], {}),
+        (NAMES, [], {}),
+    ],
+)
+def test_a_prefix_that_differs_is_found(missing, unexpected, rename):
+    assert suggested(missing, unexpected) == rename
+
+
+def test_what_fits_is_not_renamed():
+    assert suggested(["a"], ["x.a"], ["x.b"]) == {}
+    assert suggested(["x.a"], ["a"], ["b"]) == {}
+    # module.a would become what another tensor is called
+    assert suggested(["b"], ["module.a", "module.b"], ["a"]) == {}
+    assert suggested(["a", "b"], ["module.a", "module.b", "c"], ["d"]) == {r"^module\.": ""}
+
+
+def test_names_with_thousands_of_components_take_no_time():
+    deep = ".".join("a" * 20_000)
+    assert suggested([deep], [f"module.{deep}"]) == {r"^module\.": ""}
+
+
+components = st.text(st.characters(blacklist_characters="."), min_size=1, max_size=5)
+paths = st.lists(components, min_size=1, max_size=3).map(".".join)
+
+
+@given(
+    names=st.lists(paths, min_size=1, max_size=6, unique=True),
+    old=st.one_of(st.just(""), paths.map("{}.".format)),
+    new=st.one_of(st.just(""), paths.map("{}.".format)),
+)
+def test_what_is_suggested_makes_names_fit(names, old, new):
+    missing, unexpected = [new + name for name in names], [old + name for name in names]
+    both = set(missing) & set(unexpected)
+    missing, unexpected = ([one for one in many if one not in both] for many in (missing, unexpected))
+    found = suggested(missing, unexpected, both)
+    moved = [renamer(found)(name) for name in unexpected]
+    assert len({*moved, *both}) == len(moved) + len(both)
+    assert [renamer(found)(name) for name in both] == list(both)
+    if found:
+        assert 2 * len(set(moved) & set(missing)) > len(missing)
+    elif old != new:
+        assert both or "%" in "".join(moved)  # then one prefix would not do, or a name is spelled in two ways
+
+
+@pytest.fixture
+def nets():
+    with mp.use("numpy"):
+        inner = [mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1)) for _ in range(2)]
+        yield mp.nn.Sequential({"module": inner[0]}), inner[1]
+
+
+def test_the_error_says_what_to_pass(tmp_path, nets):
+    wrapped, plain = nets
+    mp.save(wrapped, tmp_path / "net.safetensors")
+    hint = 'a prefix differs: pass rename={r"^module\\.": ""}'
+    with pytest.raises(mp.MismatchError, match=re.escape(hint)) as caught:
+        mp.load(tmp_path / "net.safetensors", into=plain)
+    assert caught.value.report.suggestion == {r"^module\.": ""}
+    mp.load(tmp_path / "net.safetensors", into=plain, rename=caught.value.report.suggestion)
+    assert np.array_equal(mp.parameters(plain)["0.weight"].value, mp.parameters(wrapped)["module.0.weight"].value)
+
+
+@pytest.mark.parametrize("wraps", [True, False])
+def test_ties_are_renamed_with_what_they_are_tied_to(tmp_path, wraps):
+    with mp.use("numpy"):
+        made = []
+        for _ in range(2):
+            shared = mp.nn.Linear(8, 8)
+            made.append(mp.nn.Sequential(mp.nn.Linear(4, 8), shared, shared))
+        wrapped = mp.nn.Sequential({"module": made[1]})
+    one, other = (wrapped, made[0]) if wraps else (made[0], wrapped)
+    mp.save(one, tmp_path / "net.safetensors")
+    report = mp.load(tmp_path / "net.safetensors", into=other, strict=False)
+    assert report.suggestion == ({r"^module\.": ""} if wraps else {"^": "module."})
+    assert len(mp.load(tmp_path / "net.safetensors", into=other, rename=report.suggestion).loaded) == 4
+    assert mp.diff(tmp_path / "net.safetensors", other, rename=report.suggestion).equal
+
+
+def test_the_report_says_it_too(tmp_path, nets):
+    wrapped, plain = nets
+    mp.save(plain, tmp_path / "net.safetensors")
+    report = mp.load(tmp_path / "net.safetensors", into=wrapped, strict=False)
+    assert report.suggestion == {"^": "module."}
+    assert 'a prefix differs: pass rename={"^": "module."}' in str(report)
+    assert "missing: module.0.weight (close: 0.weight)" in str(report)
+    assert not mp.load(tmp_path / "net.safetensors", into=wrapped, rename=report.suggestion).suggestion
+
+
+def test_a_renaming_that_is_there_is_kept(tmp_path, nets):
+    _, plain = nets
+    values = {f"module.module.{name}": one.value for name, one in mp.state(plain).items()}
+    mp.save(values, tmp_path / "twice.safetensors")
+    given = {r"^module\.": ""}
+    report = mp.load(tmp_path / "twice.safetensors", into=plain, strict=False, rename=given)
+    assert report.suggestion == {**given, r"(?:^module\.)": ""}
+    assert len(mp.load(tmp_path / "twice.safetensors", into=plain, rename=report.suggestion).loaded) == 4
