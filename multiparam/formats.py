@@ -134,7 +134,7 @@ class Contents:
         added = [entry for choice in chosen.values() for entry in choice.contents.entries]
         entries = [*(one for one in self.entries if one.name not in gone), *added]
         doubts = {name: why for name, why in self.doubts.items() if name not in gone and not model.settles(name)}
-        for choice in chosen.values():
+        for choice in chosen.values() if not model.native else ():
             doubts.update(choice.contents.doubts)
         return replace(
             self,

@@ -45,6 +45,7 @@ _DEEPEST = 32  # dicts in dicts
 _PARAMETER = re.compile(r"(.+)_(\d+)\.([wb]_\d+)")
 _FLAT = re.compile(r"(?:(.*)\.)?(?:weight|bias)_[ih]h_l(\d+)(?:_reverse)?")
 _ALIAS = re.compile(r"(?:(.*)\.)?(\d+)\.cell(?:_(fw|bw))?\.((?:weight|bias)_[ih]h|weight_ho)")
+_WEIGHTS = ("weight", "weight_orig", "weight_v")  # as it is, or taken apart
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 # what a parameter without a layer is, by its kind and the number in its name, "batch_norm_0.w_1"
 _NUMBERED: Mapping[str, Mapping[str, str]] = {
@@ -304,7 +305,9 @@ def _as_taken_apart(
 
 def _is_matrix(entry: Entry, inside: Mapping[str, Sequence[Entry]]) -> bool:
     layer, _, role = entry.name.rpartition(".")
-    return len(entry.shape) == 2 and role == _weight({one.name.rpartition(".")[2] for one in inside.get(layer, ())})
+    if len(entry.shape) != 2 or role not in _WEIGHTS:
+        return False
+    return role == _weight({one.name.rpartition(".")[2] for one in inside.get(layer, ())})
 
 
 def _weight(parts: Collection[str]) -> str:

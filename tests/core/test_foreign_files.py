@@ -524,6 +524,8 @@ def test_what_a_square_matrix_leaves_open_is_said_when_it_is_loaded(tmp_path):
     first, second = mp.load(tmp_path / "file", into=model).notes
     assert first.startswith("a.weight: turned, as a Linear's is, since the model has one there")
     assert second.startswith("b.weight: may be a Linear's")
+    told = Model(lambda name: True, lambda layer: "Linear", native=True)
+    assert mp.open(tmp_path / "file").suiting(told).doubts == {}
     model = model_of(a=Embedding(4, 4), b=Embedding(4, 4), c=Embedding(3, 4))
     assert mp.load(tmp_path / "file", into=model).notes == []
 
@@ -1043,6 +1045,7 @@ BOMBS["frozen"] = pickle.dumps(
 BOMBS["cells"] = pickle.dumps(
     dict.fromkeys([f"x{n}.cell.{role}" for n in range(2_000) for role in ("weight_ih", "weight_hh")], numbers(1, 1))
 )
+BOMBS["matrices"] = pickle.dumps(dict.fromkeys([f"x{index}" for index in range(15_000)], numbers(1, 1)), protocol=4)
 BOMBS["memos"] = PROTO + b"}" + b"\x94" * 700_000 + b"."
 BOMBS["cells of Gluon"] = nd_dict({f"_unfused.{index}.w": np.zeros(1, "f4") for index in range(30_000)})
 BOMBS["digits"] = nd_dict({"1" * 300_000 + "x.weight": numbers(1, 1)})
