@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -87,6 +87,31 @@ class Checkpoint(Mapping[str, Entry]):
             return self
         return Checkpoint(self.path, self.format, self._contents.suiting(model), self.backend)
 
+    def verify(self, progress: Callable[[Entry], None] | None = None) -> tuple[int, int]:
+        """Reads every tensor and compares it with its digest.
+
+        Args:
+            progress: called with each entry when it is done.
+
+        Returns:
+            How many tensors were compared, and how many the file has no digest of.
+
+        Raises:
+            CheckpointError: one is damaged or cannot be read.
+
+        >>> import multiparam as mp, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
+        >>> mp.save(mp.nn.Linear(4, 8), path)
+        >>> mp.open(path).verify()
+        (2, 0)
+        """
+        for entry in self.values():
+            _ = entry.value
+            if progress is not None:
+                progress(entry)
+        compared = sum(entry.check is not None for entry in self.values())
+        return compared, len(self) - compared
+
     def __str__(self) -> str:
         rows = [(name, str(one.shape), str(one.dtype), self._remark(one)) for name, one in self._entries.items()]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
@@ -122,7 +147,7 @@ class Checkpoint(Mapping[str, Entry]):
         return ""
 
 
-def open(path: FilePath) -> Checkpoint:
+def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     """Opens a file of any known format, with none of the frameworks installed; nothing in the file is executed.
 
     The format is told by the content. Names and layouts are PyTorch's where the file tells what its layers are, and
@@ -130,6 +155,7 @@ def open(path: FilePath) -> Checkpoint:
 
     Args:
         path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads.
+        check: compare a tensor's bytes with their digest when it is first read whole, where the file has digests.
 
     Returns:
         A `Checkpoint`: an ordered mapping of names to entries with `.shape`, `.dtype`, `.value`, `.original`, and
@@ -154,13 +180,13 @@ def open(path: FilePath) -> Checkpoint:
     except OSError as error:
         raise unreadable(path, error) from error
     if is_safetensors(start):
-        return Checkpoint(path, "safetensors", _safetensors(path))
+        return Checkpoint(path, "safetensors", _safetensors(path, check))
     found, broken = _formats()
     for one in found.values():
         if one.recognizes(start):
             return Checkpoint(path, one.name, _read(one, path), one.backend)
     try:
-        return Checkpoint(path, "safetensors", _safetensors(path))
+        return Checkpoint(path, "safetensors", _safetensors(path, check))
     except CheckpointError as error:
         # one of them might have known it
         why = "".join(f"; the format {name!r} cannot be loaded: {problem}" for name, problem in broken.items())
@@ -202,9 +228,10 @@ def _read(one: Format, path: Path) -> Contents:
         raise CheckpointError(path, f"no valid {one.name} file: {type(error).__name__}: {error}") from error
 
 
-def _safetensors(path: Path) -> Contents:
+def _safetensors(path: Path, check: bool) -> Contents:
     file = SafetensorsFile(path)
     about = _about(file)
+    file.digests = about.get("digests", {}) if check else {}
     layers = about.get("layers", {})
     return Contents(
         entries=[file.entry(name) for name in file],
@@ -224,6 +251,8 @@ def _about(file: SafetensorsFile) -> dict[str, Any]:
     sound = isinstance(ties, list) and all(
         isinstance(group, list) and group and all(isinstance(name, str) for name in group) for group in ties
     )
+    digests = about.get("digests", {}) if isinstance(about, dict) else None
+    sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     if not sound:
         raise CheckpointError(file.path, "its multiparam metadata is damaged")

@@ -126,6 +126,8 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     saved = {_renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
     _refuse(checkpoint, plan, strict)
+    for _, key in plan.writes:  # all are sound before the first is written
+        checkpoint[key].verify()
     for parameter, key in plan.writes:
         value = plan.folded.get(parameter.name)
         parameter.assign(checkpoint[key].value if value is None else value)

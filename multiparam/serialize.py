@@ -6,13 +6,13 @@ multiparam adds stands in the header's metadata under `multiparam`: the kind of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .adapter import Adapter
+from .arrays import converted, is_float, real_dtype
 from .checkpoint import Checkpoint, FilePath, as_path
 from .checkpoint import open as open_checkpoint
 from .errors import ArgumentError, BackendError, UninitializedError
@@ -27,16 +27,20 @@ from .tree import Slot, Tree
 __all__ = ["LoadReport", "load", "save"]
 
 
-def save(thing: Any, path: FilePath) -> None:
+def save(thing: Any, path: FilePath, *, dtype: Any = None) -> None:
     """Saves a model, a tensor, or a list or dict of tensors.
 
     Args:
         thing: a native model (parameters and buffers, each tied one once), a numpy array or native tensor, a list or
-            tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`.
+            tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`; or a file
+            that `multiparam.open` gave, whose kinds, settings and ties go along.
         path: where to; a file that is there is replaced in one step, or left as it was if anything fails.
+        dtype: that real numbers get in the file, `"bfloat16"` say; integers, booleans and complex numbers keep theirs.
 
     Raises:
         CheckpointError: the file cannot be written.
+        MismatchError: a number does not fit into the dtype.
+        ArgumentError: the dtype is none of real numbers.
         UninitializedError: a lazy parameter has no value yet.
         BackendError: the thing is nothing that can be saved.
 
@@ -54,6 +58,9 @@ def save(thing: Any, path: FilePath) -> None:
         content, (entries, ties, layers) = "model", _of_model(adapter_of(native), thing)
     elif isinstance(thing, Parameters):
         content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
+    elif isinstance(thing, Checkpoint):
+        content, entries = thing.content, list(thing.values())
+        ties, layers = [list(group) for group in thing.ties], dict(thing.layers)
     elif isinstance(thing, Mapping):
         content, entries, ties = "dict", [_entry(name, one) for name, one in thing.items()], []
     elif isinstance(thing, (list, tuple)):
@@ -65,7 +72,21 @@ def save(thing: Any, path: FilePath) -> None:
         about["ties"] = ties
     if layers:
         about["layers"] = layers
-    write(as_path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
+    if dtype is not None:
+        entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
+    write(as_path(path), entries, about)
+
+
+def _retyped(entry: Entry, dtype: np.dtype[Any]) -> Entry:
+    """An entry whose real numbers are converted when they are read."""
+    if not is_float(entry.dtype) or entry.dtype == dtype:
+        return entry
+    return Entry(
+        entry.name,
+        dtype,
+        entry.shape,
+        lambda: converted(entry.name, entry.value, dtype, "cannot save"),
+    )
 
 
 def load(
@@ -75,6 +96,7 @@ def load(
     strict: bool = True,
     rename: Mapping[str, str] | None = None,
     backend: str | None = None,
+    check: bool = True,
 ) -> Any:
     """Loads a file: into a model, or as the tensor, list or dict that was saved.
 
@@ -87,6 +109,7 @@ def load(
         strict: names must be the same; False loads what is in both, and reports the rest.
         rename: regular expressions and their replacements, applied to the file's names in turn.
         backend: for tensors, whose they should be; None is the active backend.
+        check: compare the tensors with their digests, where the file has them, before anything is written.
 
     Returns:
         For a model a `LoadReport`; else the native tensor, the list or the dict.
@@ -107,7 +130,7 @@ def load(
     shape of weight: (4, 8) expected, (8, 4) given
     shape of bias: (4,) expected, (8,) given
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, check=check)
     if into is None:
         if rename or not strict:
             raise ArgumentError("strict= and rename= are for loading into a model: pass into=net")
