@@ -15,6 +15,7 @@ from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNo
 from .formats import Contents, Entry, Format, Model, unreadable
 from .registry import discovered
 from .safetensors_file import SafetensorsFile, is_safetensors
+from .shards import Index, index_of, read_index
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
 
@@ -154,7 +155,8 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     the file's own elsewhere; `print` shows which. Numbers are read when they are asked for.
 
     Args:
-        path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads.
+        path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads; or a sharded
+            checkpoint, by its folder, its index, or the name that it would have in one file.
         check: compare a tensor's bytes with their digest when it is first read whole, where the file has digests.
 
     Returns:
@@ -174,6 +176,10 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     '  weight  (8, 4)  float32  Linear'
     """
     path = as_path(path)
+    index = index_of(path)
+    if index is not None:
+        return Checkpoint(index, "safetensors", _sharded(read_index(index), check))
+    path = _only_file(path) if path.is_dir() else path
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -228,13 +234,43 @@ def _read(one: Format, path: Path) -> Contents:
         raise CheckpointError(path, f"no valid {one.name} file: {type(error).__name__}: {error}") from error
 
 
+def _only_file(folder: Path) -> Path:
+    """The safetensors file in a folder that has one."""
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found[:5])
+        raise CheckpointError(folder, "is a folder" + (f" with several files: name one of {names}" if found else ""))
+    return found[0]
+
+
+def _sharded(index: Index, check: bool) -> Contents:
+    """The tensors of all shards, in the index's order."""
+    entries: dict[str, Entry] = {}
+    for path, names in zip(index.files(), index.shards.values(), strict=True):
+        file = SafetensorsFile(path)
+        about = _about(file)
+        file.digests = about.get("digests", {}) if check else {}
+        if index.about.get("checkpoint") != about.get("checkpoint"):
+            raise CheckpointError(path, f"is of another checkpoint than {index.path.name}")
+        lacking = [name for name in names if name not in file]
+        if lacking:
+            raise CheckpointError(path, f"lacks {lacking[0]!r}, which {index.path.name} says it has")
+        entries.update({name: file.entry(name) for name in names})
+    about = _sound_about(index.path, index.about)
+    return _contents([entries[name] for names in index.shards.values() for name in names], about)
+
+
 def _safetensors(path: Path, check: bool) -> Contents:
     file = SafetensorsFile(path)
     about = _about(file)
     file.digests = about.get("digests", {}) if check else {}
+    return _contents([file.entry(name) for name in file], about)
+
+
+def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
     layers = about.get("layers", {})
     return Contents(
-        entries=[file.entry(name) for name in file],
+        entries=entries,
         content=about.get("content", "dict"),
         layers=layers,
         settled=True,
@@ -245,8 +281,13 @@ def _safetensors(path: Path, check: bool) -> Contents:
 def _about(file: SafetensorsFile) -> dict[str, Any]:
     try:
         about = json.loads(file.metadata.get("multiparam", "{}"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
+    return _sound_about(file.path, about)
+
+
+def _sound_about(path: Path, about: Any) -> dict[str, Any]:
+    """What the metadata say, if it is what multiparam writes there."""
     ties, layers = (about.get("ties", []), about.get("layers", {})) if isinstance(about, dict) else (None, None)
     sound = isinstance(ties, list) and all(
         isinstance(group, list) and group and all(isinstance(name, str) for name in group) for group in ties
@@ -255,7 +296,7 @@ def _about(file: SafetensorsFile) -> dict[str, Any]:
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     if not sound:
-        raise CheckpointError(file.path, "its multiparam metadata is damaged")
+        raise CheckpointError(path, "its multiparam metadata is damaged")
     if about.get("version", 1) != 1:
-        raise CheckpointError(file.path, f"format version {about['version']}: a newer multiparam wrote it")
+        raise CheckpointError(path, f"format version {about['version']}: a newer multiparam wrote it")
     return dict(about)

@@ -6,6 +6,7 @@ multiparam adds stands in the header's metadata under `multiparam`: the kind of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,12 +23,13 @@ from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, owner
 from .safetensors_file import write
+from .shards import index_of, parsed_size, write_sharded
 from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load", "save"]
 
 
-def save(thing: Any, path: FilePath, *, dtype: Any = None) -> None:
+def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str | None = None) -> None:
     """Saves a model, a tensor, or a list or dict of tensors.
 
     Args:
@@ -35,6 +37,8 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None) -> None:
             tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`; or a file
             that `multiparam.open` gave, whose kinds, settings and ties go along.
         path: where to; a file that is there is replaced in one step, or left as it was if anything fails.
+        shard_size: bytes, `"2GB"` say, above which there are several files and an index, `{path}.index.json`; None
+            is one file, whatever its size.
         dtype: that real numbers get in the file, `"bfloat16"` say; integers, booleans and complex numbers keep theirs.
 
     Raises:
@@ -74,7 +78,11 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None) -> None:
         about["layers"] = layers
     if dtype is not None:
         entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
-    write(as_path(path), entries, about)
+    target = as_path(path)
+    if target.is_dir() or (shard_size is None and index_of(target) is None):
+        write(target, entries, about)  # which says what is wrong with a folder
+    else:  # or the index of an older checkpoint would go on standing for this one
+        write_sharded(target, entries, about, sys.maxsize if shard_size is None else parsed_size(shard_size))
 
 
 def _retyped(entry: Entry, dtype: np.dtype[Any]) -> Entry:
