@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .errors import MismatchError, MismatchReport
+from .errors import ArgumentError, MismatchError, MismatchReport
 from .steps import Array
 
 __all__ = ["ReadOnlyArray", "blocks", "checked", "converted", "difference", "frozen", "is_float", "numeric", "rank_of"]
@@ -69,6 +69,28 @@ def frozen(array: Array) -> Array:
 def is_float(dtype: np.dtype[Any]) -> bool:
     """Whether the dtype is real floating point, bfloat16 and float8 included."""
     return dtype.kind == "f" or dtype in _SMALL_FLOATS
+
+
+def real_dtype(given: Any) -> np.dtype[Any]:
+    """A dtype of real numbers, named as numpy, PyTorch or the files name it.
+
+    Raises:
+        ArgumentError: it is none.
+
+    >>> real_dtype("bf16"), real_dtype("float32")
+    (dtype(bfloat16), dtype('float32'))
+    """
+    names = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+    names |= {"fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
+    name = names.get(given, given) if isinstance(given, str) else given
+    small = {str(dtype): dtype for dtype in _SMALL_FLOATS}
+    try:
+        found = small[name] if name in small else np.dtype(name)
+    except TypeError:
+        found = np.dtype(object)
+    if not is_float(found):
+        raise ArgumentError(f"a dtype of real numbers is wanted, float32 or bfloat16 say, not {given!r}")
+    return found
 
 
 def rank_of(dtype: np.dtype[Any]) -> int | None:

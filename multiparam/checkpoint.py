@@ -20,6 +20,7 @@ from .formats import Contents, Entry, Format, Model, listed, unreadable
 from .registry import discovered
 from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
+from .shards import Index, index_of, read_index
 from .steps import Array
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
@@ -99,24 +100,6 @@ class Checkpoint(Mapping[str, Entry]):
         """Why it is not known whether some tensors have their axes in the order that is canonical."""
         return self._contents.doubts
 
-    def verify(self, progress: Callable[..., Any] | None = None) -> tuple[int, int]:
-        """Reads every tensor.
-
-        Args:
-            progress: called after each tensor.
-
-        Returns:
-            How many tensors agree with their digests, and how many have none.
-
-        Raises:
-            CheckpointError: one of them cannot be read.
-        """
-        for entry in self._entries.values():
-            entry.read()
-            if progress is not None:
-                progress()
-        return 0, len(self)
-
     def renamed(self, rename: Mapping[str, str]) -> Checkpoint:
         """The same file under other names.
 
@@ -161,6 +144,31 @@ class Checkpoint(Mapping[str, Entry]):
 
         contents = replace(self._contents, entries=[watching(entry) for entry in self._contents.entries])
         return Checkpoint(self._file, self.format, contents, self.backend)
+
+    def verify(self, progress: Callable[[Entry], None] | None = None) -> tuple[int, int]:
+        """Reads every tensor and compares it with its digest.
+
+        Args:
+            progress: called with each entry when it is done.
+
+        Returns:
+            How many tensors were compared, and how many the file has no digest of.
+
+        Raises:
+            CheckpointError: one is damaged or cannot be read.
+
+        >>> import multiparam as mp, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
+        >>> mp.save(mp.nn.Linear(4, 8), path)
+        >>> mp.open(path).verify()
+        (2, 0)
+        """
+        for entry in self.values():
+            _ = entry.value
+            if progress is not None:
+                progress(entry)
+        compared = sum(entry.check is not None for entry in self.values())
+        return compared, len(self) - compared
 
     def __str__(self) -> str:
         rows = [(_shortened(name), str(one.shape), str(one.dtype)) for name, one in self._entries.items()]
@@ -212,7 +220,7 @@ class Checkpoint(Mapping[str, Entry]):
         return ""
 
 
-def open(path: FilePath) -> Checkpoint:
+def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     """Opens a file of any known format, with none of the frameworks installed; nothing in the file is executed.
 
     The format is told by the content. Names and layouts are PyTorch's where the file tells what its layers are, and
@@ -220,7 +228,9 @@ def open(path: FilePath) -> Checkpoint:
     of a file that was changed since it was opened none are.
 
     Args:
-        path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads.
+        path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads; or a sharded
+            checkpoint, by its folder, its index, or the name that it would have in one file.
+        check: compare a tensor's bytes with their digest when it is first read whole, where the file has digests.
 
     Returns:
         A `Checkpoint`: an ordered mapping of names to entries with `.shape`, `.dtype`, `.value`, `.original`, and
@@ -239,10 +249,14 @@ def open(path: FilePath) -> Checkpoint:
     '  weight  (8, 4)  float32  Linear'
     """
     path = as_path(path)
+    index = index_of(path)
+    if index is not None:
+        return Checkpoint(_File(index), "safetensors", _sharded(read_index(index), check))
+    path = _only_file(path) if os.path.isdir(path) else path
     while True:
         file = _File(path)
         try:
-            checkpoint = _opened(file)
+            checkpoint = _opened(file, check)
         except CheckpointError:
             if file.is_at_its_path():
                 raise
@@ -251,10 +265,10 @@ def open(path: FilePath) -> Checkpoint:
             return checkpoint  # or it was replaced in between
 
 
-def _opened(file: _File) -> Checkpoint:
+def _opened(file: _File, check: bool) -> Checkpoint:
     start = file.start()
     if is_safetensors(start):
-        return Checkpoint(file, "safetensors", _safetensors(file.path))
+        return Checkpoint(file, "safetensors", _safetensors(file.path, check))
     found, broken = _formats() if start else ({}, {})
     for one in found.values():
         if one.recognizes(start):
@@ -356,7 +370,12 @@ def _reading(file: _File, entry: Entry) -> Entry:
         file.check()
         return entry.read()
 
-    return replace(entry, read=read)
+    def check() -> None:
+        file.check()
+        assert entry.check is not None
+        entry.check()
+
+    return replace(entry, read=read, check=None if entry.check is None else check)
 
 
 @lru_cache(maxsize=1)
@@ -373,12 +392,44 @@ def _read(one: Format, path: Path) -> Contents:
         raise CheckpointError(path, f"no valid {one.name} file: {type(error).__name__}: {error}") from error
 
 
-def _safetensors(path: Path) -> Contents:
+def _only_file(folder: Path) -> Path:
+    """The safetensors file in a folder that has one."""
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found[:5])
+        raise CheckpointError(folder, "is a folder" + (f" with several files: name one of {names}" if found else ""))
+    return found[0]
+
+
+def _sharded(index: Index, check: bool) -> Contents:
+    """The tensors of all shards, in the index's order."""
+    entries: dict[str, Entry] = {}
+    for path, names in zip(index.files(), index.shards.values(), strict=True):
+        file = SafetensorsFile(path)
+        about = _about(file)
+        file.digests = about.get("digests", {}) if check else {}
+        if index.about.get("checkpoint") != about.get("checkpoint"):
+            raise CheckpointError(path, f"is of another checkpoint than {index.path.name}")
+        lacking = [name for name in names if name not in file]
+        if lacking:
+            raise CheckpointError(path, f"lacks {lacking[0]!r}, which {index.path.name} says it has")
+        guard = _File(path)
+        entries.update({name: _reading(guard, file.entry(name)) for name in names})
+    about = _sound_about(index.path, index.about)
+    return _contents([entries[name] for names in index.shards.values() for name in names], about)
+
+
+def _safetensors(path: Path, check: bool) -> Contents:
     file = SafetensorsFile(path)
     about = _about(file)
+    file.digests = about.get("digests", {}) if check else {}
+    return _contents([file.entry(name) for name in file], about)
+
+
+def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
     layers = about.get("layers", {})
     return Contents(
-        entries=[file.entry(name) for name in file],
+        entries=entries,
         content=about.get("content", "dict"),
         layers=layers,
         settled=about.get("settled", True) is True,
@@ -391,14 +442,21 @@ def _about(file: SafetensorsFile) -> dict[str, Any]:
         about = json.loads(file.metadata.get("multiparam", "{}"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
+    return _sound_about(file.path, about)
+
+
+def _sound_about(path: Path, about: Any) -> dict[str, Any]:
+    """What the metadata say, if it is what multiparam writes there."""
     ties, layers = (about.get("ties", []), about.get("layers", {})) if isinstance(about, dict) else (None, None)
     sound = isinstance(ties, list) and all(
         isinstance(group, list) and group and all(isinstance(name, str) for name in group) for group in ties
     )
+    digests = about.get("digests", {}) if isinstance(about, dict) else None
+    sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
-    sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor")
+    sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")
     if not sound:
-        raise CheckpointError(file.path, "its multiparam metadata is damaged")
+        raise CheckpointError(path, "its multiparam metadata is damaged")
     if about.get("version", 1) != 1:
-        raise CheckpointError(file.path, f"format version {about['version']}: a newer multiparam wrote it")
+        raise CheckpointError(path, f"format version {about['version']}: a newer multiparam wrote it")
     return dict(about)

@@ -56,6 +56,7 @@ class Entry:
         read: gives its array.
         original: what the file calls it, or all that it is made of; empty where it is as the file has it.
         refusal: why its numbers cannot be read; empty if they can.
+        check: raises a CheckpointError if the file's bytes are not those that were written; None where it cannot tell.
 
     >>> entry = Entry("bias", np.dtype(np.float32), (3,), lambda: np.arange(3, dtype=np.float32))
     >>> entry, entry[1:]
@@ -68,6 +69,7 @@ class Entry:
     read: Callable[[], Array] = field(repr=False)
     original: tuple[str, ...] = ()
     refusal: str = ""
+    check: Callable[[], None] | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -76,11 +78,17 @@ class Entry:
 
     @property
     def value(self) -> Array:
-        """Its numbers, read-only; a view of the file where it can be one."""
+        """Its numbers, read-only and checked; a view of the file where it can be one."""
+        self.verify()
         return frozen(self.read()[...])
 
+    def verify(self) -> None:
+        """Raises a CheckpointError if the file's bytes are not those that were written, where it can tell."""
+        if self.check is not None:
+            self.check()
+
     def __getitem__(self, index: Any) -> Array:
-        return frozen(np.asarray(self.value[index]))
+        return frozen(np.asarray(self.read()[...][index]))  # a part cannot be checked
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.value, dtype) if copy else np.asarray(self.value, dtype)

@@ -133,6 +133,8 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
+    for _, key in plan.writes:  # all are sound before the first is written
+        checkpoint[key].verify()
     for parameter, key in plan.writes:
         value = plan.folded.get(parameter.name)
         parameter.assign(checkpoint[key].value if value is None else value)

@@ -3,6 +3,9 @@
 Source: https://github.com/huggingface/safetensors#format. The safetensors library checks what is read; writing is
 done here, one tensor at a time, since the library wants the whole model in memory at once (and release 0.8.0 of its
 numpy writer turns transposed arrays into garbage, its issue 825).
+
+The format has no checksums, so that a flipped byte is loaded as a number. Ours stand in the metadata, under
+`multiparam`: the XXH3 digest of each tensor's bytes, 64 bits, in hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
+from xxhash import xxh3_64
 
 from .errors import CheckpointError
 from .formats import Entry, unreadable
+from .pieces import pieces
 from .steps import Array
 
-__all__ = ["SafetensorsFile", "is_safetensors", "looks_like", "write"]
+__all__ = ["SafetensorsFile", "is_safetensors", "looks_like", "replacing", "write"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     code: np.dtype(dtype)
@@ -49,15 +54,16 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     }.items()
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
+_NO_DIGEST = "0" * 16
 
 
-def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str]) -> None:
+def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> None:
     """Writes a file whole or not at all: a temporary file in the same folder, synced, then renamed.
 
     Args:
         path: where to; a file that is there is replaced in one step.
         entries: the tensors, read one at a time.
-        metadata: the header's `__metadata__`.
+        about: what the metadata say under `multiparam`; the digests are added.
 
     Raises:
         CheckpointError: the path is a folder or its folder is not there, the disk is full, a dtype has no code, …;
@@ -74,13 +80,20 @@ def write(path: Path, entries: Sequence[Entry], metadata: Mapping[str, str]) -> 
             raise CheckpointError(path, f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold")
     # the widest dtypes first, so that every tensor is aligned to its own width
     ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
-    with _replacing(path) as file:
-        file.write(_header(entries, ordered, metadata))
+    digests = {entry.name: _NO_DIGEST for entry in entries}
+    with replacing(path) as file:
+        file.write(_header(entries, ordered, about, digests))
         for entry in ordered:
-            array = np.ascontiguousarray(entry.read())
-            if array.dtype != entry.dtype or array.size * array.itemsize != entry.size:
+            array = entry.value
+            if array.dtype != entry.dtype or array.nbytes != entry.size:
                 raise CheckpointError(path, f"{entry.name!r} changed while the file was written")
-            file.write(_bytes(array))
+            digest = xxh3_64()
+            for piece in pieces(array):
+                digest.update(piece)
+                file.write(piece)
+            digests[entry.name] = digest.hexdigest()
+        file.seek(0)
+        file.write(_header(entries, ordered, about, digests))  # as long as before
 
 
 def is_safetensors(start: bytes) -> bool:
@@ -114,6 +127,10 @@ class SafetensorsFile(Mapping[str, Array]):
     Args:
         path: the file.
 
+    Attributes:
+        metadata: the header's `__metadata__`.
+        digests: the tensors' digests, by name, where the file has them; set them before entries are asked for.
+
     Raises:
         CheckpointError: it cannot be read, or is no valid safetensors file.
     """
@@ -122,7 +139,9 @@ class SafetensorsFile(Mapping[str, Array]):
         self.path = path
         header, self._start, self._bytes = _opened(path)
         self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+        self.digests: Mapping[str, str] = {}
         self._header = header
+        self._sound: set[str] = set()
 
     def entry(self, name: str) -> Entry:
         """A tensor's shape and dtype, and how it is read."""
@@ -131,7 +150,23 @@ class SafetensorsFile(Mapping[str, Array]):
         if header["dtype"] not in DTYPES:
             why = f"it has dtype {header['dtype']}, which numpy has no counterpart for"
             return Entry(name, np.dtype(np.void), shape, lambda: self[name], refusal=why)
-        return Entry(name, DTYPES[header["dtype"]], shape, lambda: self[name])
+        check = (lambda: self.check(name)) if name in self.digests else None
+        return Entry(name, DTYPES[header["dtype"]], shape, lambda: self[name], check=check)
+
+    def check(self, name: str) -> None:
+        """Compares a tensor's bytes with their digest, once.
+
+        Raises:
+            CheckpointError: they are not what was written.
+        """
+        if name in self._sound or name not in self.digests:
+            return
+        if xxh3_64(self[name].reshape(-1).view(np.uint8).data).hexdigest() != self.digests[name]:
+            raise CheckpointError(
+                self.path,
+                f"{name!r} is damaged: its bytes are not those that were written. To read it all the same: check=False",
+            )
+        self._sound.add(name)
 
     def __getitem__(self, name: str) -> Array:
         header = self._header[name]
@@ -148,14 +183,17 @@ class SafetensorsFile(Mapping[str, Array]):
         return len(self._header)
 
 
-def _header(entries: Sequence[Entry], ordered: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
+def _header(
+    entries: Sequence[Entry], ordered: Sequence[Entry], about: Mapping[str, Any], digests: Mapping[str, str]
+) -> bytes:
     """The header, names in the order given, offsets in the order written."""
     offsets: dict[str, int] = {}
     offset = 0
     for entry in ordered:
         offsets[entry.name] = offset
         offset += entry.size
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", "multiparam": ours}}
     for entry in entries:
         first = offsets[entry.name]
         header[entry.name] = {
@@ -166,10 +204,6 @@ def _header(entries: Sequence[Entry], ordered: Sequence[Entry], metadata: Mappin
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _bytes(array: Array) -> Any:
-    return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
 def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
@@ -194,7 +228,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the path's place when the block ends well, and leaves no trace when it does not."""
     path = path.resolve() if path.is_symlink() else path  # the file changes, and not the link to it
     folder = path.parent

@@ -6,7 +6,7 @@ multiparam adds stands in the header's metadata under `multiparam`: the kind of 
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import Adapter
-from .arrays import converted, is_float
+from .arrays import converted, is_float, real_dtype
 from .checkpoint import Checkpoint, FilePath, as_path
 from .checkpoint import open as open_checkpoint
 from .errors import ArgumentError, BackendError, UninitializedError
@@ -24,24 +24,28 @@ from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, owner
 from .safetensors_file import write
+from .shards import index_of, parsed_size, write_sharded
 from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load", "save"]
 
 
-def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | None = None) -> None:
+def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str | None = None) -> None:
     """Saves a model, a tensor, or a list or dict of tensors.
 
     Args:
         thing: a native model (parameters and buffers, each tied one once), a numpy array or native tensor, a list or
-            tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`; or what
-            `multiparam.open` returned, whose kinds, settings and ties are kept.
+            tuple of them, or a dict with string keys; or a mapping of `parameters`, `buffers` or `state`; or a file
+            that `multiparam.open` gave, whose kinds, settings and ties go along.
         path: where to; a file that is there is replaced in one step, or left as it was if anything fails.
-        dtype: what real numbers are converted to, one tensor at a time; None leaves them as they are.
-        shard_size: bytes that a file may have, before another is begun.
+        shard_size: bytes, `"2GB"` say, above which there are several files and an index, `{path}.index.json`; None
+            is one file, whatever its size.
+        dtype: that real numbers get in the file, `"bfloat16"` say; integers, booleans and complex numbers keep theirs.
 
     Raises:
         CheckpointError: the file cannot be written.
+        MismatchError: a number does not fit into the dtype.
+        ArgumentError: the dtype is none of real numbers.
         UninitializedError: a lazy parameter has no value yet.
         BackendError: the thing is nothing that can be saved.
 
@@ -51,8 +55,6 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | Non
     >>> mp.load(path)
     {'x': array([0, 1, 2]), 'y': array([1., 1.])}
     """
-    if shard_size is not None:
-        raise ArgumentError("shard_size= is not there yet: leave it out, and one file is written")
     ties: list[list[str]]
     layers: Mapping[str, Any] = {}
     kind: type = type(thing)
@@ -77,8 +79,24 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | Non
     if isinstance(thing, Checkpoint) and not thing.settled:
         about["settled"] = False
     if dtype is not None:
-        entries = [_in_dtype(entry, np.dtype(dtype)) for entry in entries]
-    write(as_path(path), entries, {"format": "pt", "multiparam": json.dumps(about, ensure_ascii=False)})
+        entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
+    target = as_path(path)
+    if target.is_dir() or (shard_size is None and index_of(target) is None):
+        write(target, entries, about)  # which says what is wrong with a folder
+    else:  # or the index of an older checkpoint would go on standing for this one
+        write_sharded(target, entries, about, sys.maxsize if shard_size is None else parsed_size(shard_size))
+
+
+def _retyped(entry: Entry, dtype: np.dtype[Any]) -> Entry:
+    """An entry whose real numbers are converted when they are read."""
+    if not is_float(entry.dtype) or entry.dtype == dtype or entry.refusal:
+        return entry
+    return replace(
+        entry,
+        dtype=dtype,
+        read=lambda: converted(entry.name, entry.value, dtype, "cannot save"),
+        check=None,
+    )
 
 
 def load(
@@ -88,6 +106,7 @@ def load(
     strict: bool = True,
     rename: Mapping[str, str] | None = None,
     backend: str | None = None,
+    check: bool = True,
 ) -> Any:
     """Loads a file: into a model, or as the tensor, list or dict that was saved.
 
@@ -100,6 +119,7 @@ def load(
         strict: names must be the same; False loads what is in both, and reports the rest.
         rename: regular expressions and their replacements, applied to the file's names in turn.
         backend: for tensors, whose they should be; None is the active backend.
+        check: compare the tensors with their digests, where the file has them, before anything is written.
 
     Returns:
         For a model a `LoadReport`; else the native tensor, the list or the dict.
@@ -121,7 +141,7 @@ def load(
     shape of weight: (4, 8) expected, (8, 4) given
     shape of bias: (4,) expected, (8,) given
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, check=check)
     if into is None:
         if rename or not strict:
             raise ArgumentError("strict= and rename= are for loading into a model: pass into=net")
@@ -147,12 +167,6 @@ def _entry(name: Any, value: Any) -> Entry:
     array = found.array(value)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return Entry(name, array.dtype, array.shape, lambda: array)
-
-
-def _in_dtype(entry: Entry, dtype: np.dtype[Any]) -> Entry:
-    if not is_float(entry.dtype) or entry.refusal:
-        return entry
-    return replace(entry, dtype=dtype, read=lambda: converted(entry.name, entry.value, dtype, "cannot save"))
 
 
 def _entry_of(name: str, parameter: Parameter) -> Entry:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from xxhash import xxh3_64
 
 import multiparam as mp
 from multiparam.safetensors_file import DTYPES
@@ -213,6 +214,7 @@ def test_the_metadata_say_what_the_file_is(tmp_path, net):
             "version": 1,
             "content": "model",
             "layers": {"0": {"kind": "Linear"}, "1": {"kind": "ReLU"}, "2": {"kind": "Linear"}},
+            "digests": {name: xxh3_64(one.value.tobytes()).hexdigest() for name, one in mp.parameters(net).items()},
         }
 
 

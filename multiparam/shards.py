@@ -1,0 +1,182 @@
+"""Checkpoints in several files: shards, and an index that says which tensor is in which.
+
+Source: https://huggingface.co/docs/transformers/big_models, `model.safetensors.index.json`. The index is written last,
+and shards never take the place of those that an older index names, so that at any moment the old checkpoint is there,
+or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import ArgumentError, CheckpointError
+from .formats import Entry, unreadable
+from .safetensors_file import replacing, write
+
+__all__ = ["Index", "index_of", "parsed_size", "read_index", "write_sharded"]
+
+SUFFIX = ".index.json"
+LARGEST_INDEX = 100_000_000  # bytes, as the format's headers
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+class Index:
+    """What an index says.
+
+    Args:
+        path: the index.
+        shards: the names of the tensors in each file, by the file's name.
+        about: what `multiparam` has in its metadata; empty where another library wrote it.
+    """
+
+    def __init__(self, path: Path, shards: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> None:
+        self.path = path
+        self.shards = shards
+        self.about = about
+
+    def files(self) -> Iterator[Path]:
+        """The shards, in their order."""
+        return (self.path.parent / name for name in self.shards)
+
+
+def parsed_size(given: int | str) -> int:
+    """A number of bytes: itself, or with a unit, as in `"2GB"` or `"500 MiB"`.
+
+    Raises:
+        ArgumentError: it is none, or not positive.
+
+    >>> parsed_size("2GB"), parsed_size("1.5 KiB")
+    (2000000000, 1536)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(given), re.IGNORECASE)
+    size = 0
+    if found is not None and not isinstance(given, bool):
+        unit = _UNITS[found[2].upper()]
+        unit = 2 ** (10 * (len(str(unit)) // 3)) if found[3] else unit
+        size = int(float(found[1]) * unit)
+    if size < 1:
+        raise ArgumentError(f"a size is a positive number of bytes, or one with a unit, '2GB' say, not {given!r}")
+    return size
+
+
+def index_of(path: Path) -> Path | None:
+    """The index that a path stands for: itself, the one beside a file of that name, or the only one in a folder."""
+    if os.path.isdir(path):  # False where one may not look, which Path.is_dir raises
+        found = sorted(path.glob(f"*{SUFFIX}"))
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise CheckpointError(path, f"has several checkpoints: name one of {names}")
+        return found[0] if found else None
+    if path.name.endswith(SUFFIX):
+        return path
+    beside = path.with_name(path.name + SUFFIX)
+    return beside if os.path.exists(beside) else None
+
+
+def read_index(path: Path) -> Index:
+    """An index, checked: its files are in its own folder.
+
+    Raises:
+        CheckpointError: it cannot be read, or is none.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST_INDEX + 1)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        if len(text) > LARGEST_INDEX:
+            raise ValueError("it is too large")
+        found = json.loads(text)
+        places = found["weight_map"]
+        about = json.loads((found.get("metadata") or {}).get("multiparam", "{}"))
+        if not isinstance(places, dict) or not isinstance(about, dict):
+            raise ValueError("it has no map of names to files")
+        shards: dict[str, list[str]] = {}
+        for name, place in places.items():
+            shards.setdefault(_plain(place), []).append(name)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(path, f"no valid index of a sharded checkpoint: {error}") from error
+    return Index(path, shards, about)
+
+
+def _plain(place: Any) -> str:
+    """A shard's file name, which leads nowhere else."""
+    if not isinstance(place, str) or not place or Path(place).name != place or "\\" in place or "\0" in place:
+        raise ValueError(f"{place!r} is no file in its folder")
+    return place
+
+
+def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any], most: int) -> None:
+    """Writes one file if all fits into it, else shards beside each other and an index.
+
+    Args:
+        path: the file that a single one would be, `model.safetensors`; shards are `model-00001-of-00003.safetensors`,
+            the index is `model.safetensors.index.json`.
+        entries: the tensors.
+        about: what the metadata say under `multiparam`.
+        most: bytes in a shard; a larger tensor has one for itself.
+
+    Raises:
+        CheckpointError: they cannot be written; what was there before is as it was.
+    """
+    index = path.with_name(path.name + SUFFIX)
+    old = read_index(index) if index.exists() else None
+    shares = _shared_out(entries, most)
+    if len(shares) == 1:
+        write(path, entries, about)
+        _remove([index, *(old.files() if old else ())], but={path})
+        return
+    token = secrets.token_hex(8)
+    names = _names(path, len(shares), token)
+    written: list[Path] = []
+    try:
+        for name, share in zip(names, shares, strict=True):
+            written.append(path.with_name(name))
+            write(written[-1], share, {"version": 1, "content": "shard", "checkpoint": token})
+        places = {entry.name: name for name, share in zip(names, shares, strict=True) for entry in share}
+        ours = json.dumps({**about, "checkpoint": token}, ensure_ascii=False)
+        size = sum(entry.size for entry in entries)
+        text = {"metadata": {"total_size": size, "multiparam": ours}, "weight_map": places}
+        with replacing(index) as file:
+            file.write(json.dumps(text, indent=1, ensure_ascii=False).encode())
+    except BaseException:
+        _remove(written)
+        raise
+    _remove([path, *(old.files() if old else ())], but=set(written))
+
+
+def _shared_out(entries: Sequence[Entry], most: int) -> list[list[Entry]]:
+    shares: list[list[Entry]] = [[]]
+    size = 0
+    for entry in entries:
+        if shares[-1] and size + entry.size > most:
+            shares.append([])
+            size = 0
+        shares[-1].append(entry)
+        size += entry.size
+    return shares
+
+
+def _names(path: Path, count: int, token: str) -> list[str]:
+    """Names for the shards that no file has yet."""
+    stem, suffix = (path.stem, path.suffix) if path.suffix else (path.name, ".safetensors")
+    for start in (stem, f"{stem}-{token}"):
+        names = [f"{start}-{number:05}-of-{count:05}{suffix}" for number in range(1, count + 1)]
+        if not any(path.with_name(name).exists() for name in names):
+            break
+    return names
+
+
+def _remove(paths: Sequence[Path], but: set[Path] | None = None) -> None:
+    for one in paths:
+        if one not in (but or ()):
+            with contextlib.suppress(OSError):
+                one.unlink()

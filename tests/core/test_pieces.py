@@ -1,0 +1,44 @@
+"""Arrays of any strides, a piece at a time."""
+
+import tracemalloc
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from multiparam import pieces as module
+from multiparam.pieces import pieces
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_the_pieces_are_the_array_in_c_order(data):
+    shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=90).filter(_is_small))
+    array = np.arange(np.prod(shape, dtype=int), dtype=data.draw(st.sampled_from(["u1", "f4", "c16"]))).reshape(shape)
+    array = array.transpose(data.draw(st.permutations(range(len(shape)))))
+    if data.draw(st.booleans()) and array.ndim:
+        array = array[:: data.draw(st.sampled_from([-1, 2, -3]))]
+    if data.draw(st.booleans()):
+        array = np.broadcast_to(array, (2, *array.shape))
+    assert b"".join(map(bytes, pieces(array))) == np.ascontiguousarray(array).tobytes()
+
+
+def _is_small(shape):
+    return np.prod(shape, dtype=int) < 20_000
+
+
+def test_what_lies_in_order_is_not_copied():
+    array = np.arange(12.0).reshape(3, 4)
+    (piece,) = pieces(array)
+    assert np.shares_memory(np.frombuffer(piece, np.float64), array)
+
+
+def test_what_lies_transposed_takes_no_more_than_pieces():
+    array = np.ones((3000, 2000), np.float32)
+    tracemalloc.start()
+    sizes = [len(piece) for piece in pieces(array.T)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(sizes) == array.nbytes
+    assert peak < 1.5 * module.PIECE

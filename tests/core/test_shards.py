@@ -1,0 +1,174 @@
+"""Checkpoints in several files: readable by others, whole at any moment, and never from elsewhere."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import multiparam as mp
+from multiparam.shards import parsed_size
+
+SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
+
+
+@pytest.fixture
+def net():
+    with mp.use("numpy"):
+        layers = [mp.nn.Linear(20, 20) for _ in range(4)]
+        net = mp.nn.Sequential(*layers, layers[0])
+    mp.initialize(net, mp.init.Normal(), seed=0)
+    return net
+
+
+def values(net):
+    return {name: one.value for name, one in mp.parameters(net).items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_shards_are_what_others_read(tmp_path, net):
+    path = tmp_path / "model.safetensors"
+    mp.save(net, path, shard_size="2KB")
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    assert sorted(set(index["weight_map"].values())) == [f"model-0000{n}-of-00004.safetensors" for n in range(1, 5)]
+    assert index["metadata"]["total_size"] == sum(one.nbytes for one in values(net).values())
+    found = {name: load_file(tmp_path / file)[name] for name, file in index["weight_map"].items()}
+    assert same(found, values(net))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors", "model.safetensors.index.json"])
+def test_a_sharded_checkpoint_is_opened_by_any_of_its_names(tmp_path, net, name):
+    mp.save(net, tmp_path / "model.safetensors", shard_size=2000)
+    expected = values(net)
+    opened = mp.open(tmp_path / name)
+    assert same({key: one.value for key, one in opened.items()}, expected)
+    assert opened.verify() == (8, 0)
+    assert opened.kinds["0"] == "Linear"
+    mp.initialize(net, {"*": mp.init.Zeros()})
+    mp.load(tmp_path / name, into=net)
+    assert same(values(net), expected)
+
+
+def test_what_fits_is_one_file(tmp_path, net):
+    mp.save(net, tmp_path / "model.safetensors", shard_size="1GB")
+    assert [one.name for one in tmp_path.iterdir()] == ["model.safetensors"]
+    assert len(mp.open(tmp_path)) == 8
+
+
+def test_a_checkpoint_takes_the_place_of_another_whatever_its_files(tmp_path, net):
+    path = tmp_path / "model.safetensors"
+    for number, size in enumerate(("2KB", None, "3KB", "2KB", "2KB", "1GB")):
+        mp.initialize(net, mp.init.Normal(), seed=number)
+        mp.save(net, path, shard_size=size)
+        assert same({name: one.value for name, one in mp.open(path).items()}, values(net))
+        index = [json.loads(one.read_text())["weight_map"] for one in tmp_path.glob("*.json")]
+        named = {name for places in index for name in places.values()} or {path.name}
+        assert {one.name for one in tmp_path.glob("*.safetensors")} == named
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, net):
+    path = tmp_path / "model.safetensors"
+    mp.save(net, path, shard_size="2KB")
+    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    with pytest.raises(mp.MismatchError):
+        mp.save({"a": np.zeros(1000), "b": np.full(1000, 1e30)}, path, shard_size="2KB", dtype="fp16")
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"weight_map": []}',
+        '{"weight_map": {"a": "../a.safetensors"}}',
+        '{"weight_map": {"a": "/etc/passwd"}}',
+        '{"weight_map": {"a": "x/a.safetensors"}}',
+        '{"weight_map": {"a": ".."}}',
+        '{"weight_map": {"a": 3}}',
+        '{"weight_map": {"a": ""}}',
+        '{"weight_map": {"a": "missing.safetensors"}}',
+        '{"weight_map": {"a": "loop.safetensors"}}',
+        '{"weight_map": {"a": "sound.safetensors"}}',
+        '{"weight_map": {"x": "sound.safetensors"}, "metadata": {"multiparam": "{\\"checkpoint\\": \\"1\\"}"}}',
+        '{"weight_map": {"x": "sound.safetensors"}, "metadata": {"multiparam": "["}}',
+        '{"weight_map": {"x": "sound.safetensors"}, "metadata": 3}',
+        '{"weight_map": {"a": ' + "1" * 10_000 + "}}",
+    ],
+)
+def test_an_index_that_is_none_is_refused(tmp_path, text):
+    mp.save({"x": np.ones(3)}, tmp_path / "sound.safetensors")
+    (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(mp.CheckpointError):
+        mp.open(tmp_path)
+
+
+def test_an_index_of_another_library_is_read(tmp_path):
+    from safetensors.numpy import save_file
+
+    for number in (1, 2):
+        save_file({f"x{number}": np.full(3, number)}, tmp_path / f"model-{number}.safetensors")
+    places = {f"x{number}": f"model-{number}.safetensors" for number in (1, 2)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    assert {name: one.value[0] for name, one in mp.open(tmp_path).items()} == {"x1": 1, "x2": 2}
+
+
+def test_a_shard_of_another_checkpoint_is_found(tmp_path, net):
+    mp.save(net, tmp_path / "model.safetensors", shard_size="2KB")
+    (tmp_path / "other").mkdir()
+    mp.save(net, tmp_path / "other" / "model.safetensors", shard_size="2KB")
+    os.replace(tmp_path / "other" / "model-00002-of-00004.safetensors", tmp_path / "model-00002-of-00004.safetensors")
+    with pytest.raises(mp.CheckpointError, match="of another checkpoint"):
+        mp.open(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "2 apples", "", True, "GB"])
+def test_wrong_sizes_are_refused(tmp_path, net, wrong):
+    with pytest.raises(mp.ArgumentError, match="positive number of bytes"):
+        mp.save(net, tmp_path / "model.safetensors", shard_size=wrong)
+
+
+def test_sizes_with_units():
+    assert [parsed_size(one) for one in (5, "5", "1kb", "1 MiB", "2GB", "1T")] == [5, 5, 1000, 2**20, 2 * 10**9, 10**12]
+
+
+SAVING = """
+import sys, numpy as np, multiparam as mp
+number, path = int(sys.argv[1]), sys.argv[2]
+tensors = {f"{i}": np.full((200, 300), number, np.float32) for i in range(6)}
+print("ready", flush=True)
+for size in ("400KB", "1GB", "600KB") * 1000:
+    mp.save(tensors, path, shard_size=size)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+    path = tmp_path / "model.safetensors"
+    mp.save({"0": np.zeros(3)}, path)
+    rng = random.Random(0)
+    for number in range(20 * SCALE):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVING, str(number), str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "ready\n"
+        end = time.perf_counter() + rng.random() * 0.1
+        while time.perf_counter() < end:
+            pass
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        found = mp.open(path)
+        assert found.verify()[1] == 0
+        assert len({float(one) for entry in found.values() for one in entry.value.ravel()[::50]}) == 1
