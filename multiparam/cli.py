@@ -30,6 +30,7 @@ from .registry import backends as known_backends
 from .registry import plugins
 from .safetensors_file import DTYPES
 from .serialize import save
+from .shards import index_of
 from .show import as_json, matching, statistics, tree
 from .text import counted, printable
 
@@ -269,11 +270,12 @@ def verify(file: str) -> int:
 
     Exit codes: 0 sound; 1 damaged; 2 wrong usage, or there is no such file.
     """
+    place = open_checkpoint(file).path if os.path.isdir(file) else index_of(Path(file)) or Path(file)
     try:
-        with Path(file).open("rb"):
+        with place.open("rb"):
             pass
     except OSError as error:
-        raise unreadable(Path(file), error) from error
+        raise unreadable(place, error) from error
     try:
         checkpoint = open_checkpoint(file)
         with _progress("verifying", len(checkpoint)) as seen:
@@ -310,7 +312,7 @@ def convert(
     does not fit into the dtype.
     """
     checkpoint = open_checkpoint(source)
-    if os.path.lexists(target) and not force:
+    if (os.path.lexists(target) or index_of(Path(target)) is not None) and not force:
         raise _Wrong(f"{target} is there already: --force replaces it")
     checkpoint = checkpoint.renamed(rename) if rename else checkpoint
     with _progress("converting", len(checkpoint)) as seen:

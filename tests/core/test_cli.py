@@ -549,3 +549,18 @@ def test_layers_without_tensors_stand_where_the_model_has_them(run, tmp_path):
 def test_no_name_is_shown_twice_by_a_tree(path):
     names = show.matching(mp.open(path), None)
     assert len(names) == len(set(names)) == 8
+
+
+def test_a_sharded_checkpoint_is_converted_and_verified(tmp_path):
+    mp.save({"x": np.ones(1000), "y": np.ones(1000)}, tmp_path / "one.safetensors")
+    target = tmp_path / "model.safetensors"
+    assert main(["convert", str(tmp_path / "one.safetensors"), str(target), "--shard-size", "9KB"]) == 0
+    assert not target.exists()
+    for name in (target, tmp_path / "model.safetensors.index.json"):
+        assert main(["verify", str(name)]) == 0
+        assert main(["diff", str(tmp_path / "one.safetensors"), str(name)]) == 0
+    shard = next(tmp_path.glob("*-00002-of-00002.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(bytes(data))
+    assert main(["verify", str(target)]) == 1
