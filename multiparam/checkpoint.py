@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -15,6 +15,7 @@ from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNo
 from .formats import Contents, Entry, Format, Model, unreadable
 from .registry import discovered
 from .safetensors_file import SafetensorsFile, is_safetensors
+from .zip_file import Zip, is_zip
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
 
@@ -157,9 +158,12 @@ def open(path: FilePath) -> Checkpoint:
         return Checkpoint(path, "safetensors", _safetensors(path))
     found, broken = _formats()
     for one in found.values():
-        if one.recognizes(start):
+        if one.recognizes(start) and one.holds(path):
             return Checkpoint(path, one.name, _read(one, path), one.backend)
     try:
+        if is_zip(start):
+            names = Zip(path).members  # a damaged one says so
+            raise CheckpointError(path, f"a zip file of no known format, with {_some(names)} in it")
         return Checkpoint(path, "safetensors", _safetensors(path))
     except CheckpointError as error:
         # one of them might have known it
@@ -177,6 +181,12 @@ def as_path(path: Any) -> Path:
         return Path(path)
     except TypeError:
         raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}") from None
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few of them, as they can be shown."""
+    shown = [repr(name[:60]) for name, _ in zip(names, range(4), strict=False)]
+    return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "") if shown else "nothing"
 
 
 def _reading(path: Path, entry: Entry) -> Entry:

@@ -1,0 +1,497 @@
+"""Files of PyTorch, numpy, Keras and Flax, made here byte by byte: what they say comes out, and nothing else."""
+
+import contextlib
+import io
+import os
+import struct
+import time
+import tracemalloc
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import multiparam as mp
+from multiparam.formats import data_size
+from multiparam.zip_file import Zip
+
+SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def opened(tmp_path, data):
+    (tmp_path / "file").write_bytes(data)
+    return mp.open(tmp_path / "file")
+
+
+def same(first, second):
+    first, second = np.asarray(first), np.asarray(second)
+    return (first.shape, first.dtype, first.tobytes()) == (second.shape, second.dtype, second.tobytes())
+
+
+def numbers(*shape, dtype="f4"):
+    return np.random.default_rng(len(shape) + sum(shape)).normal(size=shape).astype(dtype)
+
+
+def zipped(members, method=zipfile.ZIP_STORED, **options):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method, **options) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+    return out.getvalue()
+
+
+# --- PyTorch: pickles of its functions' names, and storages beside them --------------------------------------------
+
+
+class Raw:
+    """Operations of a pickle."""
+
+    def __init__(self, code):
+        self.code = code
+
+
+def code(thing):
+    """The operations, of protocol 2, that make a thing."""
+    if isinstance(thing, Raw):
+        return thing.code
+    if isinstance(thing, dict):
+        return b"}(" + b"".join(code(key) + code(value) for key, value in thing.items()) + b"u"
+    if isinstance(thing, (list, tuple)):
+        inside = b"(" + b"".join(map(code, thing))
+        return b"]" + inside + b"e" if isinstance(thing, list) else inside + b"t"
+    if isinstance(thing, str):
+        return b"X" + struct.pack("<I", len(thing.encode())) + thing.encode()
+    if isinstance(thing, bool) or thing is None:
+        return {None: b"N", True: b"\x88", False: b"\x89"}[thing]
+    size = thing.bit_length() // 8 + 1
+    return b"\x8a" + bytes([size]) + thing.to_bytes(size, "little", signed=True)
+
+
+def pickled(thing):
+    return b"\x80\x02" + code(thing) + b"."
+
+
+def named(module, name):
+    return Raw(f"c{module}\n{name}\n".encode())
+
+
+def call(module, name, *arguments):
+    return Raw(named(module, name).code + code(arguments) + b"R")
+
+
+def persistent(*given):
+    return Raw(code(given) + b"Q")
+
+
+STORAGES = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "u1": "Byte", "b1": "Bool", "c8": "ComplexFloat"}
+
+
+def storage(key, count, dtype="f4", *view, place="cpu"):
+    kind = "BFloat16" if dtype == BFLOAT16 else STORAGES[dtype]
+    return persistent("storage", named("torch", f"{kind}Storage"), key, place, count, *view)
+
+
+def ordered(pairs, attributes=None):
+    """An OrderedDict, with the attributes that a state_dict has."""
+    made = named("collections", "OrderedDict").code + b")R(" + b"".join(code(one) for pair in pairs for one in pair)
+    return Raw(made + b"u" + (b"" if attributes is None else code(attributes) + b"b"))
+
+
+def tensor(key, shape, strides=None, offset=0, dtype="f4", count=None, about=(), **options):
+    if strides is None:
+        strides = tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
+    count = int(np.prod(shape)) if count is None else count
+    arguments = storage(key, count, dtype, **options), offset, tuple(shape), tuple(strides), False, ordered([]), *about
+    return call("torch._utils", "_rebuild_tensor_v2", *arguments)
+
+
+def saved(thing, storages, *, order=b"little", folder="archive/", more=None, method=zipfile.ZIP_STORED):
+    """A file of torch.save."""
+    members = {f"{folder}data.pkl": pickled(thing)}
+    members |= {} if order is None else {f"{folder}byteorder": order}
+    members |= {f"{folder}data/{key}": bytes(data) for key, data in storages.items()}
+    return zipped({**members, f"{folder}version": b"3\n", **(more or {})}, method)
+
+
+SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+
+
+def legacy(thing, storages, *, protocol=1001, magic=0x1950A86A20F9469CFC6C, system=SYSTEM, width=4, keys=None):
+    """A file of torch.save before PyTorch 1.6."""
+    head = b"".join(map(pickled, (magic, protocol, system, thing, list(storages) if keys is None else keys)))
+    return head + b"".join(struct.pack("<Q", len(data) // width) + bytes(data) for data in storages.values())
+
+
+A, B = numbers(4, 3), numbers(4)
+STATE = ordered([("0.weight", tensor("0", (4, 3))), ("0.bias", tensor("1", (4,)))], {"_metadata": ordered([])})
+DATA = {"0": A.tobytes(), "1": B.tobytes()}
+SAVES = {"zip": saved, "legacy": legacy}
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_a_state_dict_of_pytorch_is_read(tmp_path, save):
+    found = opened(tmp_path, SAVES[save](STATE, DATA))
+    assert (found.format, found.backend, found.content) == ("torch", "torch", "dict")
+    assert list(found) == ["0.weight", "0.bias"]
+    assert same(found["0.weight"].value, A)
+    assert same(found["0.weight"][1:3], A[1:3])
+    assert same(found["0.bias"].value, B)
+    assert not found["0.bias"].value.flags.writeable
+    assert (found.ties, found.own, found.left_out) == ([], frozenset(), {})
+    net = mp.nn.Sequential(mp.nn.Linear(3, 4), backend="numpy")
+    assert str(mp.load(tmp_path / "file", into=net)) == "loaded 2 tensors"
+    assert same(mp.parameters(net)["0.weight"].value, A)
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_strided_and_shared_storages_are_read(tmp_path, save):
+    whole = numbers(24)
+    views = {
+        "transposed": tensor("0", (6, 4), (1, 6), count=24),
+        "again": tensor("0", (6, 4), (1, 6), count=24),
+        "offset": tensor("0", (3, 4), (6, 1), 8, count=24),
+        "expanded": tensor("0", (3, 5), (0, 0), 2, count=24),
+        "scalar": tensor("0", (), offset=23, count=24),
+        "empty": tensor("0", (0, 3), (3, 1), 24, count=24),
+        "cuda": tensor("0", (24,), place="cuda:0"),
+    }
+    found = opened(tmp_path, SAVES[save](views, {"0": whole.tobytes()}))
+    assert same(found["transposed"].value, whole.reshape(4, 6).T)
+    assert same(found["offset"].value, whole.reshape(4, 6)[1:, 2:])
+    assert same(found["expanded"].value, np.full((3, 5), whole[2]))
+    assert same(found["scalar"].value, whole[23])
+    assert same(found["empty"].value, np.empty((0, 3), "f4"))
+    assert same(found["cuda"].value, whole)
+    assert found.ties == [("transposed", "again")]
+
+
+@pytest.mark.parametrize("dtype", [*STORAGES, BFLOAT16], ids=str)
+@pytest.mark.parametrize("order", [b"little", b"big", None])
+def test_every_dtype_in_either_byte_order_is_read(tmp_path, dtype, order):
+    given = np.arange(6).reshape(2, 3).astype(dtype)
+    raw = given.view("u2") if dtype == BFLOAT16 else given
+    raw = raw.astype(raw.dtype.newbyteorder(">" if order == b"big" else "<"))
+    found = opened(tmp_path, saved({"x": tensor("0", (2, 3), dtype=dtype)}, {"0": raw.tobytes()}, order=order))
+    assert same(found["x"].value, given)
+
+
+def test_dtypes_without_a_storage_class_parameters_and_classes(tmp_path):
+    raw = persistent("storage", named("torch.storage", "UntypedStorage"), "0", "cpu", 24)
+    given = np.arange(6, dtype="u2")
+    inner = raw, 2, (4,), (1,), False, ordered([]), named("torch", "uint16")
+    state = {
+        "v3": call("torch._utils", "_rebuild_tensor_v3", *inner),
+        "v0": call("torch._utils", "_rebuild_tensor", storage("1", 3), 1, (2,), (1,)),
+        "p": call("torch._utils", "_rebuild_parameter", tensor("1", (3,)), True, ordered([])),
+        "buffer": call(
+            *("torch._tensor", "_rebuild_from_type_v2", named("torch._utils", "_rebuild_tensor_v2")),
+            *(named("torch", "Tensor"), (storage("1", 3), 0, (1,), (1,), False, ordered([])), {"_is_buffer": True}),
+        ),
+        "theirs": call(
+            *("torch._tensor", "_rebuild_from_type_v2", named("torch._utils", "_rebuild_tensor_v2")),
+            *(named("their.module", "Masked"), (storage("1", 3), 0, (1,), (1,), False, ordered([])), {}),
+        ),
+        "conjugate": tensor("2", (2,), dtype="c8", about=({"conj": True},)),
+        "negative": tensor("1", (1,), count=3, about=({"neg": True},)),
+    }
+    z = np.array([1 + 2j, 3 - 4j], "c8")
+    data = {"0": given.tobytes() * 2, "1": numbers(3).tobytes(), "2": z.tobytes()}
+    found = opened(tmp_path, saved(state, data))
+    assert same(found["v3"].value, given[2:])
+    assert same(found["v0"].value, numbers(3)[1:])
+    assert same(found["p"].value, numbers(3))
+    assert same(found["buffer"].value, numbers(3)[:1])
+    assert same(found["conjugate"].value, z.conj())
+    assert same(found["negative"].value, -numbers(3)[:1])
+    with pytest.raises(mp.CheckpointError, match=r"'theirs' cannot be read: it is of the class their.module.Masked"):
+        found["theirs"].read()
+
+
+def test_what_numpy_has_no_like_of_is_refused_by_name_and_the_rest_read(tmp_path):
+    chalf = persistent("storage", named("torch.storage", "UntypedStorage"), "0", "cpu", 8)
+    state = {
+        "quantized": call("torch._utils", "_rebuild_qtensor", storage("0", 2), 0, (2,), (1,), (), False, ordered([])),
+        "sparse": call(
+            "torch._utils",
+            "_rebuild_sparse_tensor",
+            call("torch.serialization", "_get_layout", "torch.sparse_coo"),
+            (tensor("0", (1, 2)), tensor("0", (2,)), call("torch", "Size", (3, 4))),
+        ),
+        "meta": call("torch._utils", "_rebuild_meta_tensor_no_storage", named("torch", "float32"), (5,), (1,), False),
+        "half": call(
+            "torch._utils", "_rebuild_tensor_v3", chalf, 0, (2,), (1,), False, ordered([]), named("torch", "complex32")
+        ),
+        "fine": tensor("0", (2,)),
+    }
+    found = opened(tmp_path, saved(state, {"0": numbers(2).tobytes()}))
+    assert same(found["fine"].value, numbers(2))
+    assert [found[name].shape for name in ("quantized", "sparse", "meta", "half")] == [(2,), (3, 4), (5,), (2,)]
+    for name, why in (("quantized", "dequantize"), ("sparse", "to_dense"), ("meta", "meta"), ("half", "complex32")):
+        with pytest.raises(mp.CheckpointError, match=rf"{name!r} cannot be read: .*{why}"):
+            found[name].read()
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_nested_checkpoints_have_dotted_names_and_say_what_is_left_out(tmp_path, save):
+    checkpoint = {
+        "state_dict": STATE,
+        "optimizer": {"state": {0: {"exp_avg": tensor("1", (4,))}}, "param_groups": [{"params": [0, 1]}]},
+        "epoch": 3,
+        "args": Raw(named("argparse", "Namespace").code + b")\x81" + code({"lr": 1}) + b"b"),
+        "size": call("torch", "Size", (1, 2)),
+        "device": call("torch", "device", "cpu"),
+        "their": Raw(call("their.module", "make", 3).code + b"(" + code("x") + code(1) + b"u"),
+        "names": ["a", "b"],
+        "list": [tensor("0", (12,)), None],
+    }
+    found = opened(tmp_path, SAVES[save](checkpoint, DATA))
+    assert list(found) == ["state_dict.0.weight", "state_dict.0.bias", "list.0"]
+    assert found.ties == [("state_dict.0.bias", "optimizer.state.0.exp_avg")]
+    assert found.left_out == {
+        "optimizer.param_groups": "list of 1",
+        "epoch": "int",
+        "args": "an object of argparse.Namespace",
+        "size": "tuple of 2",
+        "device": "an object of torch.device",
+        "their": "an object of their.module.make",
+        "names": "list of 2",
+        "list.1": "NoneType",
+    }
+    net = mp.nn.Sequential(mp.nn.Linear(3, 4), backend="numpy")
+    mp.load(tmp_path / "file", into=net, rename={r"^state_dict\.": ""}, strict=False)
+    assert same(mp.parameters(net)["0.bias"].value, B)
+
+
+def test_tensors_and_lists_of_pytorch_come_back_as_such(tmp_path):
+    (tmp_path / "file").write_bytes(saved(tensor("0", (4, 3)), DATA))
+    assert same(mp.load(tmp_path / "file"), A)
+    (tmp_path / "file").write_bytes(saved([tensor("0", (4, 3)), tensor("1", (4,))], DATA))
+    assert [one.shape for one in mp.load(tmp_path / "file")] == [(4, 3), (4,)]
+
+
+def test_views_of_legacy_storages_are_read(tmp_path):
+    part = storage("0", 12, "f4", ("1", 4, 6))
+    state = {"x": call("torch._utils", "_rebuild_tensor", part, 1, (2,), (1,))}
+    assert same(opened(tmp_path, legacy(state, {"0": A.tobytes()}))["x"].value, A.reshape(-1)[5:7])
+
+
+MODEL = Raw(named("torch.nn.modules.linear", "Linear").code + b")\x81" + code({"_parameters": {}}) + b"b")
+REFUSED = {
+    "a model": (saved(MODEL, {}), r"no tensors, but an object of torch.nn.modules.linear.Linear: .* state_dict"),
+    "a model beside other things": (saved({"epoch": 1, "model": MODEL}, {}), r"torch.save\(model.state_dict\(\), path"),
+    "an old model": (
+        legacy(
+            Raw(
+                persistent("module", named("torch.nn.modules.linear", "Linear"), "linear.py", "class").code + b")\x81}b"
+            ),
+            {},
+        ),
+        r"an object of torch.nn.modules.linear.Linear",
+    ),
+    "TorchScript": (saved(STATE, DATA, more={"archive/constants.pkl": b""}), "TorchScript archive"),
+    "a byte order": (saved(STATE, DATA, order=b"middle"), "byte order is b'middle'"),
+    "a storage that is not there": (saved(STATE, {"0": A.tobytes()}), "its storage '1' is not there"),
+    "a storage outside": (saved({"x": tensor("../x", (2,))}, DATA), "its storage '../x' is not there"),
+    "a compressed one": (saved(STATE, DATA, method=zipfile.ZIP_DEFLATED), "is compressed"),
+    "a short storage": (saved(STATE, {**DATA, "1": b"1234"}), "claims 16 bytes, and has 4"),
+    "a tensor that is too long": (saved({"x": tensor("1", (5,), count=4)}, DATA), "'x' needs 20 bytes"),
+    "a far offset": (saved({"x": tensor("1", (1,), offset=4, count=4)}, DATA), "'x' needs 20 bytes"),
+    "a long stride": (saved({"x": tensor("1", (2,), (2**40,), count=4)}, DATA), "'x' needs"),
+    "a negative stride": (saved({"x": tensor("1", (2,), (-1,), count=4)}, DATA), "shape or strides are none"),
+    "a negative extent": (saved({"x": tensor("1", (-2,), count=4)}, DATA), "shape or strides are none"),
+    "a negative offset": (saved({"x": tensor("1", (2,), offset=-1, count=4)}, DATA), "without a storage"),
+    "a shape that is none": (saved({"x": tensor("1", ("a",), (1,), count=4)}, DATA), "shape or strides are none"),
+    "fewer strides": (saved({"x": tensor("1", (2, 2), (1,), count=4)}, DATA), "another number of extents"),
+    "many axes": (saved({"x": tensor("1", (1,) * 40, count=4)}, DATA), "40 axes"),
+    "a great shape": (saved({"x": tensor("1", (2**60, 2**60), (0, 0), count=4)}, DATA), "more numbers"),
+    "no storage": (saved({"x": call("torch._utils", "_rebuild_tensor_v2", 1, 0, (), ())}, DATA), "without a storage"),
+    "no arguments": (saved({"x": call("torch._utils", "_rebuild_tensor_v2")}, DATA), "without a storage"),
+    "another dtype": (
+        saved(
+            {
+                "x": call(
+                    *("torch._utils", "_rebuild_tensor_v3", storage("0", 4), 0, (1,), (1,)),
+                    *(0, 0, named("torch", "int64")),
+                )
+            },
+            DATA,
+        ),
+        "dtype int64 in a storage of float32",
+    ),
+    "an id that is none": (saved({"x": Raw(code("x") + b"Q")}, DATA), "beside it that is no storage"),
+    "a kind that is none": (
+        saved({"x": persistent("storage", named("os.path", "x"), "0", "cpu", 1)}, DATA),
+        "os.path.x.*not run",
+    ),
+    "a negative count": (saved({"x": tensor("1", (0,), count=-1)}, DATA), "beside it that is no storage"),
+    "os.system": (saved({"a": call("posix", "system", "touch hacked"), "x": STATE}, DATA), r"posix.system.*not run"),
+    "eval": (saved({"a": call("__builtin__", "eval", "1")}, DATA), r"eval.*not run"),
+    "getattr": (saved(call("builtins", "getattr", named("os", "x"), "system"), DATA), r"getattr.*not run"),
+    "a bound function": (saved(named("torch._utils", "_rebuild_tensor_v2"), DATA), "no tensors"),
+    "a class called by NEWOBJ": (
+        saved(Raw(named("collections", "OrderedDict").code + b")\x81"), DATA),
+        "NEWOBJ.*not run",
+    ),
+    "a number": (saved(3, {}), "no tensors, but int"),
+    "two of one name": (saved({"a.b": tensor("1", (4,)), "a": {"b": tensor("1", (4,))}}, DATA), "two things of the"),
+    "no pickle": (zipped({"archive/data.pkl": b""}), "its pickle ends within it"),
+    "a protocol": (legacy(STATE, DATA, protocol=1002), "its protocol is 1002"),
+    "a list that is none": (legacy(STATE, DATA, keys=["0"]), "list of storages"),
+    "bytes too many": (legacy(STATE, DATA) + b"x", "1 bytes too many"),
+    "a legacy size": (legacy(STATE, DATA, width=8), "its storage '0' claims 48 bytes"),
+    "two sizes": (legacy({"a": tensor("0", (4, 3)), "b": tensor("0", (3,))}, DATA), "has two sizes"),
+    "a view of more": (
+        legacy(
+            {"x": call("torch._utils", "_rebuild_tensor", storage("0", 12, "f4", ("1", 8, 6)), 0, (1,), (1,))}, DATA
+        ),
+        "a view of more",
+    ),
+    "a view of nothing": (
+        legacy({"x": call("torch._utils", "_rebuild_tensor", storage("0", 12, "f4", (1, 2)), 0, (1,), (1,))}, DATA),
+        "a view of a storage that is none",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_with_a_file_of_pytorch_is_said_and_nothing_run(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    data, why = REFUSED[case]
+    with pytest.raises(mp.CheckpointError, match=rf"file: no valid PyTorch file: .*({why})"):
+        opened(tmp_path, data)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_tensors_far_bigger_than_their_file_are_not_read(tmp_path):
+    state = {
+        "fine": tensor("0", (1000, 1000), (0, 0), count=12),
+        "great": tensor("0", (2**20, 2**20), (0, 0), count=12),
+        **{str(index): tensor("0", (2000, 1000), (0, 0), index, count=12) for index in range(5)},
+    }
+    found = opened(tmp_path, saved(state, DATA))
+    assert same(found["fine"].value, np.full((1000, 1000), A[0, 0]))
+    assert "it repeats numbers so often" in found["great"].refusal
+    assert found["4"].refusal
+
+
+def test_a_model_of_the_same_names_gets_a_file_of_another_byte_order(tmp_path):
+    net = mp.nn.Sequential(mp.nn.Linear(3, 4), backend="numpy")
+    data = {key: np.frombuffer(raw, "<f4").astype(">f4").tobytes() for key, raw in DATA.items()}
+    (tmp_path / "file").write_bytes(saved(STATE, data, order=b"big", folder=""))
+    mp.load(tmp_path / "file", into=net)
+    assert same(mp.parameters(net)["0.weight"].value, A)
+
+
+# --- zip files -----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_zip_file_holds_is_checked_before_it_is_used(tmp_path):
+    whole = saved(STATE, DATA)
+    at = whole.rindex(b"PK\x05\x06")
+    first = whole.index(b"PK\x01\x02")
+
+    def changed(position, form, value):
+        data = bytearray(whole)
+        struct.pack_into(form, data, position, value)
+        return bytes(data)
+
+    second = whole.index(b"PK\x01\x02", first + 1)
+    cases = {
+        "encrypted": changed(first + 8, "<H", 1),
+        "packed by method": changed(first + 10, "<H", 12),
+        r"claims \d+ bytes, and has": changed(first + 24, "<I", 2**31),
+        "behind the end": changed(first + 20, "<I", 2**31)[: first + 24]
+        + struct.pack("<I", 2**31)
+        + whole[first + 28 :],
+        "lie in each other": changed(second + 42, "<I", 0),
+        "where the directory says": changed(second + 42, "<I", 7),
+        "damaged zip file": changed(at + 16, "<I", 2**31),
+        "two members are called": whole.replace(b"archive/data/1", b"archive/data/0"),
+    }
+    for why, data in cases.items():
+        (tmp_path / "file").write_bytes(data)
+        with pytest.raises(mp.CheckpointError, match=f"a damaged zip file: .*{why}|{why}"):
+            Zip(tmp_path / "file")
+        with pytest.raises(mp.CheckpointError, match="file: a damaged zip file"):
+            mp.open(tmp_path / "file")
+
+
+def test_a_zip_file_of_nothing_known_is_refused_with_what_is_in_it(tmp_path):
+    with pytest.raises(mp.CheckpointError, match=r"a zip file of no known format, with 'a.txt', 'b.txt' in it"):
+        opened(tmp_path, zipped({"a.txt": b"1", "b.txt": b"2"}))
+
+
+def test_a_zip_file_with_sizes_of_64_bits_is_read(tmp_path):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name, data in {"x/data.pkl": pickled(STATE), **{f"x/data/{key}": raw for key, raw in DATA.items()}}.items():
+            with file.open(name, "w", force_zip64=True) as member:
+                member.write(data)
+    assert same(opened(tmp_path, out.getvalue())["0.weight"].value, A)
+
+
+# --- bombs ---------------------------------------------------------------------------------------------------------
+
+
+def nested(depth, inner):
+    return inner if not depth else {"a": nested(depth - 1, inner)}
+
+
+SHARED = Raw(code(tensor("1", (4,))) + b"q\1")
+BOMBS = {
+    "lists": Raw(b"](" + SHARED.code + b"eq\2" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(2, 60))),
+    "names": {"x" * 100_000: [SHARED, *([Raw(b"h\1")] * 20_000)]},
+    "depth": nested(100, tensor("1", (4,))),
+    "calls": Raw(b"](" + call("torch._utils", "_rebuild_tensor", storage("1", 4), 0, (4,), (1,)).code * 4_000 + b"e"),
+    "strangers": Raw(b"](" + call("their", "thing").code * 15_000 + SHARED.code + b"e"),
+}
+
+
+def read_within_bounds(path):
+    tracemalloc.start()
+    started = time.process_time()
+    with contextlib.suppress(mp.CheckpointError):
+        for entry in mp.open(path).values():
+            if not entry.refusal:
+                entry.read()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak, time.process_time() - started
+
+
+@pytest.mark.parametrize("save", SAVES)
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_small_file_of_pytorch_takes_no_great_memory_or_time(tmp_path, case, save):
+    (tmp_path / "file").write_bytes(SAVES[save](BOMBS[case], {"1": B.tobytes()}))
+    peak, seconds = read_within_bounds(tmp_path / "file")
+    assert peak < 100e6
+    assert seconds < 20
+
+
+# --- hostile bytes, the same for each ------------------------------------------------------------------------------
+
+WHOLE = {"torch": saved(STATE, DATA), "old torch": legacy(STATE, DATA)}
+PACKED = {}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_a_file_cut_anywhere_is_refused(tmp_path, case):
+    for cut in range(len(WHOLE[case])):
+        with pytest.raises(mp.CheckpointError, match=r"file: (no valid|a damaged)"):
+            opened(tmp_path, WHOLE[case][:cut])
+
+
+@settings(max_examples=200 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data(), st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 255)), min_size=1, max_size=3))
+@pytest.mark.parametrize("case", WHOLE)
+def test_a_damaged_file_is_refused_or_read_and_does_nothing_else(tmp_path, case, data, changes):
+    damaged = bytearray(WHOLE[case])
+    for position, byte in changes:
+        damaged[position % len(damaged)] = byte
+    with contextlib.suppress(mp.CheckpointError):
+        for entry in opened(tmp_path, bytes(damaged)).values():
+            assert entry.refusal or data_size(entry.shape, entry.dtype) == entry.value.nbytes
