@@ -434,6 +434,139 @@ def test_a_zip_file_with_sizes_of_64_bits_is_read(tmp_path):
     assert same(opened(tmp_path, out.getvalue())["0.weight"].value, A)
 
 
+# --- numpy ---------------------------------------------------------------------------------------------------------
+
+
+def npy(array):
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def npz(arrays, save=np.savez):
+    out = io.BytesIO()
+    save(out, **arrays)
+    return out.getvalue()
+
+
+def headed(header, data=b"", version=1):
+    size = struct.pack("<H" if version == 1 else "<I", len(header))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + header.encode() + data
+
+
+NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16", ">f4", ">i8")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_of_numpy_are_read(tmp_path, save):
+    given = {
+        **{f"x.{dtype}": np.arange(6).reshape(2, 3).astype(dtype) for dtype in NUMBERS},
+        "fortran": np.asfortranarray(numbers(2, 3)),
+        "scalar": np.float32(3),
+        "empty": np.zeros((0, 3), "f4"),
+        "folder/name": numbers(2),
+    }
+    found = opened(tmp_path, npz(given, save))
+    assert (found.format, found.content) == ("npz", "dict")
+    assert list(found) == list(given)
+    assert found.own == given.keys()
+    for name, one in given.items():
+        one = np.ascontiguousarray(one).reshape(np.shape(one))
+        assert same(found[name].value, one.astype(one.dtype.newbyteorder("=")))
+    assert same(found["x.f4"][1:], given["x.f4"][1:])
+
+
+def test_an_array_of_numpy_comes_back_as_such_and_empty_files_too(tmp_path):
+    (tmp_path / "file").write_bytes(npy(numbers(2, 3)))
+    assert mp.open(tmp_path / "file").format == "npy"
+    assert same(mp.load(tmp_path / "file"), numbers(2, 3))
+    assert list(opened(tmp_path, npz({}))) == []
+    python2 = headed("{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }\n", numbers(2, 3).tobytes(), 2)
+    assert same(opened(tmp_path, python2)["tensor"].value, numbers(2, 3))
+
+
+def test_a_model_gets_what_numpy_saved(tmp_path):
+    net = mp.nn.Sequential(mp.nn.Linear(3, 4), backend="numpy")
+    (tmp_path / "file").write_bytes(npz({"0.weight": A, "0.bias": B}))
+    mp.load(tmp_path / "file", into=net)
+    assert same(mp.parameters(net)["0.weight"].value, A)
+
+
+def test_arrays_of_more_than_numbers_are_refused_and_the_others_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    class Running:
+        def __reduce__(self):
+            return os.system, ("touch hacked",)
+
+    given = {
+        "objects": np.array([Running(), 1], dtype=object),
+        "raw": numbers(3).astype(BFLOAT16),
+        "text": np.array(["ab"]),
+        "records": np.zeros(2, [("a", "f4")]),
+        "date": np.array(["2020-01-01"], "M8[D]"),
+        "long": np.zeros(2, np.longdouble),
+        "fine": numbers(2),
+    }
+    found = opened(tmp_path, npz(given))
+    assert same(found["fine"].value, numbers(2))
+    for name, why in (("objects", "a pickle"), ("raw", "bfloat16|raw bytes|V2"), ("text", "text"), ("date", "dates")):
+        with pytest.raises(mp.CheckpointError, match=rf"{name!r} cannot be read: it .*({why})"):
+            found[name].read()
+    assert found["records"].refusal
+    assert found["long"].refusal
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+FLOATS = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (headed(FLOATS % "2,", b"1234"), "claims .* bytes, and has"),
+        (headed(FLOATS % "2,", b"123456789"), "claims .* bytes, and has"),
+        (headed(FLOATS % "9999999999999999999, 9"), "claims more numbers"),
+        (headed(FLOATS % "99999999999999999999,"), "an extent that is none"),
+        (headed(FLOATS % ("1, " * 40)), "40 axes"),
+        (headed(FLOATS % "-1,"), "without an order and a shape"),
+        (headed("__import__('os').system('touch hacked')"), "without an order and a shape"),
+        (headed("(" * 9000), "without an order and a shape"),
+        (headed(" " * 60_000), "claims a header of"),
+        (headed("")[:9] + b"\xff\xff\xff\x7f", "header"),
+        (b"\x93NUMPY\x09\0\x01\0{", "no header"),
+    ],
+)
+def test_a_damaged_file_of_numpy_says_why(tmp_path, data, why):
+    for whole in (data, zipped({"x.npy": data})):
+        with pytest.raises(mp.CheckpointError, match=f"file: no valid numpy file: .*{why}"):
+            opened(tmp_path, whole)
+
+
+def test_a_packed_array_is_unpacked_no_further_than_it_claims(tmp_path):
+    bomb = zipped({"x.npy": npy(np.zeros(30_000_000, "u1"))}, zipfile.ZIP_DEFLATED)
+    small = npy(np.zeros(10, "u1"))
+    at = bomb.index(b"PK\x01\x02")
+    for size in (len(small), 2**31):
+        data = bytearray(bomb)
+        struct.pack_into("<I", data, at + 24, size)
+        (tmp_path / "file").write_bytes(bytes(data))
+        peak, _ = read_within_bounds(tmp_path / "file")
+        assert peak < 5e6
+    lying = zipped({"x.npy": small + bytes(30_000_000)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(mp.CheckpointError, match="claims 138 bytes, and has 30000138"):
+        opened(tmp_path, lying)
+
+
+def test_damaged_numbers_of_numpy_are_found_out(tmp_path):
+    for save in (np.savez, np.savez_compressed):
+        data = npz({"x": numbers(100)}, save)
+        at = data.index(b"PK\x01\x02") - 20
+        found = opened(tmp_path, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(mp.CheckpointError, match=r"file: 'x.npy' (is damaged|cannot be unpacked|does not unpack)"):
+            found["x"].read()
+
+
 # --- bombs ---------------------------------------------------------------------------------------------------------
 
 
@@ -475,7 +608,7 @@ def test_a_small_file_of_pytorch_takes_no_great_memory_or_time(tmp_path, case, s
 # --- hostile bytes, the same for each ------------------------------------------------------------------------------
 
 WHOLE = {"torch": saved(STATE, DATA), "old torch": legacy(STATE, DATA)}
-PACKED = {}
+WHOLE |= {"npy": npy(A), "npz": npz({"a": A, "b": B}), "packed npz": npz({"a": A, "b": B}, np.savez_compressed)}
 
 
 @pytest.mark.parametrize("case", WHOLE)
