@@ -31,7 +31,8 @@ class Checkpoint(Mapping[str, Entry]):
 
     Attributes:
         path: the file.
-        format: what it is: `"safetensors"`, `"mxnet"`, `"paddle"`, or what a plug-in calls it.
+        format: what it is: `"safetensors"`, `"torch"`, `"keras"`, `"h5"`, `"flax"`, `"mxnet"`, `"paddle"`, `"npz"`,
+            `"npy"`, or what a plug-in calls it.
         backend: the backend whose framework wrote it, where the format tells; else empty.
         content: what was saved: `"model"`, `"dict"`, `"list"` or `"tensor"`.
         kinds: the kinds of the layers, as far as they are known, by the layers' names.
@@ -130,7 +131,8 @@ def open(path: FilePath) -> Checkpoint:
     the file's own elsewhere; `print` shows which. Numbers are read when they are asked for.
 
     Args:
-        path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads.
+        path: a safetensors file, PyTorch's `.pt`, Keras's `.keras` or `.weights.h5`, Flax's MessagePack, MXNet's
+            `.params`, Paddle's `.pdparams`, numpy's `.npz`, or what a plug-in reads.
 
     Returns:
         A `Checkpoint`: an ordered mapping of names to entries with `.shape`, `.dtype`, `.value`, `.original`, and

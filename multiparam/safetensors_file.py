@@ -180,7 +180,6 @@ def _looks_like(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(8)
     kinds = {
-        b"PK\x03\x04": "a zip file, as torch.save, numpy.savez, MXNet 2 and Keras write",
         b"\x89HDF": "an HDF5 file, as Keras writes",
         b"\x93NUM": "a numpy file",
         b"\x80\x02\x8a\n": "a file of torch.save before PyTorch 1.6",
