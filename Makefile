@@ -63,7 +63,7 @@ test-mxnet: .venv-mxnet/.made
 	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/test_foreign_files_mxnet.py tests/test_parity.py tests/test_paddle.py
 
 test-files: setup
-	$(BIN)/python $(PYTEST) tests/test_foreign_files_native.py
+	$(BIN)/python $(PYTEST) tests/test_foreign_files_native.py tests/test_formats_native.py
 
 test-keras: setup
 	set -e; for engine in $(KERAS_BACKENDS); do \

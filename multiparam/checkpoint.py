@@ -8,7 +8,7 @@ import stat
 import textwrap
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -22,6 +22,7 @@ from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .shards import Index, index_of, read_index
 from .steps import Array
+from .zip_file import Zip, is_zip
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
 
@@ -39,7 +40,8 @@ class Checkpoint(Mapping[str, Entry]):
 
     Attributes:
         path: the file.
-        format: what it is: `"safetensors"`, `"mxnet"`, `"paddle"`, or what a plug-in calls it.
+        format: what it is: `"safetensors"`, `"torch"`, `"keras"`, `"h5"`, `"flax"`, `"mxnet"`, `"paddle"`, `"npz"`,
+            `"npy"`, or what a plug-in calls it.
         backend: the backend whose framework wrote it, where the format tells; else empty.
         content: what was saved: `"model"`, `"dict"`, `"list"` or `"tensor"`.
         kinds: the kinds of the layers, as far as they are known, by the layers' names.
@@ -228,8 +230,9 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     of a file that was changed since it was opened none are.
 
     Args:
-        path: a safetensors file, MXNet's `.params`, Paddle's `.pdparams`, or what a plug-in reads; or a sharded
-            checkpoint, by its folder, its index, or the name that it would have in one file.
+        path: a safetensors file, PyTorch's `.pt`, Keras's `.keras` or `.weights.h5`, Flax's MessagePack, MXNet's
+            `.params`, Paddle's `.pdparams`, numpy's `.npz`, or what a plug-in reads; or a sharded checkpoint, by its
+            folder, its index, or the name that it would have in one file.
         check: compare a tensor's bytes with their digest when it is first read whole, where the file has digests.
 
     Returns:
@@ -271,12 +274,15 @@ def _opened(file: _File, check: bool) -> Checkpoint:
         return Checkpoint(file, "safetensors", _safetensors(file.path, check))
     found, broken = _formats() if start else ({}, {})
     for one in found.values():
-        if one.recognizes(start):
+        if one.recognizes(start) and one.holds(file.path):
             return Checkpoint(file, one.name, _read(one, file.path), one.backend)
     if not start:
         raise CheckpointError(file.path, "is empty")
     # one of them might have known it
     why = "".join(f"; the format {name!r} cannot be loaded: {problem}" for name, problem in broken.items())
+    if is_zip(start):
+        names = Zip(file.path).members  # a damaged one says so
+        raise CheckpointError(file.path, f"a zip file of no known format, with {_some(names)} in it{why}")
     known = ", ".join(["safetensors", *sorted(found)])
     raise CheckpointError(file.path, f"of no known format; known are {known}{looks_like(start)}{why}")
 
@@ -359,6 +365,12 @@ class _File:
     def _now(self) -> tuple[int, int]:
         now = os.fstat(self._descriptor)
         return now.st_size, now.st_mtime_ns
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few of them, as they can be shown."""
+    shown = [repr(name[:60]) for name, _ in zip(names, range(4), strict=False)]
+    return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "") if shown else "nothing"
 
 
 def _reading(file: _File, entry: Entry) -> Entry:

@@ -234,12 +234,15 @@ class Format:
         read: reads a file's names, shapes and dtypes. What is wrong with the file is a `CheckpointError`; nothing in
             it may be executed, and no memory be taken for what it only claims to hold.
         backend: the backend whose framework writes such files, if there is one.
+        holds: tells more of a file that `recognizes` takes for one, where several formats begin alike, as zip files
+            do; what cannot be read is none.
     """
 
     name: str
     recognizes: Callable[[bytes], bool]
     read: Callable[[Path], Contents]
     backend: str = ""
+    holds: Callable[[Path], bool] = lambda path: True
 
 
 def listed(names: Sequence[str], between: str = ", ", most: int = 4) -> str:

@@ -114,7 +114,7 @@ def load(
     of another width are converted. What is tied in the file is tied in the model.
 
     Args:
-        path: a file of any format that `multiparam.open` reads: safetensors, MXNet's `.params`, Paddle's `.pdparams`.
+        path: a file of any format that `multiparam.open` reads.
         into: a native model of any backend; None for tensors of the active one.
         strict: names must be the same; False loads what is in both, and reports the rest.
         rename: regular expressions and their replacements, applied to the file's names in turn.

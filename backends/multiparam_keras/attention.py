@@ -7,7 +7,9 @@ from typing import Any
 
 import keras
 
-from multiparam.adapter import Row, Source, attention_sources, einsum_sources
+from multiparam.adapter import Row, Source, einsum_sources
+
+from . import layouts
 
 layers = keras.layers
 
@@ -64,7 +66,7 @@ def _attention(native: Any) -> dict[str, Source]:
     if native.built and len(native._output_dense.kernel.shape) != 3:
         return {}  # its output has several axes
     shapes = {getattr(native, path[:-1]).kernel.shape for path in projections} if native.built else set()
-    return attention_sources(projections, "_output_dense/", "_kernel", packed=len(shapes) == 1)
+    return layouts.attention(packed=len(shapes) == 1)
 
 
 def _einsum(native: Any) -> dict[str, Source]:

@@ -7,28 +7,20 @@ from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from multiparam.adapter import (
-    At,
-    Flatten,
-    Insert,
     LayerTable,
     LazyShape,
-    Merge,
     Row,
     Setting,
-    Transpose,
-    Transposed,
     convolution,
     each_rank,
-    out_in_first,
     pooling,
     told_kind,
     transposed_convolution,
 )
 
-from . import attention, recurrent, spatial
+from . import attention, layouts, recurrent, spatial
 from .additions import GELU, LogSoftmax, NamedSequential
 
 # what an Activation layer is, canonically, by its function's name
@@ -57,9 +49,6 @@ ACTIVATIONS = {
 _PLAIN = ("ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid")
 
 
-_AFFINE = {"weight": At("gamma"), "bias": At("beta")}
-
-
 def table() -> LayerTable:
     """The rows."""
     layers = keras.layers
@@ -69,7 +58,7 @@ def table() -> LayerTable:
             Row(
                 "Linear",
                 layers.Dense,
-                {"weight": Transposed("_kernel"), "bias": At("bias")},
+                layouts.LINEAR,
                 lazy=_lazy_dense,
                 settings=lambda native: {"activation": getattr(native.activation, "__name__", "another")},
                 builds={"Linear": _linear, "LazyLinear": _lazy_linear},
@@ -77,7 +66,7 @@ def table() -> LayerTable:
             Row(
                 "Embedding",
                 layers.Embedding,
-                {"weight": At("_embeddings")},
+                layouts.EMBEDDING,
                 lazy=_lazy_embedding,
                 builds={"Embedding": _embedding},
             ),
@@ -88,7 +77,7 @@ def table() -> LayerTable:
             Row(
                 "PReLU",
                 layers.PReLU,
-                {"weight": At("alpha", Flatten())},
+                layouts.PRELU,
                 builds={"PReLU": _prelu},
                 lazy=lambda native: _lazy(native, {"weight": (None,)}),
             ),
@@ -125,11 +114,10 @@ def table() -> LayerTable:
 
 def _convolutions() -> Iterator[Row]:
     for rank in (1, 2, 3):
-        kernel = out_in_first(rank + 2)
         yield Row(
             f"Conv{rank}d",
             getattr(keras.layers, f"Conv{rank}D"),
-            {"weight": At("_kernel", axes=kernel), "bias": At("bias")},
+            layouts.conv(rank),
             settings=_of_conv,
             lazy=_lazy_conv,
             builds={f"Conv{rank}d": spatial.conv},
@@ -137,7 +125,7 @@ def _convolutions() -> Iterator[Row]:
         yield Row(
             f"ConvTranspose{rank}d",
             getattr(keras.layers, f"Conv{rank}DTranspose"),
-            {"weight": At("kernel", axes=kernel), "bias": At("bias")},
+            layouts.conv_transpose(rank),
             settings=_of_conv_transpose,
             lazy=_lazy_conv_transpose,
             builds={f"ConvTranspose{rank}d": spatial.conv_transpose},
@@ -153,11 +141,10 @@ def _convolutions() -> Iterator[Row]:
         yield Row(f"Dropout{rank}d", getattr(keras.layers, f"SpatialDropout{rank}D"))
         yield Row(f"ZeroPad{rank}d", getattr(keras.layers, f"ZeroPadding{rank}D"))
     for rank in (1, 2):
-        depthwise = At("kernel", Transpose((rank, rank + 1, *range(rank))), Merge(0), Insert(1))
         yield Row(
             f"Conv{rank}d",
             getattr(keras.layers, f"DepthwiseConv{rank}D"),
-            {"weight": depthwise, "bias": At("bias")},
+            layouts.depthwise(rank),
             settings=_of_depthwise,
             lazy=_lazy_depthwise,
         )
@@ -165,16 +152,11 @@ def _convolutions() -> Iterator[Row]:
 
 
 def _separable(rank: int) -> Row:
-    spatial_first = (rank, rank + 1, *range(rank))
     kind = f"SeparableConv{rank}d"
     return Row(
         kind,
         getattr(keras.layers, f"SeparableConv{rank}D"),
-        {
-            "depthwise.weight": At("depthwise_kernel", Transpose(spatial_first), Merge(0), Insert(1)),
-            "pointwise.weight": At("pointwise_kernel", axes=out_in_first(rank + 2)),
-            "pointwise.bias": At("bias"),
-        },
+        layouts.separable(rank),
         inner={"depthwise": f"Conv{rank}d", "pointwise": f"Conv{rank}d"},
         settings=_of_separable,
         lazy=_lazy_separable,
@@ -187,9 +169,9 @@ def _norms() -> Iterator[Row]:
     yield Row(
         told_kind("BatchNorm"),
         layers.BatchNormalization,
-        _AFFINE,
-        {"running_mean": At("moving_mean"), "running_var": At("moving_variance")},
-        file_only={"num_batches_tracked": np.zeros((), np.int64)},
+        layouts.AFFINE,
+        layouts.STATISTICS,
+        file_only=layouts.COUNT,
         settings=_norm,
         lazy=_lazy_norm,
         builds=each_rank("BatchNorm", _batch_norm, tell=True),
@@ -197,7 +179,7 @@ def _norms() -> Iterator[Row]:
     yield Row(
         _group_norm,
         layers.GroupNormalization,
-        _AFFINE,
+        layouts.AFFINE,
         settings=_norm,
         lazy=_lazy_norm,
         builds={"GroupNorm": _build_group_norm, **each_rank("InstanceNorm", _instance_norm, tell=True)},
@@ -205,7 +187,7 @@ def _norms() -> Iterator[Row]:
     yield Row(
         "RMSNorm",
         layers.RMSNormalization,
-        {"weight": At("scale")},
+        layouts.RMS,
         settings=_norm,
         lazy=lambda native: _lazy(native, {"weight": (None,)}),
         builds={"RMSNorm": _rms_norm},
@@ -213,7 +195,7 @@ def _norms() -> Iterator[Row]:
     yield Row(
         "LayerNorm",
         layers.LayerNormalization,
-        _AFFINE,
+        layouts.AFFINE,
         settings=_norm,
         lazy=_lazy_norm,
         builds={"LayerNorm": _layer_norm},

@@ -10,19 +10,16 @@ import keras
 
 from multiparam.adapter import (
     GATES,
-    At,
     Fold,
     LazyShape,
     RecurrentCell,
-    Reorder,
     Row,
     Setting,
-    Source,
-    Take,
-    Transpose,
     cell_row,
     recurrent_row,
 )
+
+from . import layouts
 
 layers = keras.layers
 
@@ -163,20 +160,7 @@ def _cell(cell: Any, path: str = "") -> RecurrentCell:
     if name == "GRU" and not cell.reset_after:
         return RecurrentCell("GRU(reset_after=False)", settings=_settings(cell), lazy=_lazy(cell))
     folds = {} if name == "GRU" else {"bias_hh": Fold("bias_ih")}
-    return RecurrentCell(name, _sources(cell, path), folds, _settings(cell), _lazy(cell, name))
-
-
-def _sources(cell: Any, path: str) -> dict[str, Source]:
-    gates = [Reorder((1, 0, 2))] if isinstance(cell, layers.GRUCell) else []  # z, r, h, where PyTorch has r, z, n
-    found: dict[str, Source] = {
-        "weight_ih": At(f"{path}kernel", Transpose((1, 0)), *gates),
-        "weight_hh": At(f"{path}recurrent_kernel", Transpose((1, 0)), *gates),
-        "bias_ih": At(f"{path}bias"),
-    }
-    if gates:
-        found["bias_ih"] = At(f"{path}bias", Take(0), *gates)
-        found["bias_hh"] = At(f"{path}bias", Take(1), *gates)
-    return found
+    return RecurrentCell(name, layouts.cell(path, gru=name == "GRU"), folds, _settings(cell), _lazy(cell, name))
 
 
 def _lazy(native: Any, name: str = "") -> dict[str, LazyShape] | None:

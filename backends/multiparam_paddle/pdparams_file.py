@@ -30,12 +30,11 @@ from multiparam.formats import (
     described,
     join,
     mapped,
-    stored,
     translated,
 )
+from multiparam.plain_pickle import Dialect, Machine, PickledArray, StandIn, plain
 
 from .layouts import BUFFERS, FAMILIES, FILE_ONLY, SOURCES, attention, cell
-from .plain_pickle import PickledArray, plain
 
 __all__ = ["pdparams_file"]
 
@@ -177,19 +176,29 @@ def _is_tensor(pair: tuple[Any, Any]) -> bool:
 
 
 def _entry(name: str, array: PickledArray) -> Entry:
-    if array.dtype is None:
-        raise ValueError(f"has no numbers for {name!r}")
-    entry = stored(name, array.raw, array.dtype, array.shape, fortran=array.fortran)
+    entry = array.entry(name)
     if entry.dtype != np.uint16:
         return entry
     # Paddle has no uint16: these are the bits of a bfloat16, which numpy has none of
     return replace(entry, dtype=np.dtype(ml_dtypes.bfloat16), read=lambda: entry.read().view(ml_dtypes.bfloat16))
 
 
+def _static_tensor(machine: Machine, arguments: tuple[Any, ...]) -> PickledArray:
+    # Paddle writes a tensor of a static graph as eval("data", {"data": array}); nothing is evaluated here
+    well = len(arguments) == 2 and arguments[0] == "data" and isinstance(arguments[1], dict)
+    if not (well and list(arguments[1]) == ["data"] and isinstance(arguments[1]["data"], PickledArray)):
+        raise ValueError("asks for eval, which is not run")
+    found: PickledArray = arguments[1]["data"]
+    return found
+
+
+_DIALECT = Dialect({(module, "eval"): StandIn("eval", _static_tensor) for module in ("builtins", "__builtin__")})
+
+
 def _read(path: Path) -> Contents:
     data = mapped(path)
     try:
-        thing = plain(data)
+        thing = plain(data, _DIALECT)
         found = _Found(len(data), 16 * len(data) + 65_536)
         single = isinstance(thing, PickledArray) or (isinstance(thing, tuple) and len(thing) == 2 and _is_tensor(thing))
         found.add("tensor" if single else "", thing)
@@ -557,7 +566,8 @@ def _family(parameter: str) -> str:
 
 def _recognizes(start: bytes) -> bool:
     # torch.save wrote pickles too, after a number that says so
-    return start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and start[2:4] != b"\x8a\n"
+    numbered = b"\x8a\n" in (start[2:4], start[11:13])
+    return start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and not numbered
 
 
 pdparams_file = Format("paddle", _recognizes, _read, backend="paddle")

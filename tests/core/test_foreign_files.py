@@ -1202,7 +1202,7 @@ def test_paths_that_cannot_be_opened_say_why(tmp_path):
         mp.open(tmp_path)
     with pytest.raises(mp.CheckpointError, match="is empty"):
         opened(tmp_path, b"")
-    with pytest.raises(mp.CheckpointError, match="of no known format; known are safetensors, mxnet, paddle"):
+    with pytest.raises(mp.CheckpointError, match="of no known format; known are safetensors, .*mxnet.*paddle"):
         opened(tmp_path, b"hello world\n" * 20)
     with pytest.raises(mp.ArgumentError, match="named by a path"):
         mp.open(3)
@@ -1211,7 +1211,7 @@ def test_paths_that_cannot_be_opened_say_why(tmp_path):
 def test_an_old_file_of_torch_is_told_from_paddles(tmp_path):
     out = io.BytesIO()
     pickle.dump(0x1950A86A20F9469CFC6C, out, protocol=2)
-    with pytest.raises(mp.CheckpointError, match=r"torch.save before PyTorch 1.6"):
+    with pytest.raises(mp.CheckpointError, match=r"no valid PyTorch file"):
         opened(tmp_path, out.getvalue())
 
 

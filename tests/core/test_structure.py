@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "multiparam").rglob("*.py"))
 ADAPTERS = sorted((ROOT / "backends").rglob("*.py"))
 FRAMEWORKS = {"torch", "keras", "tensorflow", "jax", "flax", "optax", "paddle", "mxnet"}
-SURFACE = {"multiparam.adapter", "multiparam.formats", "multiparam.plugin"}
+SURFACE = {f"multiparam.{name}" for name in ("adapter", "formats", "plain_pickle", "plugin", "zip_file")}
 
 
 def imported(path):
