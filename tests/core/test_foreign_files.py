@@ -1202,7 +1202,7 @@ def test_paths_that_cannot_be_opened_say_why(tmp_path):
         mp.open(tmp_path)
     with pytest.raises(mp.CheckpointError, match="is empty"):
         opened(tmp_path, b"")
-    with pytest.raises(mp.CheckpointError, match="of no known format; known are safetensors, .*mxnet.*paddle"):
+    with pytest.raises(mp.CheckpointError, match=r"of no known format; known are safetensors, .*mxnet.*paddle"):
         opened(tmp_path, b"hello world\n" * 20)
     with pytest.raises(mp.ArgumentError, match="named by a path"):
         mp.open(3)
