@@ -18,6 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 import multiparam as mp
+from multiparam.registry import plugins
 
 MANY = 2_000
 WIDE = 2_048
@@ -136,7 +137,8 @@ def backend(name: str) -> None:
 def main(names: list[str]) -> None:
     """Runs the comparisons."""
     imports()
-    for name in names or [one.name for one in mp.backends() if one.installed and "build" in one.capabilities]:
+    found = names or [one.name for one in mp.backends() if one.installed and "build" in one.capabilities]
+    for name in sorted(found, key=lambda name: not plugins()[name].precedes):  # what crashes behind others comes first
         backend(name)
 
 
