@@ -3,22 +3,20 @@
 import struct
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
+import torch
+from multiparam_mxnet.layouts import BUFFERS, FILE_ONLY, SOURCES
 
-if np.__version__.startswith("1."):
-    np.bool = bool  # MXNet 1.9.1 asks numpy for it, which warns of its old name
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # MXNet 1.9 was made for older releases of numpy
+    import mxnet as mx
+    from mxnet.gluon import nn, rnn
 
-pytest.importorskip("mxnet.gluon")
-torch = pytest.importorskip("torch")
-
-import mxnet as mx  # noqa: E402
-from multiparam_mxnet.layouts import BUFFERS, FILE_ONLY, SOURCES  # noqa: E402
-from mxnet.gluon import nn, rnn  # noqa: E402
-
-import multiparam as mp  # noqa: E402
-from multiparam.formats import described  # noqa: E402
+import multiparam as mp
+from multiparam.formats import described
 
 # MXNet's own, with the scipy and numpy that it runs with
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -4,12 +4,11 @@ import subprocess
 import sys
 
 import numpy as np
+import paddle
 import pytest
+import torch
 
-paddle = pytest.importorskip("paddle")
-torch = pytest.importorskip("torch")
-
-import multiparam as mp  # noqa: E402
+import multiparam as mp
 
 PROTOCOLS = (2, 3, 4)
 

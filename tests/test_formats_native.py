@@ -5,12 +5,17 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+# isort: split
+import jax
+import jax.numpy as jnp
+import keras
 import numpy as np
+import optax
 import pytest
+import torch
+from flax import linen, nnx, serialization
 
-torch = pytest.importorskip("torch")
-
-import multiparam as mp  # noqa: E402
+import multiparam as mp
 
 pytestmark = [  # what Keras does when it saves
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -124,7 +129,6 @@ def test_a_checkpoint_of_a_training(tmp_path, zipped):
     assert agrees(found["optimizer.state.0.exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
     assert found.left_out["epoch"] == "int"
     assert found.left_out["args"] == "an object of argparse.Namespace"
-    keras = pytest.importorskip("keras")
     with mp.use("keras"):
         other = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.Tanh(), mp.nn.Linear(8, 2))
     assert isinstance(other, keras.Model)
@@ -176,7 +180,6 @@ def test_what_numpy_saves_is_loaded_into_a_model_of_pytorch(tmp_path, save):
 
 # --- Keras ---------------------------------------------------------------------------------------------------------
 
-keras = pytest.importorskip("keras")
 L = keras.layers
 PREDICTED = {"verbose": 0}
 
@@ -323,12 +326,6 @@ def test_dtypes_of_keras(tmp_path, dtype):
 
 # --- Flax ----------------------------------------------------------------------------------------------------------
 
-jax = pytest.importorskip("jax")
-flax = pytest.importorskip("flax")
-
-import jax.numpy as jnp  # noqa: E402
-from flax import linen, nnx, serialization  # noqa: E402
-
 
 class Linear(linen.Module):
     @linen.compact
@@ -358,7 +355,6 @@ def test_variables_of_linen(tmp_path):
 
 
 def test_a_state_of_a_training_of_linen(tmp_path):
-    optax = pytest.importorskip("optax")
     from flax.training.train_state import TrainState
 
     module, x = linen.Dense(3), jnp.ones((1, 4))

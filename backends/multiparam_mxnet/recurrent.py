@@ -27,7 +27,7 @@ class _Called:
     def __call__(self, x: Any, states: Any = None) -> Any:
         given = self._zeros(x) if states is None else states
         given = list(given) if isinstance(given, (list, tuple)) else [given]
-        out, last = super().__call__(x, given)  # type: ignore[misc]
+        out, last = super().__call__(x, given)
         return out, tuple(last) if len(last) > 1 else last[0]
 
     def _zeros(self: Any, x: Any) -> Any:
