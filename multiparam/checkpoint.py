@@ -15,13 +15,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Union
 
-from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError, printable
+from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
 from .formats import Contents, Entry, Format, Model, listed, unreadable
 from .registry import discovered
 from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .shards import Index, index_of, read_index
 from .steps import Array
+from .text import printable, shortened
 from .zip_file import Zip, is_zip
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
@@ -316,8 +317,7 @@ def _grouped(doubts: Mapping[str, str]) -> list[str]:
 
 def _shortened(name: str) -> str:
     """A name that takes no more than its column, its middle left out."""
-    half = _LONGEST // 2
-    return printable(name if len(name) <= _LONGEST else f"{name[: half - 1]}…{name[-half:]}")
+    return printable(shortened(name, _LONGEST))
 
 
 def _wrapped(note: str) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .text import printable
+
 __all__ = [
     "AmbiguousMatchError",
     "ArgumentError",
@@ -20,17 +22,6 @@ __all__ = [
     "UnsupportedError",
     "printable",
 ]
-
-
-def printable(text: str) -> str:
-    r"""A text with everything escaped that a terminal would act on; names come from files.
-
-    >>> print(printable("weight" + chr(27) + "[2J"))
-    weight\x1b[2J
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class MultiparamError(Exception):

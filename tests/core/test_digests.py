@@ -1,10 +1,6 @@
 """A byte that changed is an error, and is found before anything is written."""
 
 import os
-import random
-import subprocess
-import sys
-import time
 
 import ml_dtypes
 import numpy as np
@@ -104,21 +100,10 @@ while True:
 """
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):
+def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path, killed):
     path = tmp_path / "net.safetensors"
     mp.save({"0": np.zeros(3)}, path)
-    rng = random.Random(0)
-    for number in range(20 * SCALE):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVING, str(number), str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout.readline() == "ready\n"
-        end = time.perf_counter() + rng.random() * 0.05
-        while time.perf_counter() < end:
-            pass
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    for _ in killed(SAVING, path, times=20 * SCALE, within=0.05):
         found = mp.open(path)
         assert found.verify()[1] == 0
         values = {float(one.value.flat[0]) for one in found.values()}

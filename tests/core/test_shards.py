@@ -2,10 +2,6 @@
 
 import json
 import os
-import random
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -154,21 +150,10 @@ for size in ("400KB", "1GB", "600KB") * 1000:
 """
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, killed):
     path = tmp_path / "model.safetensors"
     mp.save({"0": np.zeros(3)}, path)
-    rng = random.Random(0)
-    for number in range(20 * SCALE):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVING, str(number), str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout.readline() == "ready\n"
-        end = time.perf_counter() + rng.random() * 0.1
-        while time.perf_counter() < end:
-            pass
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    for _ in killed(SAVING, path, times=20 * SCALE, within=0.1):
         found = mp.open(path)
         assert found.verify()[1] == 0
         assert len({float(one) for entry in found.values() for one in entry.value.ravel()[::50]}) == 1
