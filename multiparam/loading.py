@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,10 @@ from .errors import (
     prefix_hint,
     printable,
 )
-from .formats import Model
+from .formats import Entry, Model
 from .kinds import KINDS, neutral
 from .names import join
+from .parallel import each
 from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .rename import extended, renamed_layer, renamer, suggested
@@ -34,6 +35,8 @@ from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load_into", "suited"]
+
+LARGE = 1 << 20  # bytes, from which on a thread is worth it
 
 
 @dataclass
@@ -133,14 +136,19 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
-    for _, key in plan.writes:  # all are sound before the first is written
-        checkpoint[key].verify()
+    _verify([checkpoint[key] for _, key in plan.writes])  # all are sound before the first is written
     for parameter, key in plan.writes:
         value = plan.folded.get(parameter.name)
         parameter.assign(checkpoint[key].value if value is None else value)
     if plan.ties:
         plan.report.notes += tie_slots(adapter, model, tree, plan.ties).notes
     return plan.report
+
+
+def _verify(entries: Sequence[Entry]) -> None:
+    each(Entry.verify, (entry for entry in entries if entry.size >= LARGE))
+    for entry in entries:
+        entry.verify()
 
 
 def suited(

@@ -18,6 +18,7 @@ import secrets
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from xxhash import xxh3_64
 
 from .errors import CheckpointError
 from .formats import Entry, unreadable
+from .parallel import meanwhile
 from .pieces import pieces
 from .steps import Array
 
@@ -55,6 +57,8 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _NO_DIGEST = "0" * 16
+FLUSHED = 32 << 20  # bytes at a time
+LONG = 1 << 18  # bytes, from which on a thread is worth it
 
 
 def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> None:
@@ -83,17 +87,51 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
     digests = {entry.name: _NO_DIGEST for entry in entries}
     with replacing(path) as file:
         file.write(_header(entries, ordered, about, digests))
+        flushed = _Flushed(file)
         for entry in ordered:
             array = entry.value
             if array.dtype != entry.dtype or array.nbytes != entry.size:
                 raise CheckpointError(path, f"{entry.name!r} changed while the file was written")
-            digest = xxh3_64()
-            for piece in pieces(array):
-                digest.update(piece)
-                file.write(piece)
-            digests[entry.name] = digest.hexdigest()
+            digests[entry.name] = _written(flushed, array)
+        flushed.end()
         file.seek(0)
         file.write(_header(entries, ordered, about, digests))  # as long as before
+
+
+class _Flushed:
+    """A file whose data go to the disk while further ones are made, and not all at its end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._waiting = 0
+        self._flush: Future[None] | None = None
+
+    def write(self, data: memoryview) -> None:
+        self._file.write(data)
+        self._waiting += len(data)
+        if self._waiting >= FLUSHED and (self._flush is None or self._flush.done()):
+            self.end()
+            self._flush = meanwhile(os.fsync, self._file.fileno())
+            self._waiting = 0
+
+    def end(self) -> None:
+        """Raises what a flush has met, which the system tells once only."""
+        if self._flush is not None:
+            self._flush.result()
+
+
+def _written(file: _Flushed, array: Array) -> str:
+    """Writes an array in C order; returns the digest of its bytes, which is made while they are written."""
+    digest = xxh3_64()
+    for piece in pieces(array):
+        if len(piece) < LONG:
+            digest.update(piece)
+            file.write(piece)
+        else:
+            digested = meanwhile(digest.update, piece)
+            file.write(piece)
+            digested.result()
+    return digest.hexdigest()
 
 
 def is_safetensors(start: bytes) -> bool:

@@ -23,6 +23,7 @@ from multiparam.adapter import (
     collect,
     entries,
     escape,
+    fresh,
     is_container,
     replace,
     resolve,
@@ -119,11 +120,11 @@ class FlaxAdapter(Adapter):
 
     def write(self, variable: nnx.Variable[Any], value: Any) -> None:
         old = variable.get_value()
-        fresh = np.array(value)  # JAX may alias numpy's memory, so it must be nobody else's
+        own = fresh(value)  # JAX takes aligned memory over
         if isinstance(old, jax.core.Tracer) or not isinstance(old, jax.Array):
-            variable.set_value(jnp.asarray(fresh))
+            variable.set_value(jnp.asarray(own))
         else:
-            variable.set_value(jax.device_put(fresh, old.sharding))
+            variable.set_value(jax.device_put(own, old.sharding))
 
     def shape(self, variable: nnx.Variable[Any]) -> tuple[int, ...]:
         return tuple(np.shape(variable.get_value()))

@@ -17,6 +17,7 @@ from multiparam.adapter import (
     Row,
     TieSide,
     collect,
+    copy,
     entries,
     escape,
     replace,
@@ -115,7 +116,7 @@ class NumpyAdapter(Adapter):
         return variable.value
 
     def write(self, variable: Variable, value: Any) -> None:
-        variable.value[...] = value
+        copy(value, variable.value)
 
     def shape(self, variable: Variable) -> tuple[int, ...]:
         return tuple(variable.value.shape)

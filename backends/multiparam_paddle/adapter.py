@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from paddle import nn
     from paddle.base.framework import EagerParamBase
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, copy, see, unsee
 
 from . import plugin
 from .compiled import forget
@@ -79,7 +79,7 @@ class PaddleAdapter(Adapter):
     def write(self, variable: Any, value: Any) -> None:
         there = memory(variable)
         if there is not None and there.flags.writeable:
-            np.copyto(there, value)
+            copy(value, there)
         else:
             variable.set_value(from_numpy(np.asarray(value, self.dtype(variable))))
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, copy, see, unsee
 
 from . import plugin
 from .layers import table
-from .tensors import from_numpy, numpy_dtype, to_numpy
+from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
@@ -72,6 +72,10 @@ class TorchAdapter(Adapter):
         return to_numpy(variable)
 
     def write(self, variable: torch.Tensor, value: Any) -> None:
+        there = memory(variable)
+        if there is not None:
+            copy(value, there)
+            return
         with torch.no_grad():
             variable.data.copy_(from_numpy(value))
 
