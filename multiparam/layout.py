@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
 class Handle:
     """A native variable as a layer sees it: `np.transpose(variable, axes)`.
 
@@ -39,8 +37,11 @@ class Handle:
         axes: the order in which the layer sees the variable's axes; None is the variable's own.
     """
 
-    variable: Any
-    axes: tuple[int, ...] | None = None
+    __slots__ = ("axes", "variable")  # one is made whenever a tensor is met: a dataclass takes three times as long
+
+    def __init__(self, variable: Any, axes: tuple[int, ...] | None = None) -> None:
+        self.variable = variable
+        self.axes = axes
 
 
 class Source(ABC):
@@ -145,7 +146,8 @@ class At(Source):
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         (handle,) = handles
-        return (id(handle.variable), compose(handle.axes, self.axes), self.steps)
+        axes = self.axes if handle.axes is None else compose(handle.axes, self.axes)
+        return (id(handle.variable), axes, self.steps)
 
     def form(self) -> tuple[Any, ...]:
         return ("At", self.axes, self.steps)
