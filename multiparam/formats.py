@@ -45,7 +45,7 @@ __all__ = [
 MOST_AXES = 32  # that numpy has in every version
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)  # a file has thousands of them: a frozen one takes three times as long to make
 class Entry:
     """A tensor of a file, read when its turn has come.
 

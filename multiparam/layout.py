@@ -50,10 +50,12 @@ class Source(ABC):
     Attributes:
         parts: names of the layer's native tensors that it is made of; one of a sublayer's is a path, `"cell/kernel"`.
         partial: native numbers beside the canonical ones lie in the parts, and are kept when it is written.
+        is_plain: it is one native tensor as that is.
     """
 
     parts: tuple[str, ...]
     partial: bool
+    is_plain = False
 
     @abstractmethod
     def read(self, arrays: Sequence[Array]) -> Array:
@@ -111,9 +113,12 @@ class At(Source):
         self.axes = first
         self.steps = steps
         self.partial = any(step.partial for step in steps)
+        self.is_plain = first is None and not steps
 
     def read(self, arrays: Sequence[Array]) -> Array:
         (array,) = arrays
+        if self.is_plain:
+            return array
         lead = self.lead(array.shape)
         for step in self._all():
             array = step.do(array, lead)
@@ -132,6 +137,8 @@ class At(Source):
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         (shape,) = shapes
+        if self.is_plain:
+            return shape
         lead = self.lead(shape)
         for step in self._all():
             shape = step.shape(shape, lead)

@@ -418,6 +418,13 @@ class Parameters(Mapping[str, Parameter]):
         wanted = matcher(cast(Pattern, pattern))  # refuses what is no pattern once, not at each parameter
         return [parameter for parameter in self._made() if parameter.matches(wanted)]
 
+    @property
+    def tree(self) -> Tree:
+        """The model, as the last walk found it."""
+        self._follow_verbs()
+        tree: Tree = self._walked.tree
+        return tree
+
     def aliases(self) -> list[str]:
         """The other names of tied parameters, by the last walk."""
         self._follow_verbs()

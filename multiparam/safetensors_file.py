@@ -199,7 +199,7 @@ class SafetensorsFile(Mapping[str, Array]):
         """
         if name in self._sound or name not in self.digests:
             return
-        if xxh3_64(self[name].reshape(-1).view(np.uint8).data).hexdigest() != self.digests[name]:
+        if xxh3_64(self._raw(name)).hexdigest() != self.digests[name]:
             raise CheckpointError(
                 self.path,
                 f"{name!r} is damaged: its bytes are not those that were written. To read it all the same: check=False",
@@ -208,11 +208,12 @@ class SafetensorsFile(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         header = self._header[name]
-        first, last = header["data_offsets"]
-        raw = self._bytes[self._start + first : self._start + last] if last > first else np.empty(0, np.uint8)
-        plain: Array = np.frombuffer(raw, DTYPES[header["dtype"]]).reshape(header["shape"])
-        plain.flags.writeable = False
-        return plain
+        plain: Array = np.frombuffer(self._raw(name), DTYPES[header["dtype"]])  # read-only, as the file's memory
+        return plain.reshape(header["shape"])
+
+    def _raw(self, name: str) -> memoryview:
+        first, last = self._header[name]["data_offsets"]
+        return self._bytes[self._start + first : self._start + last]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._header)
@@ -244,7 +245,7 @@ def _header(
     return len(text).to_bytes(8, "little") + text
 
 
-def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
+def _opened(path: Path) -> tuple[dict[str, Any], int, memoryview]:
     """A file's header, where its data begin, and its bytes: all of one file, even while another takes its place."""
     import safetensors  # here, since most programs import multiparam and load no file
 
@@ -257,8 +258,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
                 length = int.from_bytes(file.read(8), "little")
                 header: dict[str, Any] = json.loads(file.read(length))
                 start = 8 + length
-                mapped = np.memmap(file, np.uint8, "r") if ours.st_size > start else np.empty(0, np.uint8)
-                return header, start, mapped
+                return header, start, np.memmap(file, np.uint8, "r").data
     except safetensors.SafetensorError as error:
         raise CheckpointError(path, f"no valid safetensors file: {error}") from error
     except OSError as error:

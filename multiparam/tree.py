@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import Adapter, Members
+from .collecting import uncollected
 from .errors import AmbiguousMatchError
 from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
@@ -97,7 +98,7 @@ class Slot:
         held = members.buffers if self.is_buffer else members.parameters
         if not _has_all(held, self.source):
             return self.handles()
-        return tuple(_handle(held[part]) for part in self.source.parts)
+        return tuple([_handle(held[part]) for part in self.source.parts])
 
     def ready(self) -> tuple[Handle, ...] | None:
         """As `handles`, and None too while one of them has no value."""
@@ -106,14 +107,15 @@ class Slot:
 
     def valued(self, handles: tuple[Handle, ...]) -> bool:
         """Whether each of the variables has a value."""
-        initialized = self.node.adapter.initialized
-        return all(initialized(handle.variable) for handle in handles)
+        return all(map(self.node.adapter.initialized, [handle.variable for handle in handles]))
 
     def shape(self) -> LazyShape:
         """The canonical shape; for a lazy tensor what is known of it."""
         handles = self.handles()
-        if handles is None:
-            return self.lazy
+        return self.lazy if handles is None else self.shape_of(handles)
+
+    def shape_of(self, handles: tuple[Handle, ...]) -> LazyShape:
+        """As `shape`, given its own variables."""
         shapes: list[Shape] = []
         for handle in handles:
             shape = self.node.adapter.shape(handle.variable)
@@ -121,6 +123,10 @@ class Slot:
                 return self.lazy
             shapes.append(_seen(handle, shape))
         return self.source.shape(shapes)
+
+    def dtype_of(self, handles: tuple[Handle, ...]) -> np.dtype[Any]:
+        """The dtype, given its own variables."""
+        return self.node.adapter.dtype(handles[0].variable)
 
     def lead(self) -> int:
         """How many axes a stack of layers has put before the layer's own."""
@@ -147,6 +153,8 @@ class Slot:
 
     def problem(self, handles: tuple[Handle, ...], value: Array) -> str:
         """Why the layer cannot keep a canonical array of the right shape; empty if it can."""
+        if self.source.is_plain:
+            return ""
         kept = self.source.kept(value)
         if kept is not value and np.any(kept != value):
             return f"{self.node.kind} has no place for some of its numbers, which must be 0 here"
@@ -161,6 +169,8 @@ class Slot:
     def _apart(self, handles: tuple[Handle, ...], value: Array) -> list[tuple[Handle, Array]]:
         """What each native tensor becomes, as the layer sees it."""
         adapter = self.node.adapter
+        if self.source.is_plain:
+            return [(handles[0], value)]
         if self.source.partial:
             olds = [seen_through(handle, adapter.read(handle.variable)) for handle in handles]
         else:
@@ -308,7 +318,8 @@ class Tree:
         self.adapter = adapter
         self.model = model
         walk = _Walk(adapter)
-        self.root = walk.visit(model, prefix, "", above, None)
+        with uncollected():
+            self.root = walk.visit(model, prefix, "", above, None)
         self.primary = list(walk.first.values())
         self.lazy = walk.lazy
         self._others = {walk.first[key].name: slots for key, slots in walk.others.items()}
