@@ -205,6 +205,10 @@ class Adapter(ABC):
     def write(self, variable: Any, value: Array) -> None:
         """Writes an array of the variable's shape and dtype into the framework's own object, keeping no reference."""
 
+    def memory(self, variable: Any) -> Array | None:
+        """The variable's own memory as a writable array, where there can be one; what is written goes there then."""
+        return None
+
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""
         return

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import secrets
@@ -26,6 +27,7 @@ import ml_dtypes
 import numpy as np
 from xxhash import xxh3_64
 
+from .collecting import uncollected
 from .errors import CheckpointError
 from .formats import Entry, unreadable
 from .parallel import meanwhile
@@ -84,9 +86,10 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
             raise CheckpointError(path, f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold")
     # the widest dtypes first, so that every tensor is aligned to its own width
     ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
+    tensors = _tensors(entries, ordered)
     digests = {entry.name: _NO_DIGEST for entry in entries}
     with replacing(path) as file:
-        file.write(_header(entries, ordered, about, digests))
+        file.write(_header(tensors, about, digests))
         flushed = _Flushed(file)
         for entry in ordered:
             array = entry.value
@@ -95,7 +98,7 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
             digests[entry.name] = _written(flushed, array)
         flushed.end()
         file.seek(0)
-        file.write(_header(entries, ordered, about, digests))  # as long as before
+        file.write(_header(tensors, about, digests))  # as long as before
 
 
 class _Flushed:
@@ -222,25 +225,26 @@ class SafetensorsFile(Mapping[str, Array]):
         return len(self._header)
 
 
-def _header(
-    entries: Sequence[Entry], ordered: Sequence[Entry], about: Mapping[str, Any], digests: Mapping[str, str]
-) -> bytes:
-    """The header, names in the order given, offsets in the order written."""
-    offsets: dict[str, int] = {}
-    offset = 0
-    for entry in ordered:
-        offsets[entry.name] = offset
-        offset += entry.size
-    ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", "multiparam": ours}}
-    for entry in entries:
-        first = offsets[entry.name]
-        header[entry.name] = {
+@uncollected()
+def _tensors(entries: Sequence[Entry], ordered: Sequence[Entry]) -> str:
+    """What the header says of the tensors, names in the order given, offsets in the order written."""
+    sizes = {entry.name: entry.size for entry in ordered}
+    ends = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
+    found = {
+        entry.name: {
             "dtype": _CODES[entry.dtype],
             "shape": list(entry.shape),
-            "data_offsets": [first, first + entry.size],
+            "data_offsets": [ends[entry.name] - sizes[entry.name], ends[entry.name]],
         }
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        for entry in entries
+    }
+    return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
+def _header(tensors: str, about: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
+    ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
+    metadata = json.dumps({"format": "pt", "multiparam": ours}, separators=(",", ":"), ensure_ascii=False)
+    text = f'{{"__metadata__":{metadata}{"," if len(tensors) > 2 else ""}{tensors[1:]}'.encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 

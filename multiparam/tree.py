@@ -12,6 +12,7 @@ import numpy as np
 
 from .adapter import Adapter, Members
 from .collecting import uncollected
+from .copying import copy
 from .errors import AmbiguousMatchError
 from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
@@ -145,11 +146,23 @@ class Slot:
         adapter = self.node.adapter
         return self.source.read([seen_through(handle, adapter.read(handle.variable)) for handle in handles])
 
+    def memory(self) -> Array | None:
+        """The framework's own memory, writable, where the canonical tensor lies there as it is; else None."""
+        handles = self.ready() if self.source.is_plain else None
+        if handles is None or handles[0].axes is not None:
+            return None
+        return self.node.adapter.memory(handles[0].variable)
+
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
         """Writes a canonical array of the right shape and dtype."""
+        adapter = self.node.adapter
         for handle, array in self._apart(handles, value):
-            self.node.adapter.write(handle.variable, put_through(handle, array))
-        self.node.adapter.written(self.node.native)
+            there, array = adapter.memory(handle.variable), put_through(handle, array)
+            if there is None:
+                adapter.write(handle.variable, array)
+            else:
+                copy(array, there)
+        adapter.written(self.node.native)
 
     def problem(self, handles: tuple[Handle, ...], value: Array) -> str:
         """Why the layer cannot keep a canonical array of the right shape; empty if it can."""

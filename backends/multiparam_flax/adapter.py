@@ -137,7 +137,7 @@ class FlaxAdapter(Adapter):
         return ", ".join(sorted(str(device) for device in value.devices())) if isinstance(value, jax.Array) else "cpu"
 
     def initialized(self, variable: nnx.Variable[Any]) -> bool:
-        return not isinstance(variable.get_value(), jax.ShapeDtypeStruct)
+        return not isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(np.array(value))
@@ -272,7 +272,17 @@ def _is_function(native: Any) -> bool:
 
 
 def _is_variable(native: Any) -> bool:
-    return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED)
+    told = _told(type(native))
+    return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED) if told is None else told
+
+
+@functools.cache
+def _told(cls: type) -> bool | None:
+    """Whether what is of a class is a variable; None where the class does not tell. NNX's own test is slow."""
+    if issubclass(cls, nnx.Variable):
+        return not issubclass(cls, _SKIPPED)
+    # a tracer may stand for one
+    return None if cls.__module__.partition(".")[0] in ("flax", "jax", "jaxlib") else False
 
 
 def _is_parameter(variable: Any) -> bool:

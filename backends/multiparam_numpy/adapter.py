@@ -17,7 +17,6 @@ from multiparam.adapter import (
     Row,
     TieSide,
     collect,
-    copy,
     entries,
     escape,
     replace,
@@ -116,7 +115,10 @@ class NumpyAdapter(Adapter):
         return variable.value
 
     def write(self, variable: Variable, value: Any) -> None:
-        copy(value, variable.value)
+        variable.value[...] = value
+
+    def memory(self, variable: Variable) -> Any:
+        return variable.value
 
     def shape(self, variable: Variable) -> tuple[int, ...]:
         return tuple(variable.value.shape)

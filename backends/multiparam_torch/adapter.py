@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, copy, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, see, unsee
 
 from . import plugin
 from .layers import table
@@ -72,12 +72,11 @@ class TorchAdapter(Adapter):
         return to_numpy(variable)
 
     def write(self, variable: torch.Tensor, value: Any) -> None:
-        there = memory(variable)
-        if there is not None:
-            copy(value, there)
-            return
         with torch.no_grad():
             variable.data.copy_(from_numpy(value))
+
+    def memory(self, variable: torch.Tensor) -> Any:
+        return memory(variable)
 
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
         return None if is_lazy(variable) else tuple(variable.shape)

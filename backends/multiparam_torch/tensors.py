@@ -42,8 +42,8 @@ def to_numpy(tensor: torch.Tensor) -> Any:
 def memory(tensor: torch.Tensor) -> Any:
     """A view of the tensor's own memory, where it lies on the CPU and numpy can have one; else None."""
     plain = tensor.detach()
-    views = plain.device.type == "cpu" and plain.layout == torch.strided and not (plain.is_conj() or plain.is_neg())
-    return _seen(plain) if views else None
+    dense = type(plain) is torch.Tensor and plain.layout == torch.strided and not plain.is_quantized
+    return _seen(plain) if dense and plain.device.type == "cpu" and not (plain.is_conj() or plain.is_neg()) else None
 
 
 def _seen(plain: torch.Tensor) -> Any:
