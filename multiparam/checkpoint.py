@@ -17,7 +17,7 @@ from typing import Any, Union
 
 from .collecting import uncollected
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
-from .formats import Contents, Entry, Format, Model, listed, unreadable
+from .formats import Contents, Entry, Format, Model, listed, unreadable, verified
 from .registry import discovered
 from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
@@ -167,8 +167,9 @@ class Checkpoint(Mapping[str, Entry]):
         >>> mp.open(path).verify()
         (2, 0)
         """
-        for entry in self.values():
-            _ = entry.value
+        for entry in verified(list(self.values())):
+            if entry.check is None:
+                entry.read()
             if progress is not None:
                 progress(entry)
         compared = sum(entry.check is not None for entry in self.values())

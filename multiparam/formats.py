@@ -10,7 +10,7 @@ import errno
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .errors import ArgumentError, CheckpointError
 from .kinds import KINDS
 from .layout import At, Source
 from .names import join
+from .parallel import ahead
 from .steps import Array, Shape
 
 __all__ = [
@@ -40,8 +41,10 @@ __all__ = [
     "stored",
     "translated",
     "unreadable",
+    "verified",
 ]
 
+LARGE = 1 << 20  # bytes, from which on a thread is worth it
 MOST_AXES = 32  # that numpy has in every version
 
 
@@ -243,6 +246,21 @@ class Format:
     read: Callable[[Path], Contents]
     backend: str = ""
     holds: Callable[[Path], bool] = lambda path: True
+
+
+def verified(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The entries, each once it was compared with its digest, where it has one; large ones in threads.
+
+    Raises:
+        CheckpointError: one is damaged.
+    """
+    large = ahead(Entry.verify, (entry for entry in entries if entry.size >= LARGE))
+    for entry in entries:
+        if entry.size >= LARGE:
+            next(large)
+        else:
+            entry.verify()
+        yield entry
 
 
 def listed(names: Sequence[str], between: str = ", ", most: int = 4) -> str:

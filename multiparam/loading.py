@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,10 @@ from .errors import (
     prefix_hint,
     printable,
 )
-from .formats import Entry, Model
+from .formats import Entry, Model, verified
 from .kinds import KINDS, neutral
 from .layout import Handle
 from .names import join
-from .parallel import each
 from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .rename import extended, renamed_layer, renamer, suggested
@@ -38,8 +38,6 @@ from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load_into", "suited"]
-
-LARGE = 1 << 20  # bytes, from which on a thread is worth it
 
 
 @dataclass
@@ -87,7 +85,7 @@ class LoadReport:
 class _Plan:
     """What pass one of a load decided, for pass two."""
 
-    writes: list[tuple[Parameter, tuple[Handle, ...], str]] = field(default_factory=list)
+    writes: list[tuple[Parameter, tuple[Handle, ...], Entry]] = field(default_factory=list)
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
     report: LoadReport = field(default_factory=LoadReport)
@@ -96,7 +94,6 @@ class _Plan:
     )
 
 
-@uncollected()
 def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> LoadReport:
     """Loads a file into a model.
 
@@ -110,6 +107,21 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         MismatchError: the file does not fit; the model is as it was.
         UninitializedError: a lazy parameter has no shape yet.
     """
+    plan = _planned(model, checkpoint, strict, rename)
+    # all are sound before the first is written
+    deque(verified([entry for *_, entry in plan.writes]), 0)
+    for parameter, handles, entry in plan.writes:
+        value = plan.folded.get(parameter.name)
+        value = entry.read() if value is None else value
+        parameter.slot.write(handles, converted(parameter.name, value, parameter.slot.dtype_of(handles)))
+    if plan.ties:
+        mapping = state(model)
+        plan.report.notes += tie_slots(mapping.tree.adapter, model, mapping.tree, plan.ties).notes
+    return plan.report
+
+
+@uncollected()
+def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> _Plan:
     adapter = infer_model(model)
     mapping = state(model)
     tree = mapping.tree
@@ -140,20 +152,7 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
-    _verify([checkpoint[key] for *_, key in plan.writes])  # all are sound before the first is written
-    for parameter, handles, key in plan.writes:
-        value = plan.folded.get(parameter.name)
-        value = checkpoint[key].read() if value is None else value
-        parameter.slot.write(handles, converted(parameter.name, value, parameter.slot.dtype_of(handles)))
-    if plan.ties:
-        plan.report.notes += tie_slots(adapter, model, tree, plan.ties).notes
-    return plan.report
-
-
-def _verify(entries: Sequence[Entry]) -> None:
-    each(Entry.verify, (entry for entry in entries if entry.size >= LARGE))
-    for entry in entries:
-        entry.verify()
+    return plan
 
 
 def suited(
@@ -213,7 +212,7 @@ def _plan(
         key = given[sources[0]]
         handles = parameter.slot.handles() or ()
         if _fits(parameter, handles, checkpoint[key], plan, checkpoint.path):
-            plan.writes.append((parameter, handles, key))
+            plan.writes.append((parameter, handles, checkpoint[key]))
             plan.report.loaded.append(parameter.name)
         for other in sources[1:]:
             _same(checkpoint, key, given[other], parameter)
@@ -253,7 +252,7 @@ def _plan_folds(
     plan: _Plan,
 ) -> None:
     """What is added to other tensors, since the model has no place for it or only for a part of it."""
-    written = {parameter.name: key for parameter, _, key in plan.writes}
+    written = {parameter.name: entry for parameter, _, entry in plan.writes}
     first = {name: group[0] for group in groups for name in group}
     added: dict[str, tuple[str, Array]] = {}
     for node in tree.root.walk():
@@ -281,10 +280,10 @@ def _plan_folds(
                 plan.problems["unrepresentable"].append((name, fold.why))
 
 
-def _add(checkpoint: Checkpoint, key: str, into: Parameter, summand: Array, plan: _Plan) -> None:
+def _add(checkpoint: Checkpoint, entry: Entry, into: Parameter, summand: Array, plan: _Plan) -> None:
     """Plans the sum as the value of a parameter, rounded once."""
     wide = np.result_type(np.float64, into.dtype if into.dtype.kind == "c" else np.float64)
-    total = checkpoint[key].value.astype(wide) + summand.astype(wide)
+    total = entry.value.astype(wide) + summand.astype(wide)
     plan.folded[into.name] = converted(into.name, total, into.dtype, f"{checkpoint.path} cannot be loaded into")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,15 @@ def processors() -> int:
 
 def meanwhile(call: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
     """Calls a function in another thread; it may start no further ones and wait for them."""
-    return _pool(os.getpid()).submit(call, *arguments)
+    try:
+        return _pool(os.getpid()).submit(call, *arguments)
+    except RuntimeError:
+        if threading.main_thread().is_alive():
+            raise
+    # Python is ending, and starts no more threads: it is done here
+    done: Future[_Result] = Future()
+    done.set_result(call(*arguments))
+    return done
 
 
 def each(call: Callable[[_Item], Any], items: Iterable[_Item]) -> None:

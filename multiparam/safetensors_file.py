@@ -88,15 +88,14 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
     ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
     tensors = _tensors(entries, ordered)
     digests = {entry.name: _NO_DIGEST for entry in entries}
-    with replacing(path) as file:
+    with replacing(path) as file, _Flushed(file) as flushed:
         file.write(_header(tensors, about, digests))
-        flushed = _Flushed(file)
         for entry in ordered:
             array = entry.value
             if array.dtype != entry.dtype or array.nbytes != entry.size:
                 raise CheckpointError(path, f"{entry.name!r} changed while the file was written")
             digests[entry.name] = _written(flushed, array)
-        flushed.end()
+        flushed.wait()
         file.seek(0)
         file.write(_header(tensors, about, digests))  # as long as before
 
@@ -113,14 +112,21 @@ class _Flushed:
         self._file.write(data)
         self._waiting += len(data)
         if self._waiting >= FLUSHED and (self._flush is None or self._flush.done()):
-            self.end()
+            self.wait()
             self._flush = meanwhile(os.fsync, self._file.fileno())
             self._waiting = 0
 
-    def end(self) -> None:
-        """Raises what a flush has met, which the system tells once only."""
+    def wait(self) -> None:
+        """Waits for the last flush, and raises what it has met, which the system tells once only."""
         if self._flush is not None:
             self._flush.result()
+
+    def __enter__(self) -> _Flushed:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._flush is not None:
+            self._flush.exception()  # or it would go on with a file that is closed, and its number another's
 
 
 def _written(file: _Flushed, array: Array) -> str:

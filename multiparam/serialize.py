@@ -19,7 +19,7 @@ from .checkpoint import Checkpoint, FilePath, as_path
 from .checkpoint import open as open_checkpoint
 from .collecting import uncollected
 from .errors import ArgumentError, BackendError, UninitializedError
-from .formats import Entry
+from .formats import Entry, verified
 from .loading import LoadReport, load_into
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
@@ -202,7 +202,7 @@ def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]
 
 
 def _as_saved(checkpoint: Checkpoint, adapter: Adapter) -> Any:
-    tensors = {name: adapter.tensor(entry.value) for name, entry in checkpoint.items()}
+    tensors = {entry.name: adapter.tensor(entry.read()) for entry in verified(list(checkpoint.values()))}
     if checkpoint.content == "tensor" and list(tensors) == ["tensor"]:
         return tensors["tensor"]
     if checkpoint.content == "list" and set(tensors) == {str(index) for index in range(len(tensors))}:

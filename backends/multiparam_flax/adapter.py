@@ -140,7 +140,7 @@ class FlaxAdapter(Adapter):
         return not isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
 
     def tensor(self, value: Any) -> jax.Array:
-        return _batch(np.array(value))
+        return _batch(fresh(value))
 
     def array(self, tensor: Any) -> Any:
         return np.asarray(tensor.get_value() if isinstance(tensor, nnx.Variable) else tensor)

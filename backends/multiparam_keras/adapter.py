@@ -112,7 +112,7 @@ class KerasAdapter(Adapter):
         return found
 
     def tensor(self, value: Any) -> Any:
-        return keras.ops.convert_to_tensor(_wide(np.array(value)), dtype=str(value.dtype))
+        return keras.ops.convert_to_tensor(self._engine.taken(fresh(_wide(value))), dtype=str(value.dtype))
 
     def array(self, tensor: Any) -> Any:
         if is_variable(tensor):

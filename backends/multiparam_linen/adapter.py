@@ -106,7 +106,7 @@ class LinenAdapter(Adapter):
         return not isinstance(variable.value, jax.ShapeDtypeStruct)
 
     def tensor(self, value: Any) -> jax.Array:
-        return _batch(np.array(value))
+        return _batch(fresh(value))
 
     def array(self, tensor: Any) -> Any:
         return np.asarray(tensor.value if isinstance(tensor, Leaf) else tensor)

@@ -19,6 +19,7 @@ from multiparam.adapter import (
     collect,
     entries,
     escape,
+    fresh,
     replace,
     resolve,
 )
@@ -127,7 +128,7 @@ class NumpyAdapter(Adapter):
         return variable.value.dtype
 
     def tensor(self, value: Any) -> Any:
-        return np.array(value)
+        return fresh(value)
 
     def array(self, tensor: Any) -> Any:
         return tensor.value if isinstance(tensor, Variable) else np.asarray(tensor)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, fresh, see, unsee
 
 from . import plugin
 from .layers import table
@@ -91,7 +91,7 @@ class TorchAdapter(Adapter):
         return not is_lazy(variable) and not variable.is_meta
 
     def tensor(self, value: Any) -> torch.Tensor:
-        return from_numpy(np.array(value))
+        return from_numpy(fresh(value))
 
     def array(self, tensor: torch.Tensor) -> Any:
         return to_numpy(tensor)
@@ -172,8 +172,8 @@ class TorchAdapter(Adapter):
     def untie(self, model: nn.Module, side: TieSide, value: Any) -> None:
         old = side.handle.variable
         _unsee(side)
-        fresh = from_numpy(np.array(value)).to(old.device)
-        setattr(side.layer, side.part, nn.Parameter(fresh, requires_grad=old.requires_grad))
+        own = from_numpy(np.array(value)).to(old.device)
+        setattr(side.layer, side.part, nn.Parameter(own, requires_grad=old.requires_grad))
 
     def notes_on_change(self, model: nn.Module) -> list[str]:
         return ["An optimizer built before this holds the old parameters: build it anew."]

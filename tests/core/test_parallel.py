@@ -1,6 +1,8 @@
 """Work in threads."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -46,3 +48,15 @@ def test_a_forked_process_has_threads_of_its_own():
         each(done.append, range(10))
         os._exit(0 if sorted(done) == list(range(10)) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_work_is_done_while_python_ends(tmp_path):
+    # as when a program saves in a function that it has registered with atexit
+    code = f"""
+import atexit, numpy, multiparam as mp
+x = numpy.arange(4_000_000, dtype="f4").reshape(2000, 2000).T
+path = {str(tmp_path / "x.safetensors")!r}
+atexit.register(lambda: (mp.save(x, path), print((mp.load(path) == x).all())))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n", done.stderr
