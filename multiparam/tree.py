@@ -97,9 +97,11 @@ class Slot:
     def made_of(self, members: Members) -> tuple[Handle, ...] | None:
         """As `handles`, where what the layer directly holds is known already."""
         held = members.buffers if self.is_buffer else members.parameters
-        if not _has_all(held, self.source):
-            return self.handles()
-        return tuple([_handle(held[part]) for part in self.source.parts])
+        found = [held.get(part) for part in self.source.parts]
+        for variable in found:
+            if variable is None:
+                return self.handles()
+        return tuple(map(_handle, found))
 
     def ready(self) -> tuple[Handle, ...] | None:
         """As `handles`, and None too while one of them has no value."""
@@ -108,7 +110,12 @@ class Slot:
 
     def valued(self, handles: tuple[Handle, ...]) -> bool:
         """Whether each of the variables has a value."""
-        return all(map(self.node.adapter.initialized, [handle.variable for handle in handles]))
+        initialized = self.node.adapter.initialized
+        # a loop, since a generator takes longer than all else here
+        for handle in handles:  # noqa: SIM110
+            if not initialized(handle.variable):
+                return False
+        return True
 
     def shape(self) -> LazyShape:
         """The canonical shape; for a lazy tensor what is known of it."""
@@ -459,11 +466,12 @@ def _mark(members: Members) -> tuple[Any, ...]:
     """What tells a layer's contents from others."""
     parameters, buffers, children = members.parameters, members.buffers, members.children
     return (
+        len(parameters),
         *parameters,
         *map(_identity, parameters.values()),
         *((*buffers, *map(_identity, buffers.values()), *members.transient) if buffers else ()),
-        *((one for key, child in children for one in (key, id(child))) if children else ()),
         members.opaque,
+        *((one for key, child in children for one in (key, id(child))) if children else ()),
     )
 
 
@@ -550,6 +558,8 @@ def _into_inner(node: Node, slots: list[Slot]) -> list[Slot]:
 
 def _of_row(node: Node, parts: Mapping[str, Any], sources: Mapping[str, Source], *, is_buffer: bool) -> list[Slot]:
     """The row's tensors in the row's order, then the layer's own that no row mentions."""
+    if not sources:
+        return [Slot(node, part, _at(part), is_buffer=is_buffer) for part, one in parts.items() if one is not None]
     slots: list[Slot] = []
     claimed: set[str] = set()
     for role, source in sources.items():
@@ -559,7 +569,7 @@ def _of_row(node: Node, parts: Mapping[str, Any], sources: Mapping[str, Source],
         ):
             slots.append(slot)
             claimed.update(source.parts)
-    roles = {slot.role for slot in slots} if claimed else ()
+    roles = {slot.role for slot in slots}
     for part, variable in parts.items():
         if part in claimed or variable is None:
             continue

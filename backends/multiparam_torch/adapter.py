@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
 from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, fresh, see, unsee
 
@@ -47,13 +47,14 @@ class TorchAdapter(Adapter):
         return key  # no PyTorch name holds a dot, and state_dict leaves the rest as it is
 
     def members(self, native: nn.Module) -> Members:
-        views = native.__dict__.get(_VIEWS, {})
-        own = {key: views.get(key, one) for key, one in native._parameters.items()}
+        views, own, buffers = native.__dict__.get(_VIEWS), native._parameters, native._buffers
+        if views:
+            own = {key: views.get(key, one) for key, one in own.items()}
         return Members(
             parameters={key: one for key, one in own.items() if one is not None},
-            buffers={key: one for key, one in native._buffers.items() if one is not None},
+            buffers={key: one for key, one in buffers.items() if one is not None} if buffers else {},
             children=[(key, child) for key, child in native._modules.items() if child is not None],
-            transient=frozenset(native._non_persistent_buffers_set),
+            transient=frozenset(native._non_persistent_buffers_set) if buffers else frozenset(),
         )
 
     def child(self, native: nn.Module, key: str) -> Any:
@@ -88,7 +89,7 @@ class TorchAdapter(Adapter):
         return str(variable.device)
 
     def initialized(self, variable: torch.Tensor) -> bool:
-        return not is_lazy(variable) and not variable.is_meta
+        return not isinstance(variable, UninitializedTensorMixin) and not variable.is_meta
 
     def tensor(self, value: Any) -> torch.Tensor:
         return from_numpy(fresh(value))
