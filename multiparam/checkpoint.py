@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import stat
 import textwrap
 import weakref
 from collections import Counter
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
-from .formats import Contents, Entry, Format, Model, listed, unreadable
+from .formats import Contents, Entry, Format, Model, from_json, listed, opened, unreadable
 from .registry import discovered
 from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
@@ -333,14 +331,9 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            kind = os.stat(path).st_mode
-            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-                raise CheckpointError(path, "is no regular file, and others may never end")
-            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        except OSError as error:
-            raise unreadable(path, error) from error
-        weakref.finalize(self, os.close, self._descriptor)
+        file = opened(path)
+        self._descriptor = file.fileno()
+        weakref.finalize(self, file.close)
         self._seen = self._now()
 
     def start(self) -> bytes:
@@ -417,6 +410,7 @@ def _sharded(index: Index, check: bool) -> Contents:
     """The tensors of all shards, in the index's order."""
     entries: dict[str, Entry] = {}
     for path, names in zip(index.files(), index.shards.values(), strict=True):
+        guard = _File(path)
         file = SafetensorsFile(path)
         about = _about(file)
         file.digests = about.get("digests", {}) if check else {}
@@ -425,7 +419,6 @@ def _sharded(index: Index, check: bool) -> Contents:
         lacking = [name for name in names if name not in file]
         if lacking:
             raise CheckpointError(path, f"lacks {lacking[0]!r}, which {index.path.name} says it has")
-        guard = _File(path)
         entries.update({name: _reading(guard, file.entry(name)) for name in names})
     about = _sound_about(index.path, index.about)
     return _contents([entries[name] for names in index.shards.values() for name in names], about)
@@ -451,8 +444,8 @@ def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
 
 def _about(file: SafetensorsFile) -> dict[str, Any]:
     try:
-        about = json.loads(file.metadata.get("multiparam", "{}"))
-    except (ValueError, RecursionError) as error:
+        about = from_json(file.metadata.get("multiparam", "{}"))
+    except ValueError as error:
         raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
     return _sound_about(file.path, about)
 

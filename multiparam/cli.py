@@ -24,7 +24,7 @@ from .checkpoint import open as open_checkpoint
 from .diff import DiffReport
 from .diff import diff as difference_of
 from .errors import CheckpointError, MultiparamError
-from .formats import unreadable
+from .formats import opened
 from .plugin import Capability
 from .registry import backends as known_backends
 from .registry import plugins
@@ -271,11 +271,8 @@ def verify(file: str) -> int:
     Exit codes: 0 sound; 1 damaged; 2 wrong usage, or there is no such file.
     """
     place = open_checkpoint(file).path if os.path.isdir(file) else index_of(Path(file)) or Path(file)
-    try:
-        with place.open("rb"):
-            pass
-    except OSError as error:
-        raise unreadable(place, error) from error
+    with opened(place):
+        pass
     try:
         checkpoint = open_checkpoint(file)
         with _progress("verifying", len(checkpoint)) as seen:

@@ -7,13 +7,16 @@ under canonical names and in canonical layouts where it knows the layers, and un
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import re
+import stat
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,6 +26,7 @@ from .kinds import KINDS
 from .layout import At, Source
 from .names import join
 from .steps import Array, Shape
+from .text import shortened
 
 __all__ = [
     "CheckpointError",
@@ -34,9 +38,11 @@ __all__ = [
     "Model",
     "data_size",
     "described",
+    "from_json",
     "join",
     "listed",
     "mapped",
+    "opened",
     "stored",
     "translated",
     "unreadable",
@@ -260,6 +266,44 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     if error.errno == errno.EISDIR or (error.errno == errno.EACCES and os.path.isdir(path)):  # the latter on Windows
         return CheckpointError(path, "is a folder")
     return CheckpointError(path, "no such file" if error.errno == errno.ENOENT else error.strerror or str(error))
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file, open to be read.
+
+    Raises:
+        CheckpointError: it cannot be, or is no regular file.
+    """
+    try:
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise CheckpointError(path, "is no regular file, and others may never end")
+        return path.open("rb")
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def from_json(text: str | bytes) -> Any:
+    """What JSON says, if it says no name twice: readers do not agree on which of the two counts.
+
+    Raises:
+        ValueError: it is no JSON, or an object in it has a name twice.
+
+    >>> from_json('{"a": [1]}')
+    {'a': [1]}
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"{shortened(repr(twice), 80)} is there twice")
+    return found
 
 
 def mapped(path: Path) -> memoryview:

@@ -6,6 +6,7 @@ multiparam adds stands in the header's metadata under `multiparam`: the kind of 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -81,7 +82,7 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
     if dtype is not None:
         entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
     target = as_path(path)
-    if target.is_dir() or (shard_size is None and index_of(target) is None):
+    if os.path.isdir(target) or (shard_size is None and index_of(target) is None):
         write(target, entries, about)  # which says what is wrong with a folder
     else:  # or the index of an older checkpoint would go on standing for this one
         write_sharded(target, entries, about, sys.maxsize if shard_size is None else parsed_size(shard_size))
