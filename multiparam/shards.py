@@ -89,7 +89,8 @@ def read_index(path: Path) -> Index:
     """
     try:
         with opened(path) as file:
-            text = file.read(LARGEST_INDEX + 1)
+            size = os.fstat(file.fileno()).st_size
+            text = file.read(min(size, LARGEST_INDEX) + 1)  # memory for as much is taken at once
     except OSError as error:
         raise unreadable(path, error) from error
     try:
