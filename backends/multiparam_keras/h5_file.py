@@ -440,7 +440,11 @@ def _read_keras(path: Path) -> Contents:
         raise CheckpointError(path, f"its {_CONFIG} is damaged: {error}") from error
     if not isinstance(about, dict):
         raise CheckpointError(path, f"its {_CONFIG} is no configuration")
-    return _contents(path, _opened(path, weights.data()), about)
+    try:
+        data = weights.data()
+    except ValueError as error:
+        raise CheckpointError(path, f"its {error}") from error
+    return _contents(path, _opened(path, data), about)
 
 
 def _holds(path: Path) -> bool:

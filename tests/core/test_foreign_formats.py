@@ -558,6 +558,13 @@ def test_a_damaged_file_of_keras_says_why(tmp_path, data, why):
         opened(tmp_path, data)
 
 
+def test_weights_of_keras_whose_checksum_is_wrong_are_refused(tmp_path):
+    data = keras_file(NET, *CONFIGS)
+    at = data.index(b"\x89HDF") + 5_000
+    with pytest.raises(mp.CheckpointError, match=r"file: its 'model.weights.h5' is damaged: its checksum is wrong"):
+        opened(tmp_path, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+
 def test_groups_in_themselves_are_refused(tmp_path):
     made = Hdf5({"a": {"b": {}}})
     root = struct.unpack_from("<Q", made.data, 64)[0]
