@@ -286,8 +286,12 @@ def _opened(file: _File, check: bool) -> Checkpoint:
     raise CheckpointError(file.path, f"of no known format; known are {known}{looks_like(start)}{why}")
 
 
-def as_path(path: Any) -> Path:
+def as_path(path: Any, called: str = "") -> Path:
     """A path that a user gave.
+
+    Args:
+        path: what was given.
+        called: how the function is called to which it was given, where that is easily mistaken.
 
     Raises:
         ArgumentError: it is none.
@@ -295,7 +299,10 @@ def as_path(path: Any) -> Path:
     try:
         made = Path(path)
     except TypeError:
-        raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}") from None
+        hint = f": {called}" if called else ""
+        raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}{hint}") from None
+    if not os.fspath(path):
+        raise ArgumentError("a file is named by a path, and this one is empty")
     try:
         well = b"\0" not in os.fsencode(made)
     except ValueError:
@@ -402,7 +409,8 @@ def _only_file(folder: Path) -> Path:
     found = sorted(folder.glob("*.safetensors"))
     if len(found) != 1:
         names = ", ".join(one.name for one in found[:5])
-        raise CheckpointError(folder, "is a folder" + (f" with several files: name one of {names}" if found else ""))
+        why = f"several files: name one of {names}" if found else "no safetensors file in it"
+        raise CheckpointError(folder, f"is a folder with {why}")
     return found[0]
 
 
@@ -410,6 +418,8 @@ def _sharded(index: Index, check: bool) -> Contents:
     """The tensors of all shards, in the index's order."""
     entries: dict[str, Entry] = {}
     for path, names in zip(index.files(), index.shards.values(), strict=True):
+        if not os.path.lexists(path):
+            raise CheckpointError(path, f"no such file, which {index.path.name} names")
         guard = _File(path)
         file = SafetensorsFile(path)
         about = _about(file)

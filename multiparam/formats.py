@@ -15,13 +15,16 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from .arrays import frozen
-from .errors import ArgumentError, CheckpointError
+from .errors import ArgumentError, CheckpointError, close_names
 from .kinds import KINDS
 from .layout import At, Source
 from .names import join
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 MOST_AXES = 32  # that numpy has in every version
+MOST_NAMES = 2_000  # in a folder that are looked at for one that is near
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,28 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     # whether there is a folder is not asked of a path that cannot be looked at
     if error.errno == errno.EISDIR or (error.errno == errno.EACCES and os.path.isdir(path)):  # the latter on Windows
         return CheckpointError(path, "is a folder")
-    return CheckpointError(path, "no such file" if error.errno == errno.ENOENT else error.strerror or str(error))
+    if error.errno == errno.ENOENT:
+        return CheckpointError(path, f"no such file{_nearest(path)}")
+    return CheckpointError(path, error.strerror or str(error))
+
+
+def _nearest(path: Path) -> str:
+    """What its folder has that is called most like it, as the end of a sentence."""
+    try:
+        with os.scandir(path.parent) as found:
+            names = [one.name for one in islice(found, MOST_NAMES)]
+    except FileNotFoundError:
+        return ", nor its folder" + ("; ~ is no home before os.path.expanduser" if str(path).startswith("~") else "")
+    except OSError:
+        return ""
+    # without their suffixes, which make all files of a format look alike
+    stems = close_names(path.stem, {Path(name).stem for name in names}, 1)
+    close = [name for name in names if Path(name).stem in stems]
+    return f"; did you mean {max(close, key=partial(_likeness, path.name))!r}?" if close else ""
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
 
 
 def opened(path: Path) -> IO[bytes]:

@@ -20,7 +20,7 @@ from .errors import ArgumentError, CheckpointError
 from .formats import Entry, from_json, opened, unreadable
 from .safetensors_file import encoded, mode_of, replacing, write
 
-__all__ = ["Index", "index_of", "parsed_size", "read_index", "write_sharded"]
+__all__ = ["Index", "files_of", "index_of", "parsed_size", "read_index", "write_sharded"]
 
 SUFFIX = ".index.json"
 LARGEST_INDEX = 100_000_000  # bytes, as the format's headers
@@ -61,7 +61,7 @@ def parsed_size(given: int | str) -> int:
     if found is not None and not isinstance(given, bool):
         unit = _UNITS[found[2].upper()]
         unit = 2 ** (10 * (len(str(unit)) // 3)) if found[3] else unit
-        size = int(float(found[1]) * unit)
+        size = int(float(found[1]) * unit) if unit > 1 or found[1].isdigit() else 0
     if size < 1:
         raise ArgumentError(f"a size is a positive number of bytes, or one with a unit, '2GB' say, not {given!r}")
     return size
@@ -79,6 +79,12 @@ def index_of(path: Path) -> Path | None:
         return path
     beside = path.with_name(path.name + SUFFIX)
     return beside if os.path.exists(beside) else None
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a checkpoint: its index and the shards, or the one that it is."""
+    index = index_of(path)
+    return [path] if index is None else [index, *read_index(index).files()]
 
 
 def read_index(path: Path) -> Index:
