@@ -26,6 +26,7 @@ from .zip_file import Zip, is_zip
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
 
 GROUP = "multiparam.formats"
+DEEPEST = 10  # things in each other in what a file tells of its layers
 _WIDTH = 80  # of what is printed, where it fits
 _LONGEST = 44  # characters of a name in a table
 
@@ -469,9 +470,15 @@ def _sound_about(path: Path, about: Any) -> dict[str, Any]:
     digests = about.get("digests", {}) if isinstance(about, dict) else None
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
+    sound = sound and _is_shallow(layers, DEEPEST)
     sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")
     if not sound:
         raise CheckpointError(path, "its multiparam metadata is damaged")
     if about.get("version", 1) != 1:
         raise CheckpointError(path, f"format version {about['version']}: a newer multiparam wrote it")
     return dict(about)
+
+
+def _is_shallow(thing: Any, most: int) -> bool:
+    inside = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list) else ()
+    return not inside or (most > 0 and all(_is_shallow(one, most - 1) for one in inside))

@@ -435,16 +435,17 @@ def _read_keras(path: Path) -> Contents:
     if config.size > _LONGEST_CONFIG:
         raise CheckpointError(path, f"its {_CONFIG} claims {config.size} bytes")
     try:
+        config.check()
         about = from_json(bytes(config.data()))
     except ValueError as error:
         raise CheckpointError(path, f"its {_CONFIG} is damaged: {error}") from error
     if not isinstance(about, dict):
         raise CheckpointError(path, f"its {_CONFIG} is no configuration")
     try:
-        data = weights.data()
+        weights.check()
     except ValueError as error:
         raise CheckpointError(path, f"its {error}") from error
-    return _contents(path, _opened(path, data), about)
+    return _contents(path, _opened(path, weights.data()), about)
 
 
 def _holds(path: Path) -> bool:

@@ -473,7 +473,22 @@ def test_damaged_numbers_of_numpy_are_found_out(tmp_path):
         at = data.index(b"PK\x01\x02") - 20
         found = opened(tmp_path, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises(mp.CheckpointError, match=r"file: 'x.npy' (is damaged|cannot be unpacked|does not unpack)"):
-            found["x"].read()
+            found["x"].verify()
+        with pytest.raises(mp.CheckpointError, match=r"file: 'x\.npy'"):
+            _ = found["x"].value
+    assert opened(tmp_path, npz({"x": numbers(100)})).verify() == (1, 0)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_array_of_numpy_stops_a_load_before_it_writes(tmp_path, save):
+    net = mp.nn.Sequential(mp.nn.Linear(3, 4), backend="numpy")
+    before = {name: one.value for name, one in mp.parameters(net).items()}
+    data = npz({"0.weight": A, "0.bias": B}, save)
+    at = data.index(b"PK\x01\x02") - 6  # in what is the last to be written
+    (tmp_path / "file").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(mp.CheckpointError, match=r"file: '0.bias.npy' (is damaged|cannot be unpacked|does not unpack)"):
+        mp.load(tmp_path / "file", into=net)
+    assert all(same(one.value, before[name]) for name, one in mp.parameters(net).items())
 
 
 # --- Keras: HDF5 of the older form, as h5py writes it, and a configuration beside it -------------------------------

@@ -27,9 +27,13 @@ from made_files import (
     DATA,
     STATE,
     WHOLE,
+    A,
+    B,
     Tensor,
     call,
+    message,
     nd_dict,
+    npz,
     numbers,
     ordered,
     saved,
@@ -107,6 +111,18 @@ SEEDS = {
     "ours": ours(),
     "shards": ours(shard_size=40),
     "their shards": theirs(),
+}
+
+FITTING = {"0.weight": A, "0.bias": B}
+LOADED = {
+    "safetensors": save(FITTING),
+    "torch": WHOLE["torch"],
+    "old torch": WHOLE["old torch"],
+    "npz": npz(FITTING),
+    "packed npz": npz(FITTING, np.savez_compressed),
+    "mxnet": nd_dict(FITTING),
+    "paddle": pickle.dumps({"0.weight": A.T, "0.bias": B}, protocol=2),
+    "flax": message({"params": {"0": {"kernel": A.T, "bias": B}}}),
 }
 
 # --- changes ---------------------------------------------------------------------------------------------------------
@@ -446,6 +462,25 @@ def test_a_changed_file_is_read_or_refused_and_takes_no_great_memory_or_time(tmp
         tracemalloc.stop()
     assert peak < MEMORY
     assert time.process_time() - started < SECONDS
+
+
+@settings(max_examples=-(-FILES // 10 // len(LOADED)), deadline=None, suppress_health_check=[*HealthCheck])
+@given(st.data())
+@pytest.mark.parametrize("seed", LOADED)
+def test_a_changed_file_is_loaded_whole_or_not_at_all(tmp_path, seed, data):
+    model = mp.nn.Sequential(mp.nn.Linear(3, 4, backend="numpy"), backend="numpy")
+    before = {name: one.value.tobytes() for name, one in mp.parameters(model).items()}
+    path = tmp_path / "file"
+    path.unlink(missing_ok=True)
+    path.write_bytes(changed(data.draw, LOADED[seed], ALL))
+    try:
+        report = mp.load(path, into=model, strict=data.draw(st.booleans()))
+    except mp.MultiparamError:
+        assert {name: one.value.tobytes() for name, one in mp.parameters(model).items()} == before
+        assert mp.tied(model) == []
+    else:
+        assert len(report.loaded) == 2 or report.missing
+        assert str(report)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
