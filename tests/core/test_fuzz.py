@@ -31,6 +31,7 @@ from made_files import (
     B,
     Tensor,
     call,
+    h5,
     message,
     nd_dict,
     npz,
@@ -70,6 +71,7 @@ def theirs():
     return {"model.safetensors.index.json": index, **{places[name]: save({name: one}) for name, one in names.items()}}
 
 
+EMPTY = np.zeros((0, 2), "f4")
 CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 PADDLES = {
     **{f"rnn.{part}_l0": numbers(4, 4) if "weight" in part else numbers(4) for part in CELL},
@@ -81,6 +83,7 @@ PADDLES = {
     "table.weight": (table := numbers(5, 4)),
     "head.weight": table,
     "half": numbers(3).astype("f2"),
+    "none": EMPTY,
     "big@@.0": numbers(4),
     "big@@.1": numbers(2),
     "UnpackBigParamInfor@@": {"big": {"OriginShape": (2, 3), "slices": ["big@@.0", "big@@.1"]}},
@@ -92,12 +95,14 @@ GLUONS = {
     **{f"bn.{part}": numbers(3) for part in ("gamma", "beta", "running_mean", "running_var")},
     "arg:dense0_weight": numbers(2, 3),
     "arg:dense0_bias": numbers(2),
+    "none": EMPTY,
 }
 NESTED = {
     "state_dict": STATE,
     "again": [tensor("0", (3, 4), (1, 3), count=12), tensor("0", (2, 2), (0, 0), 3, count=12)],
     "p": call("torch._utils", "_rebuild_parameter", tensor("1", (4,)), True, ordered([])),
     "old": call("torch._utils", "_rebuild_tensor", storage("1", 4), 1, (2,), (1,)),
+    "none": tensor("1", (0, 2), count=4),
     "epoch": 3,
     "size": call("torch", "Size", (1, 2)),
 }
@@ -107,7 +112,12 @@ SEEDS = {
     "gluon": {"file": nd_dict(GLUONS)},
     "paddle 2": {"file": pickle.dumps(state_dict(PADDLES, {"head.weight": "x", "table.weight": "x"}), protocol=2)},
     "paddle pairs": {"file": pickle.dumps([Tensor("linear_0.w_0", numbers(2, 3)), {"a": numbers(2)}], protocol=4)},
-    "safetensors": {"file": save({"a": np.ones((2, 3), "f4"), "b.c": np.ones(3, "f2"), "d": np.ones((), "?")})},
+    "safetensors": {
+        "file": save({"a": np.ones((2, 3), "f4"), "b.c": np.ones(3, "f2"), "d": np.ones((), "?"), "none": EMPTY})
+    },
+    "empty npz": {"file": npz({"none": EMPTY, "one": EMPTY.sum()})},
+    "empty h5": {"file": h5({"x": {"none": EMPTY, "one": EMPTY.sum()}})},
+    "empty flax": {"file": message({"none": EMPTY, "step": 3})},
     "ours": ours(),
     "shards": ours(shard_size=40),
     "their shards": theirs(),
@@ -192,17 +202,24 @@ def changed_bytes(draw, data, others):
     return data[:at] + value.to_bytes(width, draw(choices(["little", "little", "big"]))) + data[at + width :]
 
 
+def leaves(thing):
+    inside = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list) else ()
+    return sum(map(leaves, inside)) or 1
+
+
 def changed_json(draw, thing):
     """What JSON holds, with something in it taken away, added or replaced; JSON in its texts too."""
     if isinstance(thing, str) and thing[:1] == "{" and draw(st.booleans()):
         with contextlib.suppress(ValueError):
             return json.dumps(changed_json(draw, json.loads(thing)))
     if not isinstance(thing, (dict, list)) or not thing or not draw(st.integers(0, 9)):
-        return draw(choices(VALUES))
+        return draw(choices(NUMBERS if isinstance(thing, int) and draw(st.booleans()) else VALUES))
     items = [*thing.items()] if isinstance(thing, dict) else [*enumerate(thing)]
-    at = draw(positions) % len(items)
+    # one of the leaves, and not of the branches, is as likely as any other
+    sizes = [leaves(value) for _, value in items]
+    at = draw(choices([index for index, size in enumerate(sizes) for _ in range(size)]))
     key, value = items[at]
-    way = draw(choices(["inside"] * 6 + ["remove", "add", "move"]))
+    way = draw(choices(["inside"] * 12 + ["remove", "add", "move"]))
     if way == "inside":
         items[at] = key, changed_json(draw, value)
     elif way == "remove":
