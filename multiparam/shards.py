@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import ArgumentError, CheckpointError
 from .formats import Entry, from_json, opened, unreadable
-from .safetensors_file import encoded, mode_of, replacing, write
+from .safetensors_file import encoded, is_safetensors, mode_of, replacing, write
 
 __all__ = ["Index", "files_of", "index_of", "parsed_size", "read_index", "write_sharded"]
 
@@ -141,7 +141,7 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
     shares = _shared_out(entries, most)
     if len(shares) == 1:
         write(path, entries, about)
-        _remove([index, *(old.files() if old else ())], but={path})
+        _remove([index, *_shards_of(old)], but={path})
         return
     token = secrets.token_hex(8)
     names = _names(path, len(shares), token)
@@ -160,7 +160,7 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
         if not _is_of(index, token):  # or it was in its place already, and names them
             _remove(written)
         raise
-    _remove([path, *(old.files() if old else ())], but=set(written))
+    _remove([path, *_shards_of(old)], but=set(written))
 
 
 def _is_of(index: Path, token: str) -> bool:
@@ -180,6 +180,16 @@ def _shared_out(entries: Sequence[Entry], most: int) -> list[list[Entry]]:
         shares[-1].append(entry)
         size += entry.size
     return shares
+
+
+def _shards_of(index: Index | None) -> list[Path]:
+    """What an index names and is a shard: it may name anything that is in its folder."""
+    found = []
+    for one in index.files() if index else ():
+        with contextlib.suppress(CheckpointError), opened(one) as file:
+            if is_safetensors(file.read(9)):
+                found.append(one)
+    return found
 
 
 def _names(path: Path, count: int, token: str) -> list[str]:

@@ -183,6 +183,18 @@ def test_links_are_followed_to_files_and_refused_elsewhere(folder):
         refused(folder, rf"b\.safetensors: .*{why}")
 
 
+@pytest.mark.parametrize("size", [None, 8])
+def test_a_save_over_an_index_removes_its_shards_and_nothing_else_that_it_names(folder, size):
+    (folder / "notes.txt").write_text("mine")
+    os.mkfifo(folder / "pipe")
+    index(folder, {"a": "a.safetensors", "b": "notes.txt", "c": "pipe", "d": "nowhere"})
+    mp.save({"x": np.ones(1), "y": np.ones(1)}, folder / "model.safetensors", shard_size=size)
+    left = {one.name for one in folder.iterdir()}
+    assert {"notes.txt", "pipe"} < left
+    assert "a.safetensors" not in left
+    assert len(mp.open(folder / "model.safetensors")) == 2
+
+
 def test_pipes_are_refused_and_not_waited_for(folder):
     for name in ("b.safetensors", "model.safetensors.index.json"):
         (folder / name).unlink()
