@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .containers import check_replaceable, collect, entries, is_container, replace, resolve
+from .copying import copy, fresh
 from .dense import attention_sources, einsum_sources, general_sources
 from .errors import AmbiguousMatchError, ArgumentError, MultiparamError, UninitializedError, UnsupportedError
 from .kinds import GATES, KINDS, base_role, image_ranks
@@ -69,10 +70,12 @@ __all__ = [
     "check_replaceable",
     "collect",
     "convolution",
+    "copy",
     "each_rank",
     "einsum_sources",
     "entries",
     "escape",
+    "fresh",
     "general_sources",
     "image_ranks",
     "input_padded",
@@ -201,6 +204,10 @@ class Adapter(ABC):
     @abstractmethod
     def write(self, variable: Any, value: Array) -> None:
         """Writes an array of the variable's shape and dtype into the framework's own object, keeping no reference."""
+
+    def memory(self, variable: Any) -> Array | None:
+        """The variable's own memory as a writable array, where there can be one; what is written goes there then."""
+        return None
 
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""

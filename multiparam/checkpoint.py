@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Union
 
+from .collecting import uncollected
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
 from .formats import Contents, Entry, Format, Model, from_json, listed, opened, unreadable
 from .registry import discovered
@@ -268,6 +269,7 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
             return checkpoint  # or it was replaced in between
 
 
+@uncollected()
 def _opened(file: _File, check: bool) -> Checkpoint:
     start = file.start()
     if is_safetensors(start):
@@ -388,7 +390,8 @@ def _reading(file: _File, entry: Entry) -> Entry:
         assert entry.check is not None
         entry.check()
 
-    return replace(entry, read=read, check=None if entry.check is None else check)
+    guarded = None if entry.check is None else check
+    return Entry(entry.name, entry.dtype, entry.shape, read, entry.original, entry.refusal, guarded)
 
 
 @lru_cache(maxsize=1)

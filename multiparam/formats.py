@@ -55,7 +55,7 @@ MOST_AXES = 32  # that numpy has in every version
 MOST_NAMES = 2_000  # in a folder that are looked at for one that is near
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)  # a file has thousands of them: a frozen one takes three times as long to make
 class Entry:
     """A tensor of a file, read when its turn has come.
 

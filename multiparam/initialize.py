@@ -19,6 +19,7 @@ from .kinds import purpose
 from .parameter import Parameter, Parameters
 from .recipes import recipe
 from .registry import infer_model
+from .rng import fill
 from .steps import Array
 from .table import LazyShape
 from .tree import Node, Slot, Tree
@@ -202,7 +203,10 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
         parameter.name: _made(parameter, rule, report.seed) for parameter, rule in now if _must_try(parameter, rule)
     }
     for parameter, rule in now:
-        parameter.assign(made.pop(parameter.name) if parameter.name in made else _made(parameter, rule, report.seed))
+        if parameter.name in made:
+            parameter.assign(made.pop(parameter.name))
+        elif not _drawn_in_place(parameter, rule, report.seed):
+            parameter.assign(_made(parameter, rule, report.seed))
     report.entries += [InitializedParameter(p.name, p.shape, rule) for p, rule in todo]
     report.deferred += [p.name for p, _ in todo if not p.initialized]
     for node, rules in later.values():
@@ -265,6 +269,20 @@ def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:
         )
     # what the layer always has 0, it keeps at 0
     return parameter.slot.source.kept(converted(parameter.name, values, parameter.dtype, f"{rule!r} cannot initialize"))
+
+
+def _drawn_in_place(parameter: Parameter, rule: Rule, seed: int) -> bool:
+    """Whether the numbers could be drawn right into the framework's memory, which saves a large one a copy."""
+    slot = parameter.slot
+    there = slot.memory()
+    if there is None or there.dtype != np.float32 or not there.flags.c_contiguous:
+        return False
+    sampler = rule.sampler(there.shape, parameter)
+    if sampler is None:
+        return False
+    fill(seed, parameter.name, there, sampler)
+    slot.node.adapter.written(slot.node.native)
+    return True
 
 
 def _checked_seed(seed: int | None) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
 class Handle:
     """A native variable as a layer sees it: `np.transpose(variable, axes)`.
 
@@ -39,8 +37,11 @@ class Handle:
         axes: the order in which the layer sees the variable's axes; None is the variable's own.
     """
 
-    variable: Any
-    axes: tuple[int, ...] | None = None
+    __slots__ = ("axes", "variable")  # one is made whenever a tensor is met: a dataclass takes three times as long
+
+    def __init__(self, variable: Any, axes: tuple[int, ...] | None = None) -> None:
+        self.variable = variable
+        self.axes = axes
 
 
 class Source(ABC):
@@ -49,10 +50,12 @@ class Source(ABC):
     Attributes:
         parts: names of the layer's native tensors that it is made of; one of a sublayer's is a path, `"cell/kernel"`.
         partial: native numbers beside the canonical ones lie in the parts, and are kept when it is written.
+        is_plain: it is one native tensor as that is.
     """
 
     parts: tuple[str, ...]
     partial: bool
+    is_plain = False
 
     @abstractmethod
     def read(self, arrays: Sequence[Array]) -> Array:
@@ -110,9 +113,12 @@ class At(Source):
         self.axes = first
         self.steps = steps
         self.partial = any(step.partial for step in steps)
+        self.is_plain = first is None and not steps
 
     def read(self, arrays: Sequence[Array]) -> Array:
         (array,) = arrays
+        if self.is_plain:
+            return array
         lead = self.lead(array.shape)
         for step in self._all():
             array = step.do(array, lead)
@@ -131,6 +137,8 @@ class At(Source):
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         (shape,) = shapes
+        if self.is_plain:
+            return shape
         lead = self.lead(shape)
         for step in self._all():
             shape = step.shape(shape, lead)
@@ -145,7 +153,8 @@ class At(Source):
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         (handle,) = handles
-        return (id(handle.variable), compose(handle.axes, self.axes), self.steps)
+        axes = self.axes if handle.axes is None else compose(handle.axes, self.axes)
+        return (id(handle.variable), axes, self.steps)
 
     def form(self) -> tuple[Any, ...]:
         return ("At", self.axes, self.steps)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .access import state
 from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
 from .checkpoint import Checkpoint
+from .collecting import uncollected
 from .errors import (
     ArgumentError,
     MismatchError,
@@ -21,9 +23,11 @@ from .errors import (
     prefix_hint,
     printable,
 )
-from .formats import Model
+from .formats import Entry, Model
 from .kinds import KINDS, neutral
+from .layout import Handle
 from .names import join
+from .parallel import each
 from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .rename import extended, renamed_layer, renamer, suggested
@@ -34,6 +38,8 @@ from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load_into", "suited"]
+
+LARGE = 1 << 20  # bytes, from which on a thread is worth it
 
 
 @dataclass
@@ -81,7 +87,7 @@ class LoadReport:
 class _Plan:
     """What pass one of a load decided, for pass two."""
 
-    writes: list[tuple[Parameter, str]] = field(default_factory=list)
+    writes: list[tuple[Parameter, tuple[Handle, ...], str]] = field(default_factory=list)
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
     report: LoadReport = field(default_factory=LoadReport)
@@ -90,6 +96,7 @@ class _Plan:
     )
 
 
+@uncollected()
 def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> LoadReport:
     """Loads a file into a model.
 
@@ -104,7 +111,8 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         UninitializedError: a lazy parameter has no shape yet.
     """
     adapter = infer_model(model)
-    tree = Tree(adapter, model)
+    mapping = state(model)
+    tree = mapping.tree
     for name in unready(tree):
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
@@ -112,7 +120,6 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     slots = {slot.name: slot for group in tree.groups for slot in group}
     renamed = renamer(rename, slots.keys())
     kinds = {node.name: node.kind for node in tree.root.walk()}
-    mapping = state(model)
     checkpoint = suited(checkpoint, adapter.name, slots, kinds, renamed)
     given = _given_names(checkpoint, renamed)
     groups = [[renamed(name) for name in group] for group in checkpoint.ties]
@@ -133,14 +140,20 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
-    for _, key in plan.writes:  # all are sound before the first is written
-        checkpoint[key].verify()
-    for parameter, key in plan.writes:
+    _verify([checkpoint[key] for *_, key in plan.writes])  # all are sound before the first is written
+    for parameter, handles, key in plan.writes:
         value = plan.folded.get(parameter.name)
-        parameter.assign(checkpoint[key].value if value is None else value)
+        value = checkpoint[key].read() if value is None else value
+        parameter.slot.write(handles, converted(parameter.name, value, parameter.slot.dtype_of(handles)))
     if plan.ties:
         plan.report.notes += tie_slots(adapter, model, tree, plan.ties).notes
     return plan.report
+
+
+def _verify(entries: Sequence[Entry]) -> None:
+    each(Entry.verify, (entry for entry in entries if entry.size >= LARGE))
+    for entry in entries:
+        entry.verify()
 
 
 def suited(
@@ -198,8 +211,9 @@ def _plan(
             plan.report.missing.append(parameter.name)
             continue
         key = given[sources[0]]
-        if _fits(parameter, checkpoint, key, plan):
-            plan.writes.append((parameter, key))
+        handles = parameter.slot.handles() or ()
+        if _fits(parameter, handles, checkpoint[key], plan, checkpoint.path):
+            plan.writes.append((parameter, handles, key))
             plan.report.loaded.append(parameter.name)
         for other in sources[1:]:
             _same(checkpoint, key, given[other], parameter)
@@ -239,7 +253,7 @@ def _plan_folds(
     plan: _Plan,
 ) -> None:
     """What is added to other tensors, since the model has no place for it or only for a part of it."""
-    written = {parameter.name: key for parameter, key in plan.writes}
+    written = {parameter.name: key for parameter, _, key in plan.writes}
     first = {name: group[0] for group in groups for name in group}
     added: dict[str, tuple[str, Array]] = {}
     for node in tree.root.walk():
@@ -274,22 +288,23 @@ def _add(checkpoint: Checkpoint, key: str, into: Parameter, summand: Array, plan
     plan.folded[into.name] = converted(into.name, total, into.dtype, f"{checkpoint.path} cannot be loaded into")
 
 
-def _fits(parameter: Parameter, checkpoint: Checkpoint, key: str, plan: _Plan) -> bool:
-    entry = checkpoint[key]
-    dtype, shape = entry.dtype, entry.shape
+def _fits(parameter: Parameter, handles: tuple[Handle, ...], entry: Entry, plan: _Plan, path: Path) -> bool:
     if entry.refusal:
         plan.problems["unrepresentable"].append((parameter.name, entry.refusal))
         return False
-    if shape != parameter.shape:
-        plan.problems["misshaped"].append((parameter.name, parameter.shape, shape))
-    if rank_of(dtype) != rank_of(parameter.dtype):
-        plan.problems["mistyped"].append((parameter.name, parameter.dtype, dtype))
-    elif dtype != parameter.dtype:
-        converted(parameter.name, entry.value, parameter.dtype, f"{checkpoint.path} cannot be loaded into")
-        plan.report.converted.append((parameter.name, dtype, parameter.dtype))
-    fits = shape == parameter.shape and rank_of(dtype) == rank_of(parameter.dtype)
-    if fits and len(parameter.slot.source.parts) > 1 and not _has_fold(parameter):
-        why = parameter.slot.problem(parameter.slot.handles() or (), entry.value)
+    slot, dtype = parameter.slot, parameter.slot.dtype_of(handles)
+    shape = slot.shape_of(handles)
+    if entry.shape != shape:
+        plan.problems["misshaped"].append((parameter.name, shape, entry.shape))
+    alike = entry.dtype == dtype or rank_of(entry.dtype) == rank_of(dtype)
+    if not alike:
+        plan.problems["mistyped"].append((parameter.name, dtype, entry.dtype))
+    elif entry.dtype != dtype:
+        converted(parameter.name, entry.value, dtype, f"{path} cannot be loaded into")
+        plan.report.converted.append((parameter.name, entry.dtype, dtype))
+    fits = alike and entry.shape == shape
+    if fits and not slot.source.is_plain and not _has_fold(parameter):
+        why = slot.problem(handles, entry.value)
         plan.problems["unrepresentable"] += [(parameter.name, why)] if why else []
     return fits
 

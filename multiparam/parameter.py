@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, cast
 
 import numpy as np
@@ -43,12 +43,12 @@ class Parameter:
     ReadOnlyArray([42.,  1.,  1.,  1.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_group", "_layer", "_model", "_slot")
+    __slots__ = ("__weakref__", "_layer", "_model", "_others", "_slot")
 
-    def __init__(self, model: Any, group: list[Slot], layer: Callable[[Slot], Any]) -> None:
+    def __init__(self, model: Any, group: Sequence[Slot], layer: Callable[[Slot], Any]) -> None:
         self._model = model
-        self._group = group
-        self._slot = group[0]
+        self._slot, *others = group
+        self._others = tuple(others)
         self._layer = layer
 
     # --- what it is --------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ class Parameter:
     @property
     def aliases(self) -> tuple[str, ...]:
         """The other names of a tied parameter."""
-        return tuple(slot.name for slot in self._group[1:])
+        return tuple(slot.name for slot in self._others)
 
     @property
     def role(self) -> str:
@@ -137,7 +137,7 @@ class Parameter:
             raise UnsupportedError(self._adapter.name, "trainable", f"{self.name!r} is a buffer, which nothing trains")
         self._adapter.require(Capability.TRAINABLE)
         for position, handle in enumerate(self._handles("cannot be frozen or thawed")):
-            for slot in self._group:
+            for slot in self.slots:
                 below, _ = slot.owner(slot.source.parts[position]) or ((slot.node.native,), "")
                 self._adapter.set_trainable(self._model, (*slot.node.above, *below), handle.variable, bool(value))
 
@@ -256,7 +256,7 @@ class Parameter:
     @property
     def slots(self) -> list[Slot]:
         """All its places, the primary one first."""
-        return self._group
+        return [self._slot, *self._others]
 
     @property
     def model(self) -> Any:
@@ -269,14 +269,14 @@ class Parameter:
         full = matcher(pattern).fullmatch
         return pattern in names or any(full(name) for name in names)
 
-    def follow(self, group: list[Slot]) -> bool:
+    def follow(self, group: Sequence[Slot]) -> bool:
         """Takes over the slots of a later walk, if the primary one is still the same place."""
         first, own = group[0], self._slot
         same = first.node.native is own.node.native and first.name == own.name
         if not same and first.place != own.place:
             return False
-        self._group = group
-        self._slot = group[0]
+        self._slot, *others = group
+        self._others = tuple(others)
         return True
 
     @property
@@ -342,44 +342,39 @@ class Parameters(Mapping[str, Parameter]):
         self._epoch = epoch
         self._wanted = wanted
         self._layer = layer
-        self._seen = -1
-        self._lazy = False
-        self._by_name: dict[str, Parameter] = {}
-        self._aliases: dict[str, Parameter] = {}
+        self._walked = _Walked(None, {})
 
     def __getitem__(self, name: str) -> Parameter:
         self._follow_verbs()
-        found = self._by_name.get(name, self._aliases.get(name))
+        found = self._named(name)
         if found is None or not found.slot.node.attached():
             self._walk()  # the model was changed behind our back
-            found = self._by_name.get(name, self._aliases.get(name))
+            found = self._named(name)
         if found is None:
             if not isinstance(name, str):
                 raise ArgumentError(f"parameters are asked by name, a string, not by {type(name).__name__}")
-            raise ParameterNotFoundError("parameter", name, [*self._by_name, *self._aliases])
+            raise ParameterNotFoundError("parameter", name, [*self._walked.primary, *self._walked.aliases])
         return found
 
     def __iter__(self) -> Iterator[str]:
         self._walk()
-        return iter(list(self._by_name))
+        return iter(list(self._walked.primary))
 
     def __len__(self) -> int:
         self._follow_verbs()  # `list` asks for the length beside iterating: a second walk would be for nothing
-        return len(self._by_name)
+        return len(self._walked.primary)
 
     def __contains__(self, name: object) -> bool:
         self._follow_verbs()  # asked in loops, where a walk each time would be quadratic
-        return name in self._by_name or name in self._aliases
+        return name in self._walked.primary or name in self._walked.aliases
 
     def values(self) -> ValuesView[Parameter]:
         """The parameters, in order; found by one walk, where asking for each name would check each."""
-        self._walk()
-        return dict(self._by_name).values()
+        return self._all().values()
 
     def items(self) -> ItemsView[str, Parameter]:
         """The names and parameters, in order."""
-        self._walk()
-        return dict(self._by_name).items()
+        return self._all().items()
 
     def select(
         self,
@@ -402,7 +397,7 @@ class Parameters(Mapping[str, Parameter]):
             ArgumentError: the pattern is none of these.
         """
         self._walk()
-        chosen = list(self._by_name.values()) if pattern is None else self.match(pattern)
+        chosen = self._made() if pattern is None else self.match(pattern)
         return Selection(
             parameter
             for parameter in chosen
@@ -415,18 +410,25 @@ class Parameters(Mapping[str, Parameter]):
         """As `select` with a pattern alone, by the last walk."""
         self._follow_verbs()
         if isinstance(pattern, str):
-            exact = self._by_name.get(pattern, self._aliases.get(pattern))
+            exact = self._named(pattern)
             if exact is not None:
                 return [exact]
         elif not hasattr(pattern, "fullmatch"):
             return self._given(pattern)
         wanted = matcher(cast(Pattern, pattern))  # refuses what is no pattern once, not at each parameter
-        return [parameter for parameter in self._by_name.values() if parameter.matches(wanted)]
+        return [parameter for parameter in self._made() if parameter.matches(wanted)]
+
+    @property
+    def tree(self) -> Tree:
+        """The model, as the last walk found it."""
+        self._follow_verbs()
+        tree: Tree = self._walked.tree
+        return tree
 
     def aliases(self) -> list[str]:
         """The other names of tied parameters, by the last walk."""
         self._follow_verbs()
-        return list(self._aliases)
+        return list(self._walked.aliases)
 
     def _given(self, parameters: Iterable[Any]) -> list[Parameter]:
         wanted = [parameters] if isinstance(parameters, Parameter) else parameters
@@ -435,30 +437,62 @@ class Parameters(Mapping[str, Parameter]):
                 f"a pattern is a name, a glob, a compiled regex or a list of parameters, "
                 f"not {type(parameters).__name__}"
             )
-        known = {**self._aliases, **self._by_name}
-        found = {id(one): one for one in (known.get(given.name) or self[given.name] for given in wanted)}
-        return [one for one in self._by_name.values() if id(one) in found]
+        found = {id(self._named(given.name) or self[given.name]) for given in wanted}
+        return [one for one in self._made() if id(one) in found]
 
     def __repr__(self) -> str:
         lines = "".join(f"\n  {parameter!r}" for parameter in self.values())
         return f"Parameters({len(self)}){lines}"
 
+    def _named(self, name: Any) -> Parameter | None:
+        """The parameter of a name, primary or not, by the last walk; made when it is first asked for."""
+        walked = self._walked
+        primary = walked.aliases.get(name, name)
+        made = walked.made.get(primary)
+        if made is None and primary in walked.primary:
+            group = walked.tree.group(walked.primary[primary])
+            made = walked.made.setdefault(primary, Parameter(self._model, group, self._layer))
+        return made
+
+    def _made(self) -> list[Parameter]:
+        return [found for name in self._walked.primary if (found := self._named(name)) is not None]
+
+    def _all(self) -> dict[str, Parameter]:
+        self._walk()
+        return {one.name: one for one in self._made()}
+
     def _follow_verbs(self) -> None:
-        if self._seen != self._epoch() or self._lazy:
+        if self._walked.epoch != self._epoch() or self._walked.tree.lazy:
             self._walk()
 
     def _walk(self) -> None:
-        epoch = self._epoch()
+        old, epoch = self._walked, self._epoch()
+        if old.epoch == epoch and not old.tree.lazy and old.tree.stands():
+            return
         tree = self._tree()
-        by_name: dict[str, Parameter] = {}
-        aliases: dict[str, Parameter] = {}
-        for group in tree.groups:
-            if not self._wanted(group[0]):
-                continue
-            parameter = self._by_name.get(group[0].name)
-            if parameter is None or not parameter.follow(group):
-                parameter = Parameter(self._model, group, self._layer)
-            by_name[group[0].name] = parameter
-            aliases.update({slot.name: parameter for slot in group[1:]})
+        walked = _Walked(tree, {slot.name: slot for slot in tree.primary if self._wanted(slot)}, epoch)
+        for name, parameter in old.made.items():
+            if name in walked.primary and parameter.follow(tree.group(walked.primary[name])):
+                walked.made[name] = parameter
         # all at once, so that a walk that fails, or another thread, finds the old state and not half of the new
-        self._by_name, self._aliases, self._lazy, self._seen = by_name, aliases, tree.lazy, epoch
+        self._walked = walked
+
+
+class _Walked:
+    """What a walk found of what a mapping is about.
+
+    Attributes:
+        tree: the model.
+        primary: the first place of each tensor, by name.
+        aliases: the primary names by the others.
+        made: the parameters that were asked for, by their primary names.
+        epoch: when it was.
+    """
+
+    def __init__(self, tree: Any, primary: dict[str, Slot], epoch: int = -1) -> None:
+        self.tree = tree
+        self.primary = primary
+        groups = [tree.group(slot) for slot in primary.values()] if tree is not None and tree.has_ties else []
+        self.aliases = {slot.name: first.name for first, *others in groups for slot in others}
+        self.made: dict[str, Parameter] = {}
+        self.epoch = epoch

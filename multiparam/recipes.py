@@ -31,8 +31,9 @@ from .init import (
     Zeros,
 )
 from .init.distributions import Scaled
-from .init.rule import BuiltIn
+from .init.rule import BuiltIn, Drawn
 from .kinds import GATES, KINDS, Fans, base_role, fans, purpose
+from .rng import Sampler
 from .steps import Array, Shape
 
 if TYPE_CHECKING:
@@ -73,24 +74,24 @@ def recipe(name: str, parameters: Iterable[Parameter]) -> Recipe:
 Count = Callable[[Shape, "Parameter"], Fans]
 
 
-class _BoundOfLayer(BuiltIn):
+class _BoundOfLayer(Drawn):
     """Uniform with a bound that follows from the layer's weight, once its shape is known."""
 
     def __init__(self, bound: Callable[[Shape], float], role: str = "weight") -> None:
         self.bound = bound
         self.role = role
 
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         assert parameter is not None
         known = {slot.role: slot.extents() for slot in parameter.slot.node.slots}
         bound = self.bound(known[self.role])
-        return Uniform(-bound, bound).values(seed, name, shape)
+        return Uniform(-bound, bound).sampler(shape)
 
     def __repr__(self) -> str:
         return f"Uniform(±bound of {self.role})"
 
 
-class _Counted(BuiltIn):
+class _Counted(Drawn):
     """A rule with the fans that a framework counts."""
 
     def __init__(self, rule: Scaled, count: Count) -> None:
@@ -100,9 +101,9 @@ class _Counted(BuiltIn):
     def check(self, shape: Shape) -> None:
         self.rule.check(shape)
 
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         assert parameter is not None
-        return self.rule.drawn(seed, name, shape, self.count(shape, parameter))
+        return self.rule.drawn(self.count(shape, parameter))
 
     def __repr__(self) -> str:
         return repr(self.rule)

@@ -140,7 +140,9 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
 
 def unready(tree: Tree) -> list[str]:
     """The parameters without a value, and the layers whose parameters cannot be told yet."""
-    without = [group[0].name for group in tree.groups if group[0].ready() is None]
+    if not tree.lazy:
+        return []
+    without = [slot.name for slot in tree.primary if slot.ready() is None]
     return without + [node.name or "the model" for node in tree.opaque()]
 
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import secrets
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +27,10 @@ import ml_dtypes
 import numpy as np
 from xxhash import xxh3_64
 
+from .collecting import uncollected
 from .errors import CheckpointError
 from .formats import MOST_AXES, Entry, from_json, unreadable
+from .parallel import meanwhile
 from .pieces import pieces
 from .steps import Array, Shape
 
@@ -55,6 +59,8 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _NO_DIGEST = "0" * 16
+FLUSHED = 32 << 20  # bytes at a time
+LONG = 1 << 18  # bytes, from which on a thread is worth it
 
 
 def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> None:
@@ -80,20 +86,55 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
             raise CheckpointError(path, f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold")
     # the widest dtypes first, so that every tensor is aligned to its own width
     ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
+    tensors = _tensors(entries, ordered)
     digests = {entry.name: _NO_DIGEST for entry in entries}
     with replacing(path) as file:
-        file.write(_header(path, entries, ordered, about, digests))
+        file.write(_header(path, tensors, about, digests))
+        flushed = _Flushed(file)
         for entry in ordered:
             array = entry.value
             if array.dtype != entry.dtype or array.nbytes != entry.size:
                 raise CheckpointError(path, f"{entry.name!r} changed while the file was written")
-            digest = xxh3_64()
-            for piece in pieces(array):
-                digest.update(piece)
-                file.write(piece)
-            digests[entry.name] = digest.hexdigest()
+            digests[entry.name] = _written(flushed, array)
+        flushed.end()
         file.seek(0)
-        file.write(_header(path, entries, ordered, about, digests))  # as long as before
+        file.write(_header(path, tensors, about, digests))  # as long as before
+
+
+class _Flushed:
+    """A file whose data go to the disk while further ones are made, and not all at its end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._waiting = 0
+        self._flush: Future[None] | None = None
+
+    def write(self, data: memoryview) -> None:
+        self._file.write(data)
+        self._waiting += len(data)
+        if self._waiting >= FLUSHED and (self._flush is None or self._flush.done()):
+            self.end()
+            self._flush = meanwhile(os.fsync, self._file.fileno())
+            self._waiting = 0
+
+    def end(self) -> None:
+        """Raises what a flush has met, which the system tells once only."""
+        if self._flush is not None:
+            self._flush.result()
+
+
+def _written(file: _Flushed, array: Array) -> str:
+    """Writes an array in C order; returns the digest of its bytes, which is made while they are written."""
+    digest = xxh3_64()
+    for piece in pieces(array):
+        if len(piece) < LONG:
+            digest.update(piece)
+            file.write(piece)
+        else:
+            digested = meanwhile(digest.update, piece)
+            file.write(piece)
+            digested.result()
+    return digest.hexdigest()
 
 
 def is_safetensors(start: bytes) -> bool:
@@ -164,7 +205,7 @@ class SafetensorsFile(Mapping[str, Array]):
         """
         if name in self._sound or name not in self.digests:
             return
-        if xxh3_64(self[name].reshape(-1).view(np.uint8).data).hexdigest() != self.digests[name]:
+        if xxh3_64(self._raw(name)).hexdigest() != self.digests[name]:
             raise CheckpointError(
                 self.path,
                 f"{name!r} is damaged: its bytes are not those that were written. To read it all the same: check=False",
@@ -173,11 +214,12 @@ class SafetensorsFile(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         header = self._header[name]
-        first, last = header["data_offsets"]
-        raw = self._bytes[self._start + first : self._start + last] if last > first else np.empty(0, np.uint8)
-        plain: Array = np.frombuffer(raw, DTYPES[header["dtype"]]).reshape(header["shape"])
-        plain.flags.writeable = False
-        return plain
+        plain: Array = np.frombuffer(self._raw(name), DTYPES[header["dtype"]])  # read-only, as the file's memory
+        return plain.reshape(header["shape"])
+
+    def _raw(self, name: str) -> memoryview:
+        first, last = self._header[name]["data_offsets"]
+        return self._bytes[self._start + first : self._start + last]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._header)
@@ -195,13 +237,12 @@ def _possible(shape: Shape) -> bool:
     return True
 
 
-def encoded(path: Path, thing: Any, **options: Any) -> bytes:
-    """JSON for a file.
+def encoded(path: Path, text: str) -> bytes:
+    """JSON as it stands in a file.
 
     Raises:
         CheckpointError: a name in it has half of a character, which no file can hold.
     """
-    text = json.dumps(thing, ensure_ascii=False, **options)
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -210,30 +251,31 @@ def encoded(path: Path, thing: Any, **options: Any) -> bytes:
         raise CheckpointError(path, f"cannot hold {name!r}, which has half of a character") from error
 
 
-def _header(
-    path: Path, entries: Sequence[Entry], ordered: Sequence[Entry], about: Mapping[str, Any], digests: Mapping[str, str]
-) -> bytes:
-    """The header, names in the order given, offsets in the order written."""
-    offsets: dict[str, int] = {}
-    offset = 0
-    for entry in ordered:
-        offsets[entry.name] = offset
-        offset += entry.size
-    ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", "multiparam": ours}}
-    for entry in entries:
-        first = offsets[entry.name]
-        header[entry.name] = {
+@uncollected()
+def _tensors(entries: Sequence[Entry], ordered: Sequence[Entry]) -> str:
+    """What the header says of the tensors, names in the order given, offsets in the order written."""
+    sizes = {entry.name: entry.size for entry in ordered}
+    ends = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
+    found = {
+        entry.name: {
             "dtype": _CODES[entry.dtype],
             "shape": list(entry.shape),
-            "data_offsets": [first, first + entry.size],
+            "data_offsets": [ends[entry.name] - sizes[entry.name], ends[entry.name]],
         }
-    text = encoded(path, header, separators=(",", ":"))
+        for entry in entries
+    }
+    return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+
+
+def _header(path: Path, tensors: str, about: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
+    ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
+    metadata = json.dumps({"format": "pt", "multiparam": ours}, separators=(",", ":"), ensure_ascii=False)
+    text = encoded(path, f'{{"__metadata__":{metadata}{"," if len(tensors) > 2 else ""}{tensors[1:]}')
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
-def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
+def _opened(path: Path) -> tuple[dict[str, Any], int, memoryview]:
     """A file's header, where its data begin, and its bytes: all of one file, even while another takes its place."""
     import safetensors  # here, since most programs import multiparam and load no file
 
@@ -246,8 +288,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], int, Array]:
                 length = int.from_bytes(file.read(8), "little")
                 header: dict[str, Any] = from_json(file.read(length))
                 start = 8 + length
-                mapped = np.memmap(file, np.uint8, "r") if ours.st_size > start else np.empty(0, np.uint8)
-                return header, start, mapped
+                return header, start, np.memmap(file, np.uint8, "r").data
     except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(path, f"no valid safetensors file: {error}") from error
     except OSError as error:

@@ -20,6 +20,7 @@ from .adapter import Adapter
 from .arrays import converted, is_float, real_dtype
 from .checkpoint import Checkpoint, FilePath, as_path
 from .checkpoint import open as open_checkpoint
+from .collecting import uncollected
 from .errors import ArgumentError, BackendError, UninitializedError
 from .formats import Entry
 from .loading import LoadReport, load_into
@@ -210,17 +211,16 @@ def _entry_of(name: str, parameter: Parameter) -> Entry:
 
 
 def _slot_entry(name: str, slot: Slot) -> Entry:
-    handles = slot.ready()
-    if handles is None:
+    handles = slot.handles()
+    if handles is None or not slot.valued(handles):
         raise UninitializedError(
             f"{name!r} has no value yet and cannot be saved: call multiparam.materialize(net, sample) first"
         )
-    shape = slot.shape()
-    assert shape is not None
-    dtype = slot.node.adapter.dtype(handles[0].variable)
-    return Entry(name, dtype, tuple(int(extent or 0) for extent in shape), lambda: slot.read(handles))
+    shape = tuple([int(extent or 0) for extent in slot.shape_of(handles) or ()])
+    return Entry(name, slot.dtype_of(handles), shape, lambda: slot.read(handles))
 
 
+@uncollected()
 def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]], dict[str, Any]]:
     tree = Tree(adapter, model)
     for node in tree.opaque():

@@ -155,7 +155,7 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
         size = sum(entry.size for entry in entries)
         text = {"metadata": {"total_size": size, "multiparam": ours}, "weight_map": places}
         with replacing(index) as file:
-            file.write(encoded(index, text, indent=1))
+            file.write(encoded(index, json.dumps(text, indent=1, ensure_ascii=False)))
     except BaseException:
         if not _is_of(index, token):  # or it was in its place already, and names them
             _remove(written)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .adapter import Adapter, Members
+from .collecting import uncollected
+from .copying import copy
 from .errors import AmbiguousMatchError
 from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
@@ -88,8 +91,15 @@ class Slot:
                 variable = adapter.part(owner[0][-1], owner[1])
             if variable is None:
                 return None
-            found.append(variable if isinstance(variable, Handle) else Handle(variable))
+            found.append(_handle(variable))
         return tuple(found)
+
+    def made_of(self, members: Members) -> tuple[Handle, ...] | None:
+        """As `handles`, where what the layer directly holds is known already."""
+        held = members.buffers if self.is_buffer else members.parameters
+        if not _has_all(held, self.source):
+            return self.handles()
+        return tuple([_handle(held[part]) for part in self.source.parts])
 
     def ready(self) -> tuple[Handle, ...] | None:
         """As `handles`, and None too while one of them has no value."""
@@ -98,14 +108,15 @@ class Slot:
 
     def valued(self, handles: tuple[Handle, ...]) -> bool:
         """Whether each of the variables has a value."""
-        initialized = self.node.adapter.initialized
-        return all(initialized(handle.variable) for handle in handles)
+        return all(map(self.node.adapter.initialized, [handle.variable for handle in handles]))
 
     def shape(self) -> LazyShape:
         """The canonical shape; for a lazy tensor what is known of it."""
         handles = self.handles()
-        if handles is None:
-            return self.lazy
+        return self.lazy if handles is None else self.shape_of(handles)
+
+    def shape_of(self, handles: tuple[Handle, ...]) -> LazyShape:
+        """As `shape`, given its own variables."""
         shapes: list[Shape] = []
         for handle in handles:
             shape = self.node.adapter.shape(handle.variable)
@@ -113,6 +124,10 @@ class Slot:
                 return self.lazy
             shapes.append(_seen(handle, shape))
         return self.source.shape(shapes)
+
+    def dtype_of(self, handles: tuple[Handle, ...]) -> np.dtype[Any]:
+        """The dtype, given its own variables."""
+        return self.node.adapter.dtype(handles[0].variable)
 
     def lead(self) -> int:
         """How many axes a stack of layers has put before the layer's own."""
@@ -131,14 +146,28 @@ class Slot:
         adapter = self.node.adapter
         return self.source.read([seen_through(handle, adapter.read(handle.variable)) for handle in handles])
 
+    def memory(self) -> Array | None:
+        """The framework's own memory, writable, where the canonical tensor lies there as it is; else None."""
+        handles = self.ready() if self.source.is_plain else None
+        if handles is None or handles[0].axes is not None:
+            return None
+        return self.node.adapter.memory(handles[0].variable)
+
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
         """Writes a canonical array of the right shape and dtype."""
+        adapter = self.node.adapter
         for handle, array in self._apart(handles, value):
-            self.node.adapter.write(handle.variable, put_through(handle, array))
-        self.node.adapter.written(self.node.native)
+            there, array = adapter.memory(handle.variable), put_through(handle, array)
+            if there is None:
+                adapter.write(handle.variable, array)
+            else:
+                copy(array, there)
+        adapter.written(self.node.native)
 
     def problem(self, handles: tuple[Handle, ...], value: Array) -> str:
         """Why the layer cannot keep a canonical array of the right shape; empty if it can."""
+        if self.source.is_plain:
+            return ""
         kept = self.source.kept(value)
         if kept is not value and np.any(kept != value):
             return f"{self.node.kind} has no place for some of its numbers, which must be 0 here"
@@ -153,6 +182,8 @@ class Slot:
     def _apart(self, handles: tuple[Handle, ...], value: Array) -> list[tuple[Handle, Array]]:
         """What each native tensor becomes, as the layer sees it."""
         adapter = self.node.adapter
+        if self.source.is_plain:
+            return [(handles[0], value)]
         if self.source.partial:
             olds = [seen_through(handle, adapter.read(handle.variable)) for handle in handles]
         else:
@@ -190,12 +221,12 @@ class Node:
     """
 
     __slots__ = (
+        "_kind",
         "above",
         "adapter",
         "children",
         "is_inner",
         "key",
-        "kind",
         "name",
         "native",
         "opaque",
@@ -221,11 +252,18 @@ class Node:
         self.key = key
         self.above = above
         self.is_inner = inner is not None
-        self.kind = adapter.kind(native) if inner is None else inner
+        self._kind = inner
         self.row: Row | None = adapter.row(native)
         self.children: list[Node] = []
         self.slots: list[Slot] = []
         self.opaque = False
+
+    @property
+    def kind(self) -> str:
+        """The canonical kind, or the class's name."""
+        if self._kind is None:
+            self._kind = self.adapter.kind(self.native)
+        return self._kind
 
     @property
     def layer(self) -> Node:
@@ -285,23 +323,39 @@ class Tree:
 
     Attributes:
         root: the model itself.
-        groups: the slots that are one storage, in the order of their first slot; the first is the primary one.
+        primary: the slots in the model's order, of those that are one storage the first.
         lazy: some layer has no parameters yet, so that a later walk can see more.
     """
 
     def __init__(self, adapter: Adapter, model: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> None:
         self.adapter = adapter
         self.model = model
-        self.root = _walk(adapter, model, prefix, "", above, None)
-        groups: dict[tuple[Any, ...], list[Slot]] = {}
-        self.lazy = False
-        for node in self.root.walk():
-            self.lazy = self.lazy or node.opaque
-            for slot in node.slots:
-                handles = slot.handles()
-                groups.setdefault(slot.storage(handles), []).append(slot)
-                self.lazy = self.lazy or handles is None or not slot.valued(handles)
-        self.groups = list(groups.values())
+        walk = _Walk(adapter)
+        with uncollected():
+            self.root = walk.visit(model, prefix, "", above, None)
+        self.primary = list(walk.first.values())
+        self.lazy = walk.lazy
+        self._others = {walk.first[key].name: slots for key, slots in walk.others.items()}
+        self._marks = walk.marks
+
+    def group(self, primary: Slot) -> list[Slot]:
+        """All slots of a storage, given the first."""
+        return [primary, *self._others.get(primary.name, ())]
+
+    @property
+    def has_ties(self) -> bool:
+        """Whether some slots are one storage."""
+        return bool(self._others)
+
+    @property
+    def groups(self) -> list[list[Slot]]:
+        """The slots that are one storage, in the order of their first."""
+        return [self.group(slot) for slot in self.primary]
+
+    def stands(self) -> bool:
+        """Whether a new walk would find the same, nothing being lazy."""
+        members = self.adapter.members
+        return all(_mark(members(native)) == mark for native, mark in self._marks)
 
     def file_only(self) -> tuple[dict[str, Array], list[list[str]]]:
         """What PyTorch has and the model has no place for, and the groups of its names in shared layers."""
@@ -325,44 +379,102 @@ class Tree:
 Claims = frozenset[tuple[str, ...]]  # paths to native tensors that a layer above has claimed
 
 
-def _walk(
-    adapter: Adapter,
-    native: Any,
-    name: str,
-    key: str,
-    above: tuple[Any, ...],
-    parent: Node | None,
-    claimed: Claims = frozenset(),
-) -> Node:
-    node = Node(adapter, native, name, key, above, parent)
-    members = adapter.members(native)
-    node.opaque = members.opaque
-    slots = _slots(node, members, claimed)
-    node.slots = [slot for slot in slots if slot.node is node]
-    node.children = list({id(slot.node): slot.node for slot in slots if slot.node is not node}.values())
-    deep = _deep(slots, members, claimed)
-    if not members.children:
+class _Walk:
+    """A walk over a native model.
+
+    Attributes:
+        first: the slots met, the first one of each storage.
+        others: the further slots of the storages that have several.
+        lazy: something has no parameters or no numbers yet.
+        marks: each native layer, and what it held.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self.first: dict[Any, Slot] = {}
+        self.others: dict[Any, list[Slot]] = {}
+        self.lazy = False
+        self.marks: list[tuple[Any, Any]] = []
+
+    def visit(
+        self,
+        native: Any,
+        name: str,
+        key: str,
+        above: tuple[Any, ...],
+        parent: Node | None,
+        claimed: Claims = frozenset(),
+    ) -> Node:
+        node = Node(self._adapter, native, name, key, above, parent)
+        members = self._adapter.members(native)
+        self.marks.append((native, _mark(members)))
+        node.opaque = members.opaque
+        slots = _slots(node, members, claimed)
+        if node.row is not None and node.row.inner:
+            node.slots = [slot for slot in slots if slot.node is node]
+            node.children = list({id(slot.node): slot.node for slot in slots if slot.node is not node}.values())
+        else:
+            node.slots = slots
+        self._meet(node, members)
+        if members.children:
+            self._visit_children(node, members, _deep(slots, members, claimed))
         return node
-    below = (*above, native)
-    taken: dict[str, str] = {slot.role: f"the tensor {slot.role!r}" for slot in node.slots}
-    taken |= {child.key: f"the part {child.key!r}" for child in node.children}
-    for child_key, child in members.children:
-        if any(child is ancestor for ancestor in below):
-            continue  # a layer that refers back to its parent is no child of its own
-        component = adapter.component(child_key)
-        claims = frozenset(path[1:] for path in deep if path[0] == child_key) if deep else deep
-        made = _walk(adapter, child, join(name, component), child_key, below, node, claims)
-        if deep and _empty(made):
-            continue  # a part of this layer, or of one above
-        described = f"{type(child).__name__} {child_key!r}"
-        if component in taken:
-            raise AmbiguousMatchError(
-                f"two things in {name or 'the model'!r} are called {component!r}; give one of them another name",
-                [taken[component], described],
-            )
-        taken[component] = described
-        node.children.append(made)
-    return node
+
+    def _meet(self, node: Node, members: Members) -> None:
+        """Sorts a layer's slots into the storages."""
+        self.lazy = self.lazy or node.opaque
+        for one in (node, *node.children):
+            for slot in one.slots:
+                handles = slot.made_of(members)
+                if handles is None or not slot.valued(handles):
+                    self.lazy = True
+                key = slot.storage(handles)
+                if self.first.setdefault(key, slot) is not slot:
+                    self.others.setdefault(key, []).append(slot)
+
+    def _visit_children(self, node: Node, members: Members, deep: Claims) -> None:
+        below = (*node.above, node.native)
+        above = frozenset(map(id, below))
+        taken: dict[str, Any] = {slot.role: slot for slot in node.slots}
+        taken |= {child.key: child for child in node.children}
+        for key, child in members.children:
+            if id(child) in above:
+                continue  # a layer that refers back to its parent is no child of its own
+            component = self._adapter.component(key)
+            claims = frozenset(path[1:] for path in deep if path[0] == key) if deep else deep
+            made = self.visit(child, join(node.name, component), key, below, node, claims)
+            if deep and _empty(made):
+                continue  # a part of this layer, or of one above
+            if component in taken:
+                raise AmbiguousMatchError(
+                    f"two things in {node.name or 'the model'!r} are called {component!r}; "
+                    f"give one of them another name",
+                    [_described(taken[component]), _described(made)],
+                )
+            taken[component] = made
+            node.children.append(made)
+
+
+def _mark(members: Members) -> tuple[Any, ...]:
+    """What tells a layer's contents from others."""
+    parameters, buffers, children = members.parameters, members.buffers, members.children
+    return (
+        *parameters,
+        *map(_identity, parameters.values()),
+        *((*buffers, *map(_identity, buffers.values()), *members.transient) if buffers else ()),
+        *((one for key, child in children for one in (key, id(child))) if children else ()),
+        members.opaque,
+    )
+
+
+def _identity(variable: Any) -> Any:
+    return (id(variable.variable), variable.axes) if isinstance(variable, Handle) else id(variable)
+
+
+def _described(thing: Slot | Node) -> str:
+    if isinstance(thing, Slot):
+        return f"the tensor {thing.role!r}"
+    return f"the part {thing.key!r}" if thing.is_inner else f"{type(thing.native).__name__} {thing.key!r}"
 
 
 def _deep(slots: list[Slot], members: Members, claimed: Claims) -> Claims:
@@ -394,15 +506,21 @@ def _slots(node: Node, members: Members, claimed: Claims) -> list[Slot]:
     if claimed:
         free = {role: all(tuple(part.split("/")) not in claimed for part in one.parts) for role, one in sources.items()}
         sources = {role: source for role, source in sources.items() if free[role]}
-    slots = _of_row(node, members.parameters, sources, is_buffer=False)
+    slots = _of_row(node, members.parameters, sources, is_buffer=False) if members.parameters or sources else []
     if row is not None and row.lazy is not None:
         known = {slot.role: slot for slot in slots}
         for role, shape in (row.lazy(node.native) or {}).items():
             if role in known:
                 known[role].lazy = shape
             elif role in sources or not claimed:
-                slots.append(Slot(node, role, sources.get(role, At(role)), lazy=shape))
-    slots += _of_row(node, members.buffers, row.buffers if row else {}, is_buffer=True)
+                slots.append(Slot(node, role, sources.get(role, _at(role)), lazy=shape))
+    if members.buffers:
+        slots += _of_row(node, members.buffers, row.buffers if row else {}, is_buffer=True)
+        _check_buffers(node, members, slots)
+    return _into_inner(node, slots) if row is not None and row.inner else slots
+
+
+def _check_buffers(node: Node, members: Members, slots: list[Slot]) -> None:
     seen: dict[str, Slot] = {}
     for slot in slots:
         if slot.is_buffer and slot.source.parts[0] in members.transient:
@@ -411,7 +529,6 @@ def _slots(node: Node, members: Members, claimed: Claims) -> list[Slot]:
             parts = [slot.source.parts[0], seen[slot.role].source.parts[0]]
             raise AmbiguousMatchError(f"two tensors of {node.name or 'the model'!r} are called {slot.role!r}", parts)
         seen[slot.role] = slot
-    return _into_inner(node, slots) if row is not None and row.inner else slots
 
 
 def _into_inner(node: Node, slots: list[Slot]) -> list[Slot]:
@@ -431,17 +548,18 @@ def _into_inner(node: Node, slots: list[Slot]) -> list[Slot]:
     return moved
 
 
-def _of_row(node: Node, parts: Any, sources: Any, *, is_buffer: bool) -> list[Slot]:
+def _of_row(node: Node, parts: Mapping[str, Any], sources: Mapping[str, Source], *, is_buffer: bool) -> list[Slot]:
     """The row's tensors in the row's order, then the layer's own that no row mentions."""
-    slots = []
+    slots: list[Slot] = []
+    claimed: set[str] = set()
     for role, source in sources.items():
         slot = Slot(node, role, source, is_buffer=is_buffer)
-        if all(parts.get(part) is not None for part in source.parts) or (
+        if _has_all(parts, source) or (
             not is_buffer and any("/" in part for part in source.parts) and slot.handles() is not None
         ):
             slots.append(slot)
-    claimed = {part for slot in slots for part in slot.source.parts}
-    roles = {slot.role for slot in slots}
+            claimed.update(source.parts)
+    roles = {slot.role for slot in slots} if claimed else ()
     for part, variable in parts.items():
         if part in claimed or variable is None:
             continue
@@ -451,5 +569,20 @@ def _of_row(node: Node, parts: Any, sources: Any, *, is_buffer: bool) -> list[Sl
                 f"beside its canonical one",
                 [part, *(slot.source.parts[0] for slot in slots if slot.role == part)],
             )
-        slots.append(Slot(node, part, At(part), is_buffer=is_buffer))
+        slots.append(Slot(node, part, _at(part), is_buffer=is_buffer))
     return slots
+
+
+def _has_all(parts: Mapping[str, Any], source: Source) -> bool:
+    # a loop, since most have one part and a generator takes longer than all else here
+    for part in source.parts:  # noqa: SIM110
+        if parts.get(part) is None:
+            return False
+    return True
+
+
+def _handle(variable: Any) -> Handle:
+    return variable if isinstance(variable, Handle) else Handle(variable)
+
+
+_at = lru_cache(maxsize=1024)(At)

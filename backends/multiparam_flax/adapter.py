@@ -23,6 +23,7 @@ from multiparam.adapter import (
     collect,
     entries,
     escape,
+    fresh,
     is_container,
     replace,
     resolve,
@@ -119,11 +120,11 @@ class FlaxAdapter(Adapter):
 
     def write(self, variable: nnx.Variable[Any], value: Any) -> None:
         old = variable.get_value()
-        fresh = np.array(value)  # JAX may alias numpy's memory, so it must be nobody else's
+        own = fresh(value)  # JAX takes aligned memory over
         if isinstance(old, jax.core.Tracer) or not isinstance(old, jax.Array):
-            variable.set_value(jnp.asarray(fresh))
+            variable.set_value(jnp.asarray(own))
         else:
-            variable.set_value(jax.device_put(fresh, old.sharding))
+            variable.set_value(jax.device_put(own, old.sharding))
 
     def shape(self, variable: nnx.Variable[Any]) -> tuple[int, ...]:
         return tuple(np.shape(variable.get_value()))
@@ -136,7 +137,7 @@ class FlaxAdapter(Adapter):
         return ", ".join(sorted(str(device) for device in value.devices())) if isinstance(value, jax.Array) else "cpu"
 
     def initialized(self, variable: nnx.Variable[Any]) -> bool:
-        return not isinstance(variable.get_value(), jax.ShapeDtypeStruct)
+        return not isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(np.array(value))
@@ -271,7 +272,17 @@ def _is_function(native: Any) -> bool:
 
 
 def _is_variable(native: Any) -> bool:
-    return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED)
+    told = _told(type(native))
+    return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED) if told is None else told
+
+
+@functools.cache
+def _told(cls: type) -> bool | None:
+    """Whether what is of a class is a variable; None where the class does not tell. NNX's own test is slow."""
+    if issubclass(cls, nnx.Variable):
+        return not issubclass(cls, _SKIPPED)
+    # a tracer may stand for one
+    return None if cls.__module__.partition(".")[0] in ("flax", "jax", "jaxlib") else False
 
 
 def _is_parameter(variable: Any) -> bool:

@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_PRIVATE = re.compile(r"_(pytree|object)__|_multiparam_")
+_PRIVATE = ("_pytree__", "_object__", "_multiparam_")
 
 
 def attributes(module: Any, without: str = "", beside: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
@@ -26,7 +26,7 @@ def attributes(module: Any, without: str = "", beside: Mapping[str, Any] | None 
         beside: further ones, that do not lie in the module itself.
     """
     order = _definitions(type(module))
-    found = [(name, value) for name, value in vars(module).items() if name != without and not _PRIVATE.match(name)]
+    found = [(name, value) for name, value in vars(module).items() if name != without and not name.startswith(_PRIVATE)]
     found += (beside or {}).items()
     known = [pair for pair in found if pair[0] in order]
     others = [pair for pair in found if pair[0] not in order]

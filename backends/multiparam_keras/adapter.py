@@ -21,6 +21,7 @@ from multiparam.adapter import (
     Members,
     TieSide,
     escape,
+    fresh,
     is_container,
     replace,
     resolve,
@@ -92,9 +93,9 @@ class KerasAdapter(Adapter):
         return self._engine.to_numpy(variable.value).astype(self.dtype(variable), copy=False)
 
     def write(self, variable: Any, value: Any) -> None:
-        fresh = _wide(np.array(value))  # JAX may alias numpy's memory, so it must be nobody else's
+        own = fresh(_wide(value))
         with self._engine.outside_graphs():
-            variable.assign(fresh)
+            variable.assign(self._engine.taken(own))
 
     def written(self, layer: Any) -> None:
         if hasattr(layer, "finalize_state") and layer.built:

@@ -16,6 +16,11 @@ def to_numpy(tensor: Any) -> Any:
     return np.asarray(tensor)
 
 
+def taken(array: Any) -> Any:
+    """What a variable may be assigned instead of an array, whose memory it may take over."""
+    return array
+
+
 def outside_graphs() -> AbstractContextManager[None]:
     """Where assignments are carried out at once."""
     return nullcontext()

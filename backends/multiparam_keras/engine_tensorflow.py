@@ -6,12 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
 def to_numpy(tensor: Any) -> Any:
     """The tensor's numbers, a view where it lies on the CPU."""
-    return tf.convert_to_tensor(tensor).numpy()
+    return np.asarray(tf.convert_to_tensor(tensor))  # its own numpy() copies
+
+
+def taken(array: Any) -> Any:
+    """What a variable may be assigned instead of an array, whose memory it may take over."""
+    shares = array.dtype.kind in "iuf" and array.size
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if shares else array
 
 
 def outside_graphs() -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from multiparam.adapter import Adapter, ArgumentError, Members, Row
+from multiparam.adapter import Adapter, ArgumentError, Members, Row, fresh
 
 from . import plugin
 from .layers import has_own_ranks, table
@@ -85,9 +85,9 @@ class LinenAdapter(Adapter):
         return np.asarray(variable.value)
 
     def write(self, variable: Leaf, value: Any) -> None:
-        old, fresh = variable.value, np.array(value)  # JAX may alias numpy's memory, so it must be nobody else's
+        old, own = variable.value, fresh(value)  # JAX takes aligned memory over
         placed = isinstance(old, jax.Array) and not isinstance(old, jax.core.Tracer)
-        variable.value = jax.device_put(fresh, old.sharding) if placed else jnp.asarray(fresh)
+        variable.value = jax.device_put(own, old.sharding) if placed else jnp.asarray(own)
 
     def shape(self, variable: Leaf) -> tuple[int, ...]:
         return tuple(np.shape(variable.value))

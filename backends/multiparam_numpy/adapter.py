@@ -117,6 +117,9 @@ class NumpyAdapter(Adapter):
     def write(self, variable: Variable, value: Any) -> None:
         variable.value[...] = value
 
+    def memory(self, variable: Variable) -> Any:
+        return variable.value
+
     def shape(self, variable: Variable) -> tuple[int, ...]:
         return tuple(variable.value.shape)
 

@@ -77,11 +77,11 @@ class PaddleAdapter(Adapter):
         return to_numpy(variable)
 
     def write(self, variable: Any, value: Any) -> None:
+        variable.set_value(from_numpy(np.asarray(value, self.dtype(variable))))
+
+    def memory(self, variable: Any) -> Any:
         there = memory(variable)
-        if there is not None and there.flags.writeable:
-            np.copyto(there, value)
-        else:
-            variable.set_value(from_numpy(np.asarray(value, self.dtype(variable))))
+        return there if there is not None and there.flags.writeable else None
 
     def shape(self, variable: Any) -> tuple[int, ...]:
         return tuple(variable.shape)

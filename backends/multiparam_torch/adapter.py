@@ -15,7 +15,7 @@ from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide,
 
 from . import plugin
 from .layers import table
-from .tensors import from_numpy, numpy_dtype, to_numpy
+from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
@@ -74,6 +74,9 @@ class TorchAdapter(Adapter):
     def write(self, variable: torch.Tensor, value: Any) -> None:
         with torch.no_grad():
             variable.data.copy_(from_numpy(value))
+
+    def memory(self, variable: torch.Tensor) -> Any:
+        return memory(variable)
 
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
         return None if is_lazy(variable) else tuple(variable.shape)

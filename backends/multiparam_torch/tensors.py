@@ -36,7 +36,17 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 def to_numpy(tensor: torch.Tensor) -> Any:
     """The tensor's numbers, a view where it lies on the CPU."""
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    return _seen(tensor.detach().cpu().resolve_conj().resolve_neg())
+
+
+def memory(tensor: torch.Tensor) -> Any:
+    """A view of the tensor's own memory, where it lies on the CPU and numpy can have one; else None."""
+    plain = tensor.detach()
+    dense = type(plain) is torch.Tensor and plain.layout == torch.strided and not plain.is_quantized
+    return _seen(plain) if dense and plain.device.type == "cpu" and not (plain.is_conj() or plain.is_neg()) else None
+
+
+def _seen(plain: torch.Tensor) -> Any:
     if plain.dtype in _THROUGH:
         integer, numpy = _THROUGH[plain.dtype]
         return plain.view(integer).numpy().view(numpy)

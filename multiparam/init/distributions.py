@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError
 from ..kinds import Fans, fans
-from ..rng import fill
+from ..rng import Sampler
 from ..steps import Array, Shape
-from .rule import BuiltIn, number
+from .rule import BuiltIn, Drawn, number
 
 if TYPE_CHECKING:
     from ..parameter import Parameter
@@ -54,6 +54,9 @@ class Constant(BuiltIn):
     def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
         return np.full(shape, self.value, np.float64)
 
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
+        return lambda rng, block: block.fill(self.value)
+
 
 class Zeros(Constant):
     """Zeros."""
@@ -75,7 +78,7 @@ class Ones(Constant):
         return "Ones()"
 
 
-class Uniform(BuiltIn):
+class Uniform(Drawn):
     """Uniform on [low, high).
 
     Args:
@@ -94,11 +97,11 @@ class Uniform(BuiltIn):
         if self.high - self.low > float(np.finfo(np.float32).max):
             raise ArgumentError(f"{low} to {high} is wider than float32")
 
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        return _uniform(seed, name, shape, self.low, self.high)
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
+        return _uniform(self.low, self.high)
 
 
-class Normal(BuiltIn):
+class Normal(Drawn):
     """Normally distributed.
 
     Args:
@@ -115,11 +118,11 @@ class Normal(BuiltIn):
         if self.std < 0:
             raise ArgumentError(f"std must not be negative, and is {std}")
 
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        return _normal(seed, name, shape, self.std, self.mean)
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
+        return _normal(self.std, self.mean)
 
 
-class TruncatedNormal(BuiltIn):
+class TruncatedNormal(Drawn):
     """Normally distributed, and drawn again while outside of the bounds.
 
     Args:
@@ -147,11 +150,11 @@ class TruncatedNormal(BuiltIn):
         if self.std and (self.low > self.mean + 4 * self.std or self.high < self.mean - 4 * self.std):
             raise ArgumentError(f"the bounds {self.low} to {self.high} lie more than 4 std from the mean {self.mean}")
 
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        return _truncated(seed, name, shape, self.std, self.mean, self.low, self.high)
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
+        return _truncated(self.std, self.mean, self.low, self.high)
 
 
-class Scaled(BuiltIn):
+class Scaled(Drawn):
     """A distribution whose spread follows from the parameter's fans."""
 
     @abstractmethod
@@ -159,25 +162,25 @@ class Scaled(BuiltIn):
         """The standard deviation for a parameter's fans."""
 
     @abstractmethod
-    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
-        """The numbers, for fans that are known."""
+    def drawn(self, fans: Fans) -> Sampler:
+        """What draws a block, for fans that are known."""
 
-    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        return self.drawn(seed, name, shape, fans(shape) if parameter is None else parameter.fans())
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
+        return self.drawn(fans(shape) if parameter is None else parameter.fans())
 
     def check(self, shape: Shape) -> None:
         fans(shape)
 
 
 class _ScaledUniform(Scaled):
-    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
+    def drawn(self, fans: Fans) -> Sampler:
         bound = math.sqrt(3.0) * self.std(fans)
-        return _uniform(seed, name, shape, -bound, bound)
+        return _uniform(-bound, bound)
 
 
 class _ScaledNormal(Scaled):
-    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
-        return _normal(seed, name, shape, self.std(fans), 0.0)
+    def drawn(self, fans: Fans) -> Sampler:
+        return _normal(self.std(fans), 0.0)
 
 
 Distribution = Literal["truncated_normal", "untruncated_normal", "uniform"]
@@ -215,14 +218,14 @@ class VarianceScaling(Scaled):
         fan = {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": (fans.fan_in + fans.fan_out) / 2}[self.mode]
         return math.sqrt(self.scale / max(1.0, fan))
 
-    def drawn(self, seed: int, name: str, shape: Shape, fans: Fans) -> Array:
+    def drawn(self, fans: Fans) -> Sampler:
         std = self.std(fans)
         if self.distribution == "uniform":
-            return _uniform(seed, name, shape, -math.sqrt(3.0) * std, math.sqrt(3.0) * std)
+            return _uniform(-math.sqrt(3.0) * std, math.sqrt(3.0) * std)
         if self.distribution == "untruncated_normal":
-            return _normal(seed, name, shape, std, 0.0)
+            return _normal(std, 0.0)
         wide = std / _STD_WITHIN_TWO
-        return _truncated(seed, name, shape, wide, 0.0, -2 * wide, 2 * wide)
+        return _truncated(wide, 0.0, -2 * wide, 2 * wide)
 
 
 class LecunNormal(VarianceScaling):
@@ -315,7 +318,7 @@ _GAINS: dict[str, Callable[[float], float]] = {
 }
 
 
-def _uniform(seed: int, name: str, shape: Shape, low: float, high: float) -> Array:
+def _uniform(low: float, high: float) -> Sampler:
     scale, shift = np.float32(high - low), np.float32(low)
 
     def sample(rng: np.random.Generator, block: npt.NDArray[np.float32]) -> None:
@@ -323,10 +326,10 @@ def _uniform(seed: int, name: str, shape: Shape, low: float, high: float) -> Arr
         block *= scale
         block += shift
 
-    return fill(seed, name, shape, sample)
+    return sample
 
 
-def _normal(seed: int, name: str, shape: Shape, std: float, mean: float) -> Array:
+def _normal(std: float, mean: float) -> Sampler:
     scale, shift = np.float32(std), np.float32(mean)
 
     def sample(rng: np.random.Generator, block: npt.NDArray[np.float32]) -> None:
@@ -334,14 +337,14 @@ def _normal(seed: int, name: str, shape: Shape, std: float, mean: float) -> Arra
         block *= scale
         block += shift
 
-    return fill(seed, name, shape, sample)
+    return sample
 
 
 # the standard deviation of a standard normal distribution truncated at -2 and 2
 _STD_WITHIN_TWO = 0.87962566103423978
 
 
-def _truncated(seed: int, name: str, shape: Shape, std: float, mean: float, low: float, high: float) -> Array:
+def _truncated(std: float, mean: float, low: float, high: float) -> Sampler:
     scale, shift = np.float32(std), np.float32(mean)
     least, most = (low - mean) / std if std else -1.0, (high - mean) / std if std else 1.0
 
@@ -355,4 +358,4 @@ def _truncated(seed: int, name: str, shape: Shape, std: float, mean: float, low:
         block *= scale
         block += shift
 
-    return fill(seed, name, shape, sample)
+    return sample

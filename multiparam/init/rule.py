@@ -12,13 +12,13 @@ import numpy as np
 
 from ..errors import ArgumentError, MismatchError, MismatchReport
 from ..registry import owner
-from ..rng import generator
+from ..rng import Sampler, fill, generator
 from ..steps import Array, Shape
 
 if TYPE_CHECKING:
     from ..parameter import Parameter
 
-__all__ = ["BuiltIn", "Custom", "Rule", "RuleLike", "as_rule", "number"]
+__all__ = ["BuiltIn", "Custom", "Drawn", "Rule", "RuleLike", "as_rule", "number"]
 
 
 class Rule(ABC):
@@ -34,6 +34,10 @@ class Rule(ABC):
             shape: the canonical shape.
             parameter: the parameter they are for, where there is one.
         """
+
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler | None:
+        """What draws a block of float32 numbers in place, where that makes the same as `values`; else None."""
+        return None
 
     def check(self, shape: Shape) -> None:
         """Raises ArgumentError if the rule is undefined for a shape; most are defined for all."""
@@ -64,6 +68,19 @@ class BuiltIn(Rule):
     @property
     def eager(self) -> bool:
         return False
+
+
+class Drawn(BuiltIn):
+    """A rule whose elements are drawn one by one."""
+
+    @abstractmethod
+    def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
+        """What draws a block."""
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        made = np.empty(shape, np.float32)
+        fill(seed, name, made, self.sampler(shape, parameter))
+        return made
 
 
 class Custom(Rule):

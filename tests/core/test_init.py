@@ -42,9 +42,17 @@ def test_golden_bits_across_blocks():
 
 def test_threads_make_the_same_numbers(monkeypatch):
     threaded = mp.init.Normal().values(3, "big", (17, rng.BLOCK))
-    monkeypatch.setattr(rng, "_THREADED", 10**12)
+    monkeypatch.setattr(rng, "SHARE", 100 * rng.BLOCK)  # all in one
     alone = mp.init.Normal().values(3, "big", (17, rng.BLOCK))
     assert hashlib.sha256(threaded).digest() == hashlib.sha256(alone).digest()
+
+
+@given(seed=st.integers(0, 2**100), name=st.text(max_size=5), block=st.integers(0, 2**40))
+def test_generators_are_those_of_numpys_seed_sequence(seed, name, block):
+    digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+    sequence = np.random.SeedSequence([seed, digest], spawn_key=(block,))
+    expected = np.random.Generator(np.random.SFC64(sequence)).random(4)
+    assert np.array_equal(rng.generator(seed, name, block).random(4), expected)
 
 
 def test_a_block_can_be_made_by_itself():

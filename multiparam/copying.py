@@ -1,0 +1,159 @@
+"""Copying arrays between layouts, as fast as the memory allows.
+
+numpy copies a transposed array element by element in the order of one side, and misses the cache with every element of
+the other. Tiles that fit into the cache, brought there in the order of one side and taken from there in the order of
+the other, are ten times faster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .parallel import each
+from .steps import Array
+
+__all__ = ["copy", "copy_here", "fresh"]
+
+TILE = 256  # elements on each side
+SMALL = 64 << 10  # bytes, which the cache holds anyway
+LARGE = 4 << 20  # bytes, from which on threads are worth it
+ALIGNMENT = 64  # bytes; memory that is aligned to it is taken over by JAX and TensorFlow, not copied
+
+_Copy = Callable[[Array, Array], None]
+
+
+def fresh(source: Array) -> Array:
+    """A copy in C order, aligned to 64 bytes.
+
+    >>> fresh(np.arange(6).reshape(2, 3).T)
+    array([[0, 3],
+           [1, 4],
+           [2, 5]])
+    """
+    memory = np.empty(source.nbytes + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    made: Array = memory[first : first + source.nbytes].view(source.dtype).reshape(source.shape)
+    copy(source, made)
+    return made
+
+
+def copy(source: Array, target: Array) -> None:
+    """Copies an array into another of its shape, each of any strides; a large one in several threads.
+
+    >>> target = np.empty((3, 2), int)
+    >>> copy(np.arange(6).reshape(2, 3).T, target)
+    >>> target[2]
+    array([2, 5])
+    """
+    if source.nbytes < LARGE:
+        copy_here(source, target)
+        return
+    if source.flags.c_contiguous and target.flags.c_contiguous:
+        source, target = source.reshape(-1), target.reshape(-1)
+    axis, _ = _way(source)
+    lines = max(1, LARGE * source.shape[axis] // source.nbytes)
+    starts = range(0, source.shape[axis], lines)
+    shares = [(*(slice(None),) * axis, slice(start, start + lines)) for start in starts]
+    each(lambda share: copy_here(source[share], target[share]), shares)
+
+
+def copy_here(source: Array, target: Array) -> None:
+    """As `copy`, in this thread."""
+    if source.nbytes <= SMALL:
+        np.copyto(target, source)
+        return
+    if source.dtype == target.dtype and source.dtype.isbuiltin != 1:
+        bits = np.dtype(f"u{source.dtype.itemsize}")  # numpy copies dtypes that are not its own one by one
+        source, target = source.view(bits), target.view(bits)
+    _, way = _way(source)
+    way(source, target)
+
+
+def _way(source: Array) -> tuple[int, _Copy]:
+    """The axis along which an array is best shared out, and how it is copied into one in C order."""
+    order, last = _order(source), source.ndim - 1
+    if not order or order[-1] == last:
+        return 0, _as_it_is
+    rows = order[-1] == 0 and _is_one_axis(source, order[:-1])
+    columns = order[0] == last and _is_one_axis(source, order[1:])
+    if rows and not (columns and source.shape[last] > len(source)):
+        return 0, _from_first_fastest
+    if columns:
+        return last, _from_last_slowest
+    return 0, _each if order[0] == 0 and source[0].nbytes > SMALL else _as_it_is
+
+
+def _as_it_is(source: Array, target: Array) -> None:
+    np.copyto(target, source)
+
+
+def _each(source: Array, target: Array) -> None:
+    for one, its in zip(source, target, strict=True):
+        copy_here(one, its)
+
+
+def _order(source: Array) -> list[int]:
+    """The axes from the slowest to the fastest, as they lie; empty where some run backwards or stand still."""
+    if source.ndim == 0 or min(source.strides) < 1:
+        return []
+    return sorted(range(source.ndim), key=lambda axis: -source.strides[axis])
+
+
+def _is_one_axis(source: Array, order: Sequence[int]) -> bool:
+    """Whether axes are one in that order."""
+    return all(
+        source.strides[slow] == source.strides[fast] * source.shape[fast] for slow, fast in itertools.pairwise(order)
+    )
+
+
+def _matrix(source: Array, axis: int, others: Sequence[int]) -> Array:
+    """The axis, and the others as one."""
+    shape = (source.shape[axis], math.prod(source.shape[other] for other in others))
+    return np.lib.stride_tricks.as_strided(
+        source, shape, (source.strides[axis], source.strides[others[-1]]), writeable=False
+    )
+
+
+def _from_first_fastest(source: Array, target: Array) -> None:
+    order = _order(source)
+    matrix = _matrix(source, 0, order[:-1])
+    if source.ndim == 2:
+        _tile(matrix, target)
+        return
+    extents = [source.shape[axis] for axis in order[:-1]]
+    back = (0, *(1 + order.index(axis) for axis in range(1, source.ndim)))
+    for start in range(0, len(source), TILE):
+        rows = matrix[start : start + TILE]
+        flat = np.empty(rows.shape, source.dtype)
+        _tile(rows, flat)
+        np.copyto(target[start : start + TILE], flat.reshape(-1, *extents).transpose(back))
+
+
+def _from_last_slowest(source: Array, target: Array) -> None:
+    order = _order(source)
+    matrix = _matrix(source, source.ndim - 1, order[1:]).T
+    extents = [source.shape[axis] for axis in order[1:]]
+    back = [order.index(axis) - 1 for axis in range(source.ndim - 1)]
+    for start in range(0, source.shape[-1], TILE):
+        columns = matrix[:, start : start + TILE]
+        flat = np.empty(columns.shape, source.dtype)
+        _tile(columns, flat)
+        np.copyto(target[..., start : start + TILE], flat.reshape(*extents, -1).transpose(*back, source.ndim - 1))
+
+
+def _tile(source: Array, target: Array) -> None:
+    """Copies a matrix whose first axis is its fastest into one whose last axis is."""
+    # a little wider than a tile, since the cache keeps what lies a power of two apart in the same few places
+    buffer = np.empty((TILE, TILE + ALIGNMENT // source.itemsize), source.dtype)
+    lines, columns = source.shape
+    for line in range(0, lines, TILE):
+        for column in range(0, columns, TILE):
+            here = (slice(line, line + TILE), slice(column, column + TILE))
+            tile = source[here].T
+            near = buffer[: tile.shape[0], : tile.shape[1]]
+            np.copyto(near, tile)
+            np.copyto(target[here], near.T)

@@ -1,0 +1,67 @@
+"""Copies between layouts, beside numpy's own."""
+
+from itertools import permutations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multiparam import copying
+from multiparam.copying import copy, fresh
+
+
+@pytest.fixture(autouse=True, params=["as they are", "small"])
+def limits(request, monkeypatch):
+    """Once with the limits as they are, once so that small arrays are taken for large ones."""
+    if request.param == "small":
+        monkeypatch.setattr(copying, "TILE", 5)
+        monkeypatch.setattr(copying, "SMALL", 30)
+        monkeypatch.setattr(copying, "LARGE", 300)
+
+
+SHAPES = [
+    *[(700, 300), (300, 700), (1, 90_000), (9, 40, 80), (4, 90, 70)],
+    *[(3, 3, 70, 50), (70, 50, 3, 3), (2, 2, 2, 30, 50)],
+]
+DTYPES = [np.uint8, ml_dtypes.bfloat16, np.float32, np.complex128]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda one: one.__name__)
+def test_every_order_of_axes(shape, dtype):
+    whole = (np.arange(np.prod(shape)) % 251).astype(dtype).reshape(shape)
+    for order in permutations(range(len(shape))):
+        source = whole.transpose(order)
+        made = fresh(source)
+        assert made.tobytes() == np.ascontiguousarray(source).tobytes()
+        assert made.flags.c_contiguous
+        assert made.ctypes.data % copying.ALIGNMENT == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_strides_on_both_sides(data):
+    shape = data.draw(st.lists(st.integers(0, 40), max_size=4).filter(lambda one: np.prod(one, dtype=int) < 20_000))
+    count = int(np.prod(shape, dtype=int))
+    source, target = (
+        _strided(data, (np.arange(count) + start).astype(dtype), shape)
+        for start, dtype in zip((0, -count), data.draw(st.sampled_from([("f4", "f4"), ("i2", "f8")])), strict=True)
+    )
+    expected = source.astype(target.dtype)
+    copy(source, target)
+    np.testing.assert_array_equal(target, expected)
+
+
+def _strided(data, flat, shape):
+    order = data.draw(st.permutations(range(len(shape))))
+    array = np.repeat(flat, 2)[::2] if data.draw(st.booleans()) else flat
+    array = array.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+    return array[::-1] if shape and data.draw(st.booleans()) else array
+
+
+def test_one_number_for_all():
+    target = np.zeros((400, 300))
+    copy(np.broadcast_to(np.float64(3), target.shape), target)
+    assert (target == 3).all()
