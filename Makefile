@@ -42,7 +42,7 @@ test: test-$(BACKEND)
 endif
 	@echo "all tests of '$(BACKEND)' passed"
 
-test-full: export MULTIPARAM_TEST_SCALE = 20
+test-full: export MULTIPARAM_TEST_SCALE = 50
 test-full: test ## the same tests with larger numbers
 
 lint: setup

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import stat
 import textwrap
 import weakref
 from collections import Counter
@@ -17,7 +15,7 @@ from typing import Any, Union
 
 from .collecting import uncollected
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
-from .formats import Contents, Entry, Format, Model, listed, unreadable, verified
+from .formats import Contents, Entry, Format, Model, from_json, listed, opened, unreadable, verified
 from .registry import discovered
 from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
@@ -29,6 +27,7 @@ from .zip_file import Zip, is_zip
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
 
 GROUP = "multiparam.formats"
+DEEPEST = 10  # things in each other in what a file tells of its layers
 _WIDTH = 80  # of what is printed, where it fits
 _LONGEST = 44  # characters of a name in a table
 
@@ -291,8 +290,12 @@ def _opened(file: _File, check: bool) -> Checkpoint:
     raise CheckpointError(file.path, f"of no known format; known are {known}{looks_like(start)}{why}")
 
 
-def as_path(path: Any) -> Path:
+def as_path(path: Any, called: str = "") -> Path:
     """A path that a user gave.
+
+    Args:
+        path: what was given.
+        called: how the function is called to which it was given, where that is easily mistaken.
 
     Raises:
         ArgumentError: it is none.
@@ -300,7 +303,10 @@ def as_path(path: Any) -> Path:
     try:
         made = Path(path)
     except TypeError:
-        raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}") from None
+        hint = f": {called}" if called else ""
+        raise ArgumentError(f"a file is named by a path, not by {type(path).__name__}{hint}") from None
+    if not os.fspath(path):
+        raise ArgumentError("a file is named by a path, and this one is empty")
     try:
         well = b"\0" not in os.fsencode(made)
     except ValueError:
@@ -336,14 +342,9 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            kind = os.stat(path).st_mode
-            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-                raise CheckpointError(path, "is no regular file, and others may never end")
-            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        except OSError as error:
-            raise unreadable(path, error) from error
-        weakref.finalize(self, os.close, self._descriptor)
+        file = opened(path)
+        self._descriptor = file.fileno()
+        weakref.finalize(self, file.close)
         self._seen = self._now()
 
     def start(self) -> bytes:
@@ -413,7 +414,8 @@ def _only_file(folder: Path) -> Path:
     found = sorted(folder.glob("*.safetensors"))
     if len(found) != 1:
         names = ", ".join(one.name for one in found[:5])
-        raise CheckpointError(folder, "is a folder" + (f" with several files: name one of {names}" if found else ""))
+        why = f"several files: name one of {names}" if found else "no safetensors file in it"
+        raise CheckpointError(folder, f"is a folder with {why}")
     return found[0]
 
 
@@ -421,6 +423,9 @@ def _sharded(index: Index, check: bool) -> Contents:
     """The tensors of all shards, in the index's order."""
     entries: dict[str, Entry] = {}
     for path, names in zip(index.files(), index.shards.values(), strict=True):
+        if not os.path.lexists(path):
+            raise CheckpointError(path, f"no such file, which {index.path.name} names")
+        guard = _File(path)
         file = SafetensorsFile(path)
         about = _about(file)
         file.digests = about.get("digests", {}) if check else {}
@@ -429,7 +434,6 @@ def _sharded(index: Index, check: bool) -> Contents:
         lacking = [name for name in names if name not in file]
         if lacking:
             raise CheckpointError(path, f"lacks {lacking[0]!r}, which {index.path.name} says it has")
-        guard = _File(path)
         entries.update({name: _reading(guard, file.entry(name)) for name in names})
     about = _sound_about(index.path, index.about)
     return _contents([entries[name] for names in index.shards.values() for name in names], about)
@@ -455,8 +459,8 @@ def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
 
 def _about(file: SafetensorsFile) -> dict[str, Any]:
     try:
-        about = json.loads(file.metadata.get("multiparam", "{}"))
-    except (ValueError, RecursionError) as error:
+        about = from_json(file.metadata.get("multiparam", "{}"))
+    except ValueError as error:
         raise CheckpointError(file.path, f"its multiparam metadata is damaged: {error}") from error
     return _sound_about(file.path, about)
 
@@ -470,9 +474,15 @@ def _sound_about(path: Path, about: Any) -> dict[str, Any]:
     digests = about.get("digests", {}) if isinstance(about, dict) else None
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
+    sound = sound and _is_shallow(layers, DEEPEST)
     sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")
     if not sound:
         raise CheckpointError(path, "its multiparam metadata is damaged")
     if about.get("version", 1) != 1:
         raise CheckpointError(path, f"format version {about['version']}: a newer multiparam wrote it")
     return dict(about)
+
+
+def _is_shallow(thing: Any, most: int) -> bool:
+    inside = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list) else ()
+    return not inside or (most > 0 and all(_is_shallow(one, most - 1) for one in inside))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -23,14 +22,14 @@ import numpy as np
 from .checkpoint import open as open_checkpoint
 from .diff import DiffReport
 from .diff import diff as difference_of
-from .errors import CheckpointError, MultiparamError
-from .formats import unreadable
+from .errors import ArgumentError, CheckpointError, MultiparamError
+from .formats import opened
 from .plugin import Capability
 from .registry import backends as known_backends
 from .registry import plugins
 from .safetensors_file import DTYPES
 from .serialize import save
-from .shards import index_of
+from .shards import files_of, index_of, parsed_size
 from .show import as_json, matching, statistics, tree
 from .text import counted, printable
 
@@ -166,11 +165,10 @@ def _renames(context: click.Context, option: click.Parameter, given: Sequence[st
 def _byte_count(context: click.Context, option: click.Parameter, given: str | None) -> int | None:
     if given is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([kmgt])(i?)b?|b?)", given.strip().lower())
-    count = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0
-    if count < 1:
-        raise click.BadParameter(f"{given!r} is no size such as 2GB, 500MB or 1GiB")
-    return int(count)
+    try:
+        return parsed_size(given)
+    except ArgumentError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 _json = click.option("--json", "for_scripts", is_flag=True, help="For scripts; the keys are listed above.")
@@ -265,23 +263,31 @@ def _report(report: DiffReport) -> dict[str, Any]:
 
 @cli.command()
 @click.argument("file")
-def verify(file: str) -> int:
+@_json
+def verify(file: str, for_scripts: bool) -> int:
     """Read every tensor of a FILE and compare it with its digest.
 
-    Exit codes: 0 sound; 1 damaged; 2 wrong usage, or there is no such file.
+    The keys of --json: file (of a sharded checkpoint that is damaged, the file that is), sound, compared (how many
+    tensors), without_digests (how many were read and have none; both are null where it is damaged), problem.
+
+    Exit codes: 0 sound; 1 damaged, or of no known format; 2 wrong usage, or the file cannot be opened.
     """
     place = open_checkpoint(file).path if os.path.isdir(file) else index_of(Path(file)) or Path(file)
-    try:
-        with place.open("rb"):
-            pass
-    except OSError as error:
-        raise unreadable(place, error) from error
+    with opened(place):
+        pass
     try:
         checkpoint = open_checkpoint(file)
         with _progress("verifying", len(checkpoint)) as seen:
             agree, without = checkpoint.verify(progress=seen)
     except CheckpointError as error:
-        raise _No(str(error)) from error
+        if not for_scripts:
+            raise _No(str(error)) from error
+        unknown = dict.fromkeys(("compared", "without_digests"))
+        _print_json({"file": str(error.path), "sound": False, **unknown, "problem": error.why})
+        return NO
+    if for_scripts:
+        _print_json({"file": file, "sound": True, "compared": agree, "without_digests": without, "problem": ""})
+        return 0
     said = [f"{counted(agree, 'tensor')} as their digests say"] if agree or not without else []
     said += [f"{counted(without, 'tensor')} read, without digests to compare with"] if without else []
     click.echo(f"{printable(file)}: sound: {', '.join(said)}")
@@ -300,19 +306,30 @@ def verify(file: str) -> int:
 @click.option("--shard-size", metavar="SIZE", callback=_byte_count, help="Begin another file at this size: 2GB, 500MB.")
 @_rename
 @click.option("--force", is_flag=True, help="Replace OUT if it is there.")
+@_json
 def convert(
-    source: str, target: str, dtype: str | None, shard_size: int | None, rename: Mapping[str, str], force: bool
+    source: str,
+    target: str,
+    dtype: str | None,
+    shard_size: int | None,
+    rename: Mapping[str, str],
+    force: bool,
+    for_scripts: bool,
 ) -> None:
-    """Convert IN, a file of any known format, into OUT in safetensors.
+    """Convert IN, a file of any known format, into OUT in safetensors, whatever OUT is called.
 
     Names and layouts become PyTorch's where the file tells what its layers are; ties, kinds and settings are kept. One
     tensor is in memory at a time, and OUT is written whole or not at all.
+
+    The keys of --json: source, format (of IN), files (that were written; an index is the first), tensors (how many),
+    bytes (of their numbers), left_out (what IN has beside tensors, by name).
 
     Exit codes: 0 converted; 2 wrong usage, IN cannot be read, OUT is there already or cannot be written, or a number
     does not fit into the dtype.
     """
     checkpoint = open_checkpoint(source)
-    if (os.path.lexists(target) or index_of(Path(target)) is not None) and not force:
+    there = os.path.lexists(target) or index_of(Path(target)) is not None
+    if there and not force and not os.path.isdir(target):  # which no force would replace
         raise _Wrong(f"{target} is there already: --force replaces it")
     checkpoint = checkpoint.renamed(rename) if rename else checkpoint
     with _progress("converting", len(checkpoint)) as seen:
@@ -322,7 +339,20 @@ def convert(
             dtype=None if dtype is None else FLOATS[SHORT.get(dtype, dtype)],
             shard_size=shard_size,
         )
-    click.echo(f"{printable(target)}: {counted(len(checkpoint), 'tensor')}")
+    if for_scripts:
+        written = open_checkpoint(target)
+        _print_json(
+            {
+                "source": source,
+                "format": checkpoint.format,
+                "files": [str(one) for one in files_of(Path(target))],
+                "tensors": len(written),
+                "bytes": sum(entry.size for entry in written.values()),
+                "left_out": checkpoint.left_out,
+            }
+        )
+        return
+    click.echo(f"{printable(target)}: safetensors, {counted(len(checkpoint), 'tensor')}")
     for name, what in checkpoint.left_out.items():
         click.echo(f"left out: {printable(name)}, {printable(what)}")
 

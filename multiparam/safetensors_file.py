@@ -29,12 +29,12 @@ from xxhash import xxh3_64
 
 from .collecting import uncollected
 from .errors import CheckpointError
-from .formats import Entry, unreadable
+from .formats import MOST_AXES, Entry, from_json, unreadable
 from .parallel import meanwhile
 from .pieces import pieces
-from .steps import Array
+from .steps import Array, Shape
 
-__all__ = ["SafetensorsFile", "is_safetensors", "looks_like", "replacing", "write"]
+__all__ = ["SafetensorsFile", "encoded", "is_safetensors", "looks_like", "mode_of", "replacing", "write"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     code: np.dtype(dtype)
@@ -89,7 +89,7 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
     tensors = _tensors(entries, ordered)
     digests = {entry.name: _NO_DIGEST for entry in entries}
     with replacing(path) as file, _Flushed(file) as flushed:
-        file.write(_header(tensors, about, digests))
+        file.write(_header(path, tensors, about, digests))
         for entry in ordered:
             array = entry.value
             if array.dtype != entry.dtype or array.nbytes != entry.size:
@@ -97,7 +97,7 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
             digests[entry.name] = _written(flushed, array)
         flushed.wait()
         file.seek(0)
-        file.write(_header(tensors, about, digests))  # as long as before
+        file.write(_header(path, tensors, about, digests))  # as long as before
 
 
 class _Flushed:
@@ -197,6 +197,9 @@ class SafetensorsFile(Mapping[str, Array]):
         if header["dtype"] not in DTYPES:
             why = f"it has dtype {header['dtype']}, which numpy has no counterpart for"
             return Entry(name, np.dtype(np.void), shape, lambda: self[name], refusal=why)
+        if (0 in shape or len(shape) > MOST_AXES) and not _possible(shape):
+            why = "numpy can have no array of its shape"
+            return Entry(name, DTYPES[header["dtype"]], shape, lambda: self[name], refusal=why)
         check = (lambda: self.check(name)) if name in self.digests else None
         return Entry(name, DTYPES[header["dtype"]], shape, lambda: self[name], check=check)
 
@@ -231,6 +234,29 @@ class SafetensorsFile(Mapping[str, Array]):
         return len(self._header)
 
 
+def _possible(shape: Shape) -> bool:
+    """Whether numpy can have an array of a shape: one without numbers may claim any extents."""
+    try:
+        np.empty(0 if 0 in shape else 1, np.complex64).reshape(shape)
+    except ValueError:
+        return False
+    return True
+
+
+def encoded(path: Path, text: str) -> bytes:
+    """JSON as it stands in a file.
+
+    Raises:
+        CheckpointError: a name in it has half of a character, which no file can hold.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        # where it stands in JSON inside of JSON, its quotes are escaped
+        name = (text[: error.start].rpartition('"')[2] + text[error.start :].partition('"')[0]).rstrip("\\")
+        raise CheckpointError(path, f"cannot hold {name!r}, which has half of a character") from error
+
+
 @uncollected()
 def _tensors(entries: Sequence[Entry], ordered: Sequence[Entry]) -> str:
     """What the header says of the tensors, names in the order given, offsets in the order written."""
@@ -247,10 +273,10 @@ def _tensors(entries: Sequence[Entry], ordered: Sequence[Entry]) -> str:
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
-def _header(tensors: str, about: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
+def _header(path: Path, tensors: str, about: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
     ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
     metadata = json.dumps({"format": "pt", "multiparam": ours}, separators=(",", ":"), ensure_ascii=False)
-    text = f'{{"__metadata__":{metadata}{"," if len(tensors) > 2 else ""}{tensors[1:]}'.encode()
+    text = encoded(path, f'{{"__metadata__":{metadata}{"," if len(tensors) > 2 else ""}{tensors[1:]}')
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
@@ -266,10 +292,10 @@ def _opened(path: Path) -> tuple[dict[str, Any], int, memoryview]:
                 if not os.path.samestat(ours, path.stat()):
                     continue  # replaced in between
                 length = int.from_bytes(file.read(8), "little")
-                header: dict[str, Any] = json.loads(file.read(length))
+                header: dict[str, Any] = from_json(file.read(length))
                 start = 8 + length
                 return header, start, np.memmap(file, np.uint8, "r").data
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(path, f"no valid safetensors file: {error}") from error
     except OSError as error:
         raise unreadable(path, error) from error
@@ -278,36 +304,64 @@ def _opened(path: Path) -> tuple[dict[str, Any], int, memoryview]:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the path's place when the block ends well, and leaves no trace when it does not."""
-    path = path.resolve() if path.is_symlink() else path  # the file changes, and not the link to it
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else path  # the file changes, and not the link to it
     folder = path.parent
-    temporary = folder / f".{path.name[:100]}.{secrets.token_hex(8)}.tmp"
+    temporary = folder / f".{path.name[:40]}.{secrets.token_hex(8)}.tmp"  # of 255 bytes at most, as any name
+    mode = mode_of(path)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                if path.exists():
-                    os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
+                if mode is not None:
+                    os.chmod(temporary, mode)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(folder)
     except OSError as error:
-        why = "its folder does not exist" if not folder.exists() else error.strerror or str(error)
-        raise CheckpointError(path, f"cannot be written: {why}; nothing was changed") from error
+        raise _unwritable(path, error.strerror or str(error)) from error
+    _sync_folder(path)
 
 
-def _sync_folder(folder: Path) -> None:
+def mode_of(path: Path) -> int | None:
+    """The permissions of the file that is to be replaced; None if there is none.
+
+    Raises:
+        CheckpointError: what is there is no file, or cannot be looked at.
+    """
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from error
+    if not stat.S_ISREG(kind):
+        raise _unwritable(path, "is a folder" if stat.S_ISDIR(kind) else "is no regular file")
+    return stat.S_IMODE(kind)
+
+
+def _unwritable(path: Path, why: str) -> CheckpointError:
+    why = why if os.path.exists(path.parent) else "its folder does not exist"
+    return CheckpointError(path, f"cannot be written: {why}; nothing was changed")
+
+
+def _sync_folder(path: Path) -> None:
+    """Has the new name of a file outlive a power failure."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows syncs the entry with the file
-    descriptor = os.open(folder, os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # a folder that may be written and not read, and file systems that sync no folders
+        if error.errno in (errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+            return
+        why = f"is written, but a power failure may undo it: its folder cannot be synced: {error.strerror}"
+        raise CheckpointError(path, why) from error

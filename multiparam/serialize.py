@@ -6,10 +6,13 @@ multiparam adds stands in the header's metadata under `multiparam`: the kind of 
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -30,7 +33,34 @@ from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load", "save"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _called_as(right: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Has arguments that do not fit be an error which says what fits, as Python's own does not."""
+
+    def telling(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def called(*arguments: P.args, **options: P.kwargs) -> R:
+            try:
+                signature.bind(*arguments, **options)
+            except TypeError as error:
+                raise ArgumentError(f"{error}; it is called as {right}") from None
+            return function(*arguments, **options)
+
+        return called
+
+    return telling
+
+
+_SAVED_AS = "multiparam.save(net, path)"
+_LOADED_AS = "multiparam.load(path, into=net)"
+
+
+@_called_as(_SAVED_AS)
 def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str | None = None) -> None:
     """Saves a model, a tensor, or a list or dict of tensors.
 
@@ -46,7 +76,7 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
     Raises:
         CheckpointError: the file cannot be written.
         MismatchError: a number does not fit into the dtype.
-        ArgumentError: the dtype is none of real numbers.
+        ArgumentError: the dtype is none of real numbers, the size none, or the path none.
         UninitializedError: a lazy parameter has no value yet.
         BackendError: the thing is nothing that can be saved.
 
@@ -56,6 +86,9 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
     >>> mp.load(path)
     {'x': array([0, 1, 2]), 'y': array([1., 1.])}
     """
+    if isinstance(thing, (str, os.PathLike)):
+        raise ArgumentError(f"the first argument is what is saved, and no path: {_SAVED_AS}")
+    target = as_path(path, _SAVED_AS)
     ties: list[list[str]]
     layers: Mapping[str, Any] = {}
     kind: type = type(thing)
@@ -81,8 +114,7 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
         about["settled"] = False
     if dtype is not None:
         entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
-    target = as_path(path)
-    if target.is_dir() or (shard_size is None and index_of(target) is None):
+    if os.path.isdir(target) or (shard_size is None and index_of(target) is None):
         write(target, entries, about)  # which says what is wrong with a folder
     else:  # or the index of an older checkpoint would go on standing for this one
         write_sharded(target, entries, about, sys.maxsize if shard_size is None else parsed_size(shard_size))
@@ -100,6 +132,7 @@ def _retyped(entry: Entry, dtype: np.dtype[Any]) -> Entry:
     )
 
 
+@_called_as(_LOADED_AS)
 def load(
     path: FilePath,
     *,
@@ -142,7 +175,7 @@ def load(
     shape of weight: (4, 8) expected, (8, 4) given
     shape of bias: (4,) expected, (8,) given
     """
-    checkpoint = open_checkpoint(path, check=check)
+    checkpoint = open_checkpoint(as_path(path, _LOADED_AS), check=check)
     if into is None:
         if rename or not strict:
             raise ArgumentError("strict= and rename= are for loading into a model: pass into=net")
@@ -155,6 +188,9 @@ def load(
 def _entry(name: Any, value: Any) -> Entry:
     if not isinstance(name, str):
         raise ArgumentError(f"the keys of a saved dict are strings, not {type(name).__name__}: {name!r}")
+    if isinstance(value, (Mapping, list, tuple)):
+        inside = next(iter(value), 0) if isinstance(value, Mapping) else 0
+        raise ArgumentError(f"{name!r} cannot be saved: what is in it can, under names such as {f'{name}.{inside}'!r}")
     if isinstance(value, Parameter):
         return _entry_of(name, value)
     if isinstance(value, (bool, int, float, complex, np.generic)):

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ArgumentError, CheckpointError
-from .formats import Entry, unreadable
-from .safetensors_file import replacing, write
+from .formats import Entry, from_json, opened, unreadable
+from .safetensors_file import encoded, is_safetensors, mode_of, replacing, write
 
-__all__ = ["Index", "index_of", "parsed_size", "read_index", "write_sharded"]
+__all__ = ["Index", "files_of", "index_of", "parsed_size", "read_index", "write_sharded"]
 
 SUFFIX = ".index.json"
 LARGEST_INDEX = 100_000_000  # bytes, as the format's headers
+_NO_NAME = re.compile(r"[\\\0\ud800-\udfff]")  # what no file's name has, on one system or another
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -60,7 +61,7 @@ def parsed_size(given: int | str) -> int:
     if found is not None and not isinstance(given, bool):
         unit = _UNITS[found[2].upper()]
         unit = 2 ** (10 * (len(str(unit)) // 3)) if found[3] else unit
-        size = int(float(found[1]) * unit)
+        size = int(float(found[1]) * unit) if unit > 1 or found[1].isdigit() else 0
     if size < 1:
         raise ArgumentError(f"a size is a positive number of bytes, or one with a unit, '2GB' say, not {given!r}")
     return size
@@ -80,6 +81,12 @@ def index_of(path: Path) -> Path | None:
     return beside if os.path.exists(beside) else None
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files of a checkpoint: its index and the shards, or the one that it is."""
+    index = index_of(path)
+    return [path] if index is None else [index, *read_index(index).files()]
+
+
 def read_index(path: Path) -> Index:
     """An index, checked: its files are in its own folder.
 
@@ -87,29 +94,30 @@ def read_index(path: Path) -> Index:
         CheckpointError: it cannot be read, or is none.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_INDEX + 1)
+        with opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            text = file.read(min(size, LARGEST_INDEX) + 1)  # memory for as much is taken at once
     except OSError as error:
         raise unreadable(path, error) from error
     try:
         if len(text) > LARGEST_INDEX:
             raise ValueError("it is too large")
-        found = json.loads(text)
+        found = from_json(text)
         places = found["weight_map"]
-        about = json.loads((found.get("metadata") or {}).get("multiparam", "{}"))
+        about = from_json((found.get("metadata") or {}).get("multiparam", "{}"))
         if not isinstance(places, dict) or not isinstance(about, dict):
             raise ValueError("it has no map of names to files")
         shards: dict[str, list[str]] = {}
         for name, place in places.items():
             shards.setdefault(_plain(place), []).append(name)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(path, f"no valid index of a sharded checkpoint: {error}") from error
     return Index(path, shards, about)
 
 
 def _plain(place: Any) -> str:
     """A shard's file name, which leads nowhere else."""
-    if not isinstance(place, str) or not place or Path(place).name != place or "\\" in place or "\0" in place:
+    if not isinstance(place, str) or place in ("", "..") or Path(place).name != place or _NO_NAME.search(place):
         raise ValueError(f"{place!r} is no file in its folder")
     return place
 
@@ -127,12 +135,13 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
     Raises:
         CheckpointError: they cannot be written; what was there before is as it was.
     """
+    mode_of(path)  # refuses what is no file, before shards take its place
     index = path.with_name(path.name + SUFFIX)
-    old = read_index(index) if index.exists() else None
+    old = read_index(index) if os.path.exists(index) else None
     shares = _shared_out(entries, most)
     if len(shares) == 1:
         write(path, entries, about)
-        _remove([index, *(old.files() if old else ())], but={path})
+        _remove([index, *_shards_of(old)], but={path})
         return
     token = secrets.token_hex(8)
     names = _names(path, len(shares), token)
@@ -146,11 +155,19 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
         size = sum(entry.size for entry in entries)
         text = {"metadata": {"total_size": size, "multiparam": ours}, "weight_map": places}
         with replacing(index) as file:
-            file.write(json.dumps(text, indent=1, ensure_ascii=False).encode())
+            file.write(encoded(index, json.dumps(text, indent=1, ensure_ascii=False)))
     except BaseException:
-        _remove(written)
+        if not _is_of(index, token):  # or it was in its place already, and names them
+            _remove(written)
         raise
-    _remove([path, *(old.files() if old else ())], but=set(written))
+    _remove([path, *_shards_of(old)], but=set(written))
+
+
+def _is_of(index: Path, token: str) -> bool:
+    try:
+        return read_index(index).about.get("checkpoint") == token
+    except CheckpointError:
+        return False
 
 
 def _shared_out(entries: Sequence[Entry], most: int) -> list[list[Entry]]:
@@ -165,12 +182,22 @@ def _shared_out(entries: Sequence[Entry], most: int) -> list[list[Entry]]:
     return shares
 
 
+def _shards_of(index: Index | None) -> list[Path]:
+    """What an index names and is a shard: it may name anything that is in its folder."""
+    found = []
+    for one in index.files() if index else ():
+        with contextlib.suppress(CheckpointError), opened(one) as file:
+            if is_safetensors(file.read(9)):
+                found.append(one)
+    return found
+
+
 def _names(path: Path, count: int, token: str) -> list[str]:
     """Names for the shards that no file has yet."""
     stem, suffix = (path.stem, path.suffix) if path.suffix else (path.name, ".safetensors")
     for start in (stem, f"{stem}-{token}"):
         names = [f"{start}-{number:05}-of-{count:05}{suffix}" for number in range(1, count + 1)]
-        if not any(path.with_name(name).exists() for name in names):
+        if not any(os.path.lexists(path.with_name(name)) for name in names):
             break
     return names
 

@@ -23,6 +23,7 @@ _LOCAL = b"PK\x03\x04"
 _EMPTY = b"PK\x05\x06"
 _HEADER = 30  # bytes of a member's own header before its name
 _MOST = 1_000_000  # members
+_PIECE = 1 << 14  # bytes in the file that are unpacked at once
 _CHEAP = 1 << 16  # bytes that a member may unpack to however little it takes in the file
 
 
@@ -53,25 +54,46 @@ class Member:
         with _unpacking(self.name):
             return zlib.decompressobj(-15).decompress(self._raw, size) if size else b""
 
-    def data(self, *, check: bool = True) -> memoryview:
-        """Its bytes; a view of the file where they are stored as they are.
+    def data(self) -> memoryview:
+        """Its bytes, not compared with their checksum; a view of the file where they are stored as they are.
 
-        Args:
-            check: compare the checksum; some writers leave it out.
+        Raises:
+            ValueError: they cannot be unpacked.
+        """
+        if not self.packed:
+            return self._raw
+        machine = zlib.decompressobj(-15)
+        with _unpacking(self.name):
+            data = memoryview(machine.decompress(self._raw, self.size + 1))
+        if len(data) != self.size or not machine.eof:
+            raise self._other_size()
+        return data
+
+    def check(self) -> None:
+        """Compares its bytes with their checksum, which some writers leave out, a piece at a time.
 
         Raises:
             ValueError: they are damaged.
         """
-        data = self._raw
-        if self.packed:
-            machine = zlib.decompressobj(-15)
-            with _unpacking(self.name):
-                data = memoryview(machine.decompress(self._raw, self.size + 1))
-            if len(data) != self.size or not machine.eof:
-                raise ValueError(f"{self.name!r} does not unpack to the {self.size} bytes that it claims")
-        if check and zlib.crc32(data) != self._crc:
+        checksum = size = 0
+        for piece in self._pieces():
+            checksum, size = zlib.crc32(piece, checksum), size + len(piece)
+            if size > self.size:
+                break
+        if size != self.size:
+            raise self._other_size()
+        if checksum != self._crc:
             raise ValueError(f"{self.name!r} is damaged: its checksum is wrong")
-        return data
+
+    def _pieces(self) -> Iterator[bytes | memoryview]:
+        machine = zlib.decompressobj(-15)
+        for at in range(0, len(self._raw), _PIECE):
+            piece = self._raw[at : at + _PIECE]
+            with _unpacking(self.name):
+                yield machine.decompress(piece) if self.packed else piece
+
+    def _other_size(self) -> ValueError:
+        return ValueError(f"{self.name!r} does not unpack to the {self.size} bytes that it claims")
 
 
 class Zip:

@@ -8,7 +8,6 @@ keras/src/saving/saving_lib.py.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from multiparam.formats import (
     Entry,
     Format,
     Known,
+    from_json,
     join,
     mapped,
     translated,
@@ -435,11 +435,16 @@ def _read_keras(path: Path) -> Contents:
     if config.size > _LONGEST_CONFIG:
         raise CheckpointError(path, f"its {_CONFIG} claims {config.size} bytes")
     try:
-        about = json.loads(bytes(config.data()))
-    except (ValueError, RecursionError) as error:
+        config.check()
+        about = from_json(bytes(config.data()))
+    except ValueError as error:
         raise CheckpointError(path, f"its {_CONFIG} is damaged: {error}") from error
     if not isinstance(about, dict):
         raise CheckpointError(path, f"its {_CONFIG} is no configuration")
+    try:
+        weights.check()
+    except ValueError as error:
+        raise CheckpointError(path, f"its {error}") from error
     return _contents(path, _opened(path, weights.data()), about)
 
 

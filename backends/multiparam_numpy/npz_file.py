@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from multiparam.zip_file import Member, Zip, is_zip
 
 __all__ = ["npy_file", "npz_file"]
 
+T = TypeVar("T")
 _MAGIC = b"\x93NUMPY"
 _LONGEST = 10_000  # characters of a header, as numpy has it
 _START = len(_MAGIC) + 2 + 4 + _LONGEST
@@ -100,13 +102,19 @@ def _entry(name: str, start: bytes, size: int, data: Callable[[], memoryview]) -
 
 
 def _member(path: Path, member: Member) -> Entry:
-    def data() -> memoryview:
+    def said(function: Callable[[], T]) -> T:
         try:
-            return member.data()
+            return function()
         except ValueError as error:
             raise CheckpointError(path, str(error)) from error
 
-    return _entry(member.name.removesuffix(".npy"), member.start(_START), member.size, data)
+    @cache
+    def check() -> None:
+        said(member.check)
+
+    name = member.name.removesuffix(".npy")
+    entry = _entry(name, member.start(_START), member.size, lambda: said(member.data))
+    return entry if entry.refusal else replace(entry, check=check)
 
 
 def _read_npz(path: Path) -> Contents:

@@ -159,9 +159,9 @@ def _read_zip(path: Path) -> tuple[Any, int]:
         if size > member.size:
             raise ValueError(f"its storage {key!r} claims {size} bytes, and has {member.size}")
         # PyTorch can be told to leave out the checksums
-        return _Storage(key, dtype, 0, lambda: member.data(check=False)[:size], order == b"little")
+        return _Storage(key, dtype, 0, lambda: member.data()[:size], order == b"little")
 
-    thing = _unpickled(lambda dialect: plain(archive.members[pickled].data(check=False), dialect), storage)
+    thing = _unpickled(lambda dialect: plain(archive.members[pickled].data(), dialect), storage)
     return thing, len(mapped(path))
 
 

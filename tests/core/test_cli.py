@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -127,8 +128,11 @@ def test_the_installed_command_is_there():
         (["diff", "a"], "Missing argument 'B'"),
         (["diff", "a", "b", "--rename", "x"], "'x' is not OLD=NEW"),
         (["convert", "a", "b", "--dtype", "int8"], "int8"),
-        (["convert", "a", "b", "--shard-size", "2XB"], "'2XB' is no size such as 2GB"),
-        (["convert", "a", "b", "--shard-size", "0"], "'0' is no size"),
+        (
+            ["convert", "a", "b", "--shard-size", "2XB"],
+            "a size is a positive number of bytes, or one with a unit, '2GB' say",
+        ),
+        (["convert", "a", "b", "--shard-size", "0"], "not '0'"),
         (["backends", "--json", "--markdown"], "--markdown is not allowed with --json"),
     ],
 )
@@ -158,8 +162,14 @@ def test_the_help_names_the_exit_codes_and_the_keys(run):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert "Exit codes" in result.stdout
-    for command, keys in (("show", ("problem", "parameters", "left_out")), ("diff", ("max_difference", "tied_in"))):
-        assert all(key in run(command, "--help").stdout for key in keys)
+    keys = {
+        "show": ("problem", "parameters", "left_out"),
+        "diff": ("max_difference", "tied_in"),
+        "verify": ("file", "sound", "compared", "without_digests", "problem"),
+        "convert": ("source", "format", "files", "tensors", "bytes", "left_out"),
+    }
+    for command, named in keys.items():
+        assert all(key in run(command, "--help").stdout for key in named)
 
 
 def test_the_version(run):
@@ -459,16 +469,60 @@ def test_a_damaged_file_ends_with_one(run, path):
     fails(run("verify", path), 1, "net.safetensors: no valid safetensors file")
 
 
+def test_what_verify_found_for_scripts(run, path, tmp_path):
+    result = run("verify", "--json", path)
+    found = {"file": str(path), "sound": True, "compared": 6, "without_digests": 0, "problem": ""}
+    assert (result.exit_code, result.stderr, json.loads(result.stdout)) == (0, "", found)
+    np.save(tmp_path / "x.npy", np.ones(3))
+    found = {"file": str(tmp_path / "x.npy"), "sound": True, "compared": 0, "without_digests": 1, "problem": ""}
+    assert json.loads(run("verify", "--json", tmp_path / "x.npy").stdout) == found
+    mp.save({"x": np.ones(9), "y": np.ones(9)}, path, shard_size=72)
+    shard = path.with_name("net-00002-of-00002.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    result = run("verify", "--json", path)
+    assert (result.exit_code, result.stderr) == (1, "")
+    found = json.loads(result.stdout)
+    assert "'y' is damaged" in found.pop("problem")
+    assert found == {"file": str(shard), "sound": False, "compared": None, "without_digests": None}
+    fails(run("verify", "--json", tmp_path / "none"), 2, "no such file")
+
+
+def test_what_can_be_opened_and_is_no_checkpoint_is_not_sound(run, tmp_path):
+    (tmp_path / "noise").write_bytes(b"noise")
+    fails(run("verify", tmp_path / "noise"), 1, "noise: of no known format")
+    assert json.loads(run("verify", "--json", tmp_path / "noise").stdout)["problem"].startswith("of no known format")
+
+
 # --- convert ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_converted_file_keeps_ties_kinds_and_settings(run, path, tmp_path):
     result = run("convert", path, tmp_path / "out.safetensors")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.endswith("out.safetensors: 6 tensors\n")
+    assert result.stdout.endswith("out.safetensors: safetensors, 6 tensors\n")
     assert run("diff", path, tmp_path / "out.safetensors").exit_code == 0
     one, other = mp.open(path), mp.open(tmp_path / "out.safetensors")
     assert (one.ties, one.layers, one.content, one.settled) == (other.ties, other.layers, other.content, other.settled)
+
+
+def test_what_was_converted_for_scripts(run, tmp_path):
+    (tmp_path / "net.pdparams").write_bytes(pickle.dumps({"a": np.ones(9, "f4"), "b": np.ones(9), "epoch": 3}))
+    out = tmp_path / "out.safetensors"
+    result = run("convert", "--json", tmp_path / "net.pdparams", out, "--dtype", "fp64")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = {"source": str(tmp_path / "net.pdparams"), "format": "paddle", "files": [str(out)]}
+    found |= {"tensors": 2, "bytes": 144, "left_out": {"epoch": "int"}}
+    assert json.loads(result.stdout) == found
+    result = run("convert", "--json", tmp_path / "net.pdparams", out, "--shard-size", "40", "--force")
+    names = ["out.safetensors.index.json", *(f"out-0000{n}-of-00002.safetensors" for n in (1, 2))]
+    assert json.loads(result.stdout) == {**found, "files": [str(tmp_path / name) for name in names], "bytes": 108}
+    fails(run("convert", "--json", tmp_path / "net.pdparams", out), 2, "is there already")
+
+
+def test_a_folder_is_not_replaced_and_force_not_offered(run, path, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for options in ([], ["--force"]):
+        fails(run("convert", path, tmp_path / "folder", *options), 2, "folder: cannot be written: is a folder")
 
 
 @pytest.mark.parametrize(

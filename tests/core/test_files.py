@@ -199,6 +199,9 @@ def test_damaged_files_are_refused_and_change_nothing(tmp_path, net):
 ABOUT = ["{", "[]", '{"ties": 3}', '{"ties": [[]]}', '{"ties": [[1]]}', '{"version": 9}', '{"content": ["x"]}']
 
 
+ABOUT += ['{"layers": {"0": {"kind": "Linear", "x": %s}}}' % ("[" * depth + "]" * depth) for depth in (20, 500)]
+
+
 @pytest.mark.parametrize("about", [*ABOUT, "[" * 100_000 + "]" * 100_000, '{"version": ' + "1" * 5_000 + "}"])
 def test_damaged_metadata_is_refused(tmp_path, net, about):
     values = {name: one.value for name, one in mp.state(net).items()}
@@ -216,6 +219,16 @@ def test_the_metadata_say_what_the_file_is(tmp_path, net):
             "layers": {"0": {"kind": "Linear"}, "1": {"kind": "ReLU"}, "2": {"kind": "Linear"}},
             "digests": {name: xxh3_64(one.value.tobytes()).hexdigest() for name, one in mp.parameters(net).items()},
         }
+
+
+def test_numbers_that_do_not_fit_anywhere_stop_a_load_before_it_writes(tmp_path, net):
+    given = {name: np.zeros(one.shape) for name, one in mp.parameters(net).items()}
+    before = {name: one.value for name, one in mp.parameters(net).items()}
+    for name in given:
+        mp.save({**given, name: np.full(given[name].shape, 1e300)}, tmp_path / "wide.safetensors")
+        with pytest.raises(mp.MismatchError, match=rf"'{name}': some numbers do not fit"):
+            mp.load(tmp_path / "wide.safetensors", into=net)
+        assert all(np.array_equal(one.value, before[key]) for key, one in mp.parameters(net).items())
 
 
 def test_arguments_that_do_not_go_together_are_refused(tmp_path, net):

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+# imported here, since pytester forgets what a run has imported, and numpy can be loaded once in a process
+assert np.__version__
 
 NUMPY_TESTS = Path(__file__).parents[1] / "test_numpy.py"
 
@@ -25,6 +29,9 @@ BROKEN = {
     ),
     "wrong dtype": (
         """
+    def memory(self, variable):
+        return None
+
     def write(self, variable, value):
         variable.value = np.array(value, np.float64)
 """,
@@ -32,6 +39,9 @@ BROKEN = {
     ),
     "transposed write": (
         """
+    def memory(self, variable):
+        return None
+
     def write(self, variable, value):
         variable.value = np.array(value.T.reshape(value.shape))
 """,
@@ -39,6 +49,9 @@ BROKEN = {
     ),
     "lost write": (
         """
+    def memory(self, variable):
+        return None
+
     def write(self, variable, value):
         pass
 """,
@@ -46,10 +59,20 @@ BROKEN = {
     ),
     "keeps the user's array": (
         """
+    def memory(self, variable):
+        return None
+
     def write(self, variable, value):
         variable.value = value
 """,
         "test_a_write_keeps_no_hold_of_the_array",
+    ),
+    "memory that is a copy": (
+        """
+    def memory(self, variable):
+        return np.array(variable.value)
+""",
+        "test_parts_can_be_written",
     ),
     "claims a capability": (
         """
