@@ -15,6 +15,10 @@ from .operations import Bench
 INTERVAL = 0.001  # seconds
 
 
+class UnwatchedError(Exception):
+    """A probe ended before it was ready; the message is what it printed."""
+
+
 def memory(bench: Bench) -> Iterator[dict[str, Any]]:
     """Saving and loading: what the process has at most above what it had before."""
     folder = bench.folder / "memory"
@@ -24,20 +28,27 @@ def memory(bench: Bench) -> Iterator[dict[str, Any]]:
     loaders = ["multiparam", *(tool.label for tool in tools if tool.live)]
     for verb, labels in {"save": savers, "live": loaders}.items():  # what was saved is loaded then
         for label in labels:
-            yield {"table": f"memory-{verb}", "peer": label, **watched(bench, folder, verb, label)}
+            try:
+                yield {"table": f"memory-{verb}", "peer": label, **watched(bench, folder, verb, label)}
+            except UnwatchedError as error:
+                yield {"failed": f"memory-{verb}, {label}", "error": str(error)}
 
 
 def watched(bench: Bench, folder: Path, verb: str, label: str) -> dict[str, float]:
     """Runs the probe, and looks at its memory from when it is ready until it answers."""
     sizes = bench.sizes
     command = [bench.backend, str(sizes.measured), str(sizes.width), str(folder), verb, label]
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.probe", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, "-m", "benchmarks.probe", *command]
+    log = folder / "log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         assert process.stdin
         assert process.stdout
         if process.stdout.readline() != "ready\n":
-            raise RuntimeError(f"{label} cannot {verb}: see the log")
+            process.wait()
+            raise UnwatchedError(log.read_text("utf-8")[-1000:])
         before = peak = own(process.pid)
         process.stdin.write("go\n")
         process.stdin.flush()

@@ -36,7 +36,7 @@ class Keras(Natives):
 
     def tools(self, model: Any, folder: Path) -> list[Tool]:
         own = folder / "keras.weights.h5"
-        return [Tool("load_weights", own, live=lambda: model.load_weights(own), save=lambda: model.save_weights(own))]
+        return [Tool(".weights.h5", own, live=lambda: model.load_weights(own), save=lambda: model.save_weights(own))]
 
 
 def _built(layers: list[Any], width: int) -> Any:

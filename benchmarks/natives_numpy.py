@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from .natives import Action, Natives, Tool
 
-try:
-    import torch
-    from safetensors.torch import load_file as load_mapped
-except ImportError:
-    torch = None
-
+WITH_TORCH = importlib.util.find_spec("torch") is not None
 PAGE = 1024  # floats
 
 
@@ -38,21 +34,23 @@ class Numpy(Natives):
         return Sequential(*(LayerNorm(width) for _ in range(count)))
 
     def enumerations(self, model: Any) -> Mapping[str, Action]:
-        return {"vars of each layer": lambda: [vars(layer) for layer in model], "a dict of arrays": lambda: _of(model)}
+        return {"a dict of arrays": lambda: _of(model)}
 
     def fills(self, model: Any, kind: str) -> Mapping[str, Action]:
         generator = np.random.Generator(np.random.SFC64(0))
-        draw = {"normal": generator.standard_normal, "uniform": generator.random}[kind]
+        draw: Any = getattr(generator, {"normal": "standard_normal", "uniform": "random"}[kind])
 
         def fill() -> None:
             for one in _of(model).values():
                 draw(dtype=np.float32, out=one) if one.ndim > 1 else one.fill(0)
 
         def fill_as_torch() -> None:
+            import torch
+
             for one in _of(model).values():
                 getattr(torch.from_numpy(one), f"{kind}_")() if one.ndim > 1 else one.fill(0)
 
-        return {"numpy, one thread": fill} | ({f"torch, {kind}_": fill_as_torch} if torch else {})
+        return {"numpy, one thread": fill} | ({f"torch, {kind}_": fill_as_torch} if WITH_TORCH else {})
 
     def tools(self, model: Any, folder: Path) -> list[Tool]:
         plain, zipped = folder / "numpy.safetensors", folder / "numpy.npz"
@@ -78,8 +76,8 @@ class Numpy(Natives):
                 fresh=read,
             ),
         ]
-        mapped = Tool("safetensors mmap, copy", plain, live=lambda: _put(model, load_mapped(plain)))
-        return [*own, mapped] if torch else own
+        mapped = Tool("safetensors mmap, copy", plain, live=lambda: _put(model, _mapped(plain)))
+        return [*own, mapped] if WITH_TORCH else own
 
     def touch(self, tensors: Any) -> None:
         for one in tensors.values():
@@ -87,16 +85,20 @@ class Numpy(Natives):
 
 
 def _of(model: Any) -> dict[str, Any]:
-    return {
-        f"{name}.{role}": getattr(layer, role).value
-        for name, layer in model.layers.items()
-        for role in ("weight", "bias")
-    }
+    roles = ("weight", "bias")
+    return {f"{name}.{role}": getattr(layer, role).value for name, layer in model.layers.items() for role in roles}
 
 
 def _put(model: Any, tensors: Mapping[str, Any]) -> None:
     for name, array in _of(model).items():
         np.copyto(array, tensors[name])
+
+
+def _mapped(path: Path) -> Mapping[str, Any]:
+    """PyTorch's tensors over a mapped file; safetensors has no such thing for numpy."""
+    from safetensors.torch import load_file
+
+    return load_file(path)
 
 
 def listed(path: Path) -> dict[str, Any]:

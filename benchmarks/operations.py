@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from .rounds import Call, alternate
 from .sizes import NORM, Sizes
 from .targets import RAW
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -28,15 +30,23 @@ class Bench:
     sizes: Sizes
     folder: Path
 
-    @functools.cached_property
+    @cached_property
     def big(self) -> Any:
         """The model of few large tensors."""
         return self.own.linears(self.sizes.layers, self.sizes.width)
 
-    @functools.cached_property
+    @cached_property
     def many(self) -> Any:
         """The model of many small tensors."""
         return self.own.norms(self.sizes.more // 2, NORM)
+
+    def rows(self, tables: Mapping[str, str], calls: Mapping[str, Call]) -> Iterator[Row]:
+        """Times the calls; one row for each of ours, by table and label, and each other one."""
+        taken = alternate(calls, self.sizes.rounds, self.sizes.least)
+        for table, ours in tables.items():
+            for label, theirs in taken.items():
+                if label not in tables.values():
+                    yield {"table": table, "peer": label, "ours": taken[ours], "theirs": theirs}
 
     def waiting(self, model: Any, action: Action) -> Action:
         """The action and the wait for what it began."""
@@ -59,33 +69,24 @@ class Bench:
         return run
 
 
-Row = dict[str, Any]
-
-
-def rows(tables: Mapping[str, str], calls: Mapping[str, Call]) -> Iterator[Row]:
-    """Times the calls; one row for each of ours, by table and label, and each other one."""
-    taken = alternate(calls)
-    for table, ours in tables.items():
-        for label, theirs in taken.items():
-            if label not in tables.values():
-                yield {"table": table, "peer": label, "ours": taken[ours], "theirs": theirs}
-
-
 def enumeration(bench: Bench) -> Iterator[Row]:
     """`mp.parameters`."""
     fewer = bench.own.norms(bench.sizes.fewer // 2, NORM)
     for table, model in {"enumerate-fewer": fewer, "enumerate-more": bench.many}.items():
-        calls = {"ours": Call(lambda model=model: list(mp.parameters(model)))}
+        calls = {"ours": Call(partial(_enumerated, model))}
         calls |= {label: Call(call) for label, call in bench.own.enumerations(model).items()}
-        yield from rows({table: "ours"}, calls)
+        yield from bench.rows({table: "ours"}, calls)
 
 
 def initialization(bench: Bench) -> Iterator[Row]:
     """`mp.initialize` with one rule; biases become 0 on both sides."""
     for kind, rule in {"normal": mp.init.Normal(), "uniform": mp.init.Uniform()}.items():
-        actions = {"ours": lambda rule=rule: mp.initialize(bench.big, rule, seed=0), **bench.own.fills(bench.big, kind)}
+        actions: dict[str, Action] = {
+            "ours": partial(mp.initialize, bench.big, rule, seed=0),
+            **bench.own.fills(bench.big, kind),
+        }
         calls = {label: Call(bench.waiting(bench.big, action)) for label, action in actions.items()}
-        yield from rows({kind: "ours"}, calls)
+        yield from bench.rows({kind: "ours"}, calls)
 
 
 def saving(bench: Bench) -> Iterator[Row]:
@@ -94,7 +95,7 @@ def saving(bench: Bench) -> Iterator[Row]:
     calls = _saves(bench, bench.big)
     calls[RAW] = _writing(raw, lambda: limits.write(raw, data, sync=True))
     calls["raw write"] = _writing(raw, lambda: limits.write(raw, data, sync=False))
-    yield from rows({"save": "ours"}, calls)
+    yield from bench.rows({"save": "ours"}, calls)
     raw.unlink()
 
 
@@ -110,8 +111,8 @@ def loading(bench: Bench) -> Iterator[Row]:
     actions |= {tool.label: tool.live for tool in tools if tool.live}
     calls = {label: Call(bench.waiting(bench.big, action)) for label, action in actions.items()}
     calls["raw read"] = Call(lambda: limits.read(ours, data))
-    calls["memcpy"] = Call(lambda: limits.np.copyto(other, data))
-    yield from rows({"live-unchecked": "unchecked", "live-checked": "checked"}, calls)
+    calls["memcpy"] = Call(lambda: limits.copy(data, other))
+    yield from bench.rows({"live-unchecked": "unchecked", "live-checked": "checked"}, calls)
 
 
 def fresh(bench: Bench) -> Iterator[Row]:
@@ -124,27 +125,28 @@ def fresh(bench: Bench) -> Iterator[Row]:
     actions |= {tool.label: tool.fresh for tool in tools if tool.fresh}
     calls = {label: Call(bench.touching(action)) for label, action in actions.items()}
     calls["raw read"] = Call(lambda: limits.read_anew(ours))
-    yield from rows({"fresh-unchecked": "unchecked", "fresh-checked": "checked"}, calls)
+    yield from bench.rows({"fresh-unchecked": "unchecked", "fresh-checked": "checked"}, calls)
 
 
 def listing(bench: Bench) -> Iterator[Row]:
     """`mp.open` and the names and shapes of what is in the file."""
+    if not any(tool.listing for tool in _tools(bench, bench.big)[1]):
+        return
     for table, model in {"list-big": bench.big, "list-many": bench.many}.items():
         ours, tools = _saved(bench, model)
-        calls = {"ours": Call(lambda ours=ours: {name: one.shape for name, one in mp.open(ours).items()})}
+        calls = {"ours": Call(partial(_listed, ours))}
         calls |= {tool.label: Call(tool.listing) for tool in tools if tool.listing}
-        if len(calls) > 1:
-            yield from rows({table: "ours"}, calls)
+        yield from bench.rows({table: "ours"}, calls)
 
 
 def small(bench: Bench) -> Iterator[Row]:
     """Saving and loading many small tensors."""
-    yield from rows({"small-save": "ours"}, _saves(bench, bench.many))
+    yield from bench.rows({"small-save": "ours"}, _saves(bench, bench.many))
     ours, tools = _saved(bench, bench.many)
     actions: dict[str, Action] = {"ours": lambda: mp.load(ours, into=bench.many)}
     actions |= {tool.label: tool.live for tool in tools if tool.live}
     calls = {label: Call(bench.waiting(bench.many, action)) for label, action in actions.items()}
-    yield from rows({"small-live": "ours"}, calls)
+    yield from bench.rows({"small-live": "ours"}, calls)
 
 
 OPERATIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
@@ -158,7 +160,15 @@ OPERATIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 }
 
 
-def tools_of(bench: Bench, model: Any) -> tuple[Path, list[Tool]]:
+def _enumerated(model: Any) -> list[str]:
+    return list(mp.parameters(model))
+
+
+def _listed(path: Path) -> dict[str, Any]:
+    return {name: one.shape for name, one in mp.open(path).items()}
+
+
+def _tools(bench: Bench, model: Any) -> tuple[Path, list[Tool]]:
     """Our file of a model, and the framework's own ways."""
     folder = bench.folder / ("big" if model is vars(bench).get("big") else "many")
     folder.mkdir(exist_ok=True)
@@ -166,14 +176,14 @@ def tools_of(bench: Bench, model: Any) -> tuple[Path, list[Tool]]:
 
 
 def _saves(bench: Bench, model: Any) -> dict[str, Call]:
-    ours, tools = tools_of(bench, model)
+    ours, tools = _tools(bench, model)
     calls = {"ours": _writing(ours, lambda: mp.save(model, ours))}
     return calls | {tool.label: _writing(tool.path, tool.save) for tool in tools if tool.save}
 
 
 def _saved(bench: Bench, model: Any) -> tuple[Path, list[Tool]]:
     """The same, with the files there."""
-    ours, tools = tools_of(bench, model)
+    ours, tools = _tools(bench, model)
     if not ours.exists():
         mp.save(model, ours)
     for tool in tools:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ from .natives import Action, Natives, natives
 def main(backend: str, layers: str, width: str, folder: str, verb: str, label: str) -> None:
     """Prints by how many bytes the high-water mark rose above what was resident."""
     own = natives(backend)
-    warm = Path(folder) / "warm"
-    warm.mkdir(exist_ok=True)
     small = own.linears(2, 8)
-    for before in ("save", verb):  # what is made once, code and buffers, is not counted
-        action(own, small, warm, before, label)()
+    with tempfile.TemporaryDirectory() as warm:  # what is made once, code and buffers, is not counted
+        for before in dict.fromkeys(("save", verb)):
+            action(own, small, Path(warm), before, label)()
     model = own.linears(int(layers), int(width))
     mp.initialize(model, mp.init.Constant(0.5))  # memory that was never written to is not there yet
     own.wait(model)
@@ -45,15 +45,15 @@ def action(own: Natives, model: Any, folder: Path, verb: str, label: str) -> Act
     tools = own.tools(model, folder)
     path = next(tool.path for tool in tools if tool.label == label)
     for tool in sorted((tool for tool in tools if tool.path == path), key=lambda tool: tool.label != label):
-        if found := getattr(tool, verb):
+        found: Action | None = getattr(tool, verb)
+        if found:
             return found
     raise LookupError(label)
 
 
 def say(line: str) -> None:
     """Tells the one that watches."""
-    sys.__stdout__.write(line + "\n")
-    sys.__stdout__.flush()
+    print(line, file=sys.__stdout__, flush=True)
 
 
 if __name__ == "__main__":

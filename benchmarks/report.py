@@ -17,12 +17,10 @@ _PEAKS = ("memory-save", "memory-live")
 
 def titles(sizes: Sizes) -> dict[str, str]:
     """What each table is of, in the order of the report."""
-    values, gigabytes = (
-        f"{sizes.values / 1e6:.0f}M values",
-        f"{sizes.nbytes / 1e9:.2g} GB in {2 * sizes.layers} tensors",
-    )
+    values = f"{sizes.values / 1e6:.0f}M values"
+    gigabytes = f"{sizes.nbytes / 1e9:.2g} GB in {2 * sizes.layers} tensors"
     many = f"{sizes.more:,} tensors of {NORM} floats"
-    part = f"{4e-6 * sizes.measured * sizes.width * (sizes.width + 1):.0f} MB, the largest tensor {megabytes(sizes)} MB"
+    part = f"{4e-6 * sizes.measured * sizes.width * (sizes.width + 1):.0f} MB, largest tensor {megabytes(sizes)} MB"
     return {
         "import": "Import: multiparam, a new process",
         "enumerate-fewer": f"Enumerate {sizes.fewer:,} parameters: mp.parameters",
@@ -38,19 +36,21 @@ def titles(sizes: Sizes) -> dict[str, str]:
         "list-many": f"List {sizes.more:,} tensors of a file, names and shapes: mp.open",
         "small-save": f"Save {many}: mp.save",
         "small-live": f"Load {many} into a live model: mp.load",
-        "memory-save": f"Peak memory, above a model of {part}: save",
-        "memory-live": f"Peak memory, above a model of {part}: load",
+        "memory-save": f"Peak memory of a save, model of {part}",
+        "memory-live": f"Peak memory of a load, model of {part}",
     }
 
 
 NOTES = {
-    "save": "multiparam and the first raw write wait for the disk (fsync), the others do not.\n"
-    "Every save makes a new file, and begins with the disk at rest.",
-    "fresh-checked": "One number of each page of what numpy and torch loaded is read, as files are only mapped.",
-    "memory-live": "MB above what was resident before. Anonymous is memory of the process's own, sampled\n"
-    "from outside; resident is the kernel's high-water mark, with the pages of mapped files.\n"
-    "Frameworks that keep freed memory for later show less than they use. 1 MB is allowed\n"
-    "above the largest tensor.",
+    "save": """\
+multiparam and the first raw write wait for the disk (fsync), the others do not.
+Every save makes a new file, and begins with the disk at rest.""",
+    "fresh-checked": "One number of each page that numpy and torch loaded is read: files are mapped.",
+    "memory-live": """\
+MB above what was resident before. Anonymous is memory of the process's own,
+sampled from outside; resident is the kernel's high-water mark, with the pages
+of mapped files. Frameworks that keep freed memory for later show less than
+they use. 1 MB above the largest tensor is allowed.""",
 }
 
 
@@ -84,7 +84,7 @@ def _judged(row: Row, cheapest: Mapping[tuple[str, str], str], sizes: Sizes) -> 
 
 
 def _theirs(row: Row) -> float:
-    return statistics.median(row["theirs"])
+    return statistics.median(list[float](row["theirs"]))
 
 
 def lines(rows: Sequence[Row], sizes: Sizes) -> Iterator[str]:
@@ -131,6 +131,5 @@ def milliseconds(taken: Sequence[float]) -> str:
 
 def number(value: float) -> str:
     """Three digits that count."""
-    return (
-        f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.{2 if value >= 0.1 else 3}f}"
-    )
+    digits = next((digits for digits, least in enumerate((100, 10, 0.1)) if value >= least), 3)
+    return f"{value:.{digits}f}"

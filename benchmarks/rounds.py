@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-ROUNDS = 5
-BUDGET = 20.0  # seconds; a call that has used more of them is not repeated
-SHORT = 0.02  # seconds; what is shorter is repeated within its round, or the clock would be measured
+BUDGET = 12.0  # seconds; a call that has used more of them is not repeated
 
 
 @dataclass(frozen=True)
@@ -34,17 +32,18 @@ class Call:
         return taken
 
 
-def alternate(calls: Mapping[str, Call]) -> dict[str, list[float]]:
+def alternate(calls: Mapping[str, Call], rounds: int, least: float) -> dict[str, list[float]]:
     """The durations of each call by round, without the first, which warms up.
 
-    What is too slow to be repeated gives fewer of them; if it is over budget at once, its warm-up counts.
+    What is too slow to be repeated gives fewer of them; if it is over budget at once, its warm-up counts. What takes
+    less than the least number of seconds is repeated within its round, or the clock would be measured.
     """
     warm = {label: call.timed() for label, call in calls.items()}
-    times = {label: 1 if calls[label].before else max(1, int(SHORT / (taken + 1e-9))) for label, taken in warm.items()}
+    times = {label: 1 if calls[label].before else max(1, int(least / (taken + 1e-9))) for label, taken in warm.items()}
     spent = dict(warm)
     taken: dict[str, list[float]] = {label: [] for label in calls}
     labels = list(calls)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for label in labels[number % len(labels) :] + labels[: number % len(labels)]:  # nobody always follows the same
             if spent[label] <= BUDGET:
                 taken[label].append(calls[label].timed(times[label]))

@@ -24,7 +24,7 @@ sys.path[0] = str(ROOT)  # benchmarks is a package, also when this file is run b
 
 from benchmarks.report import judged, lines  # noqa: E402
 from benchmarks.rounds import Call, alternate  # noqa: E402
-from benchmarks.sizes import FULL, QUICK  # noqa: E402
+from benchmarks.sizes import FULL, QUICK, Sizes  # noqa: E402
 
 OPERATIONS = ("import", "enumerate", "initialize", "save", "load", "fresh", "list", "small", "memory")
 BACKENDS = ("numpy", "torch", "keras", "flax", "paddle", "mxnet")
@@ -42,22 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = set(options.names)
     chosen = [name for name in OPERATIONS if name in names] or list(OPERATIONS)
     pythons = {name: python for name, python in _installed(options.python) if name in names or not names & {*BACKENDS}}
-    size = "quick" if options.quick else "full"
+    size, sizes = ("quick", QUICK) if options.quick else ("full", FULL)
     about: dict[str, Any] = {"date": time.strftime("%Y-%m-%d %H:%M"), **machine(), "versions": {}}
     found: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     if "import" in chosen:
-        found += imports()
+        found += imports(sizes)
     for backend in (name for name in BACKENDS if name in pythons):
-        print(f"{time.strftime('%H:%M:%S')} {backend}", file=sys.stderr)
+        print(f"{time.strftime('%H:%M:%S')} {backend}", file=sys.stderr, flush=True)
         for answer in worker(pythons[backend], backend, size, [name for name in chosen if name != "import"]):
-            about["versions"].update(answer.get("versions", {}) if "versions" in answer else {})
+            for name, version in answer.get("versions", {}).items():  # environments may differ
+                about["versions"].setdefault(name, {})[version] = None
             found += [answer] if "table" in answer else []
             failed += [answer] if "failed" in answer else []
-    rows = judged(found, QUICK if options.quick else FULL)
+    about["versions"] = {name: "/".join(versions) for name, versions in about["versions"].items()}
+    rows = judged(found, sizes)
     _print(about, rows, failed, size)
     if options.json:
-        result = {**about, "sizes": asdict(QUICK if options.quick else FULL), "rows": rows, "failed": failed}
+        result = {**about, "sizes": asdict(sizes), "rows": rows, "failed": failed}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     return 1 if failed else 0
 
@@ -84,13 +86,13 @@ def _installed(pythons: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield from ((one["name"], python) for one in json.loads(said.stdout) if one["installed"])
 
 
-def imports() -> list[dict[str, Any]]:
+def imports(sizes: Sizes) -> list[dict[str, Any]]:
     """What an import costs, beside numpy's own."""
 
     def run(name: str) -> Call:
         return Call(lambda: subprocess.run([sys.executable, "-c", f"import {name}"], env=ENVIRONMENT, check=True))
 
-    taken = alternate({name: run(name) for name in ("multiparam", "numpy")})
+    taken = alternate({name: run(name) for name in ("multiparam", "numpy")}, sizes.rounds, sizes.least)
     ours, theirs = taken["multiparam"], taken["numpy"]
     return [{"table": "import", "backend": "", "peer": "import numpy", "ours": ours, "theirs": theirs}]
 
@@ -105,10 +107,7 @@ def worker(python: str, backend: str, size: str, operations: Sequence[str]) -> I
         with process:
             assert process.stdout is not None
             for line in process.stdout:
-                answer = {"backend": backend, **json.loads(line)}
-                if "table" in answer or "failed" in answer:
-                    print(f"  {answer.get('table', answer)} {answer.get('peer', '')}", file=sys.stderr)
-                yield answer
+                yield {"backend": backend, **json.loads(line)}
         if process.returncode:
             log.seek(0)
             yield {"backend": backend, "failed": "its process", "error": log.read()[-2000:]}
@@ -136,7 +135,7 @@ def _print(about: dict[str, Any], rows: list[dict[str, Any]], failed: list[dict[
             line = ""
         line += f"{', ' if line else ''}{name} {version}"
     print(line)
-    print("ratio = our time / theirs in the same round, median and range; below 1 we are faster")
+    print("ratio = our time / theirs of the same round, median and range: below 1 is faster")
     print(*lines(rows, QUICK if size == "quick" else FULL), sep="\n")
     for one in failed:
         print(f"not measured: {one['backend']}, {one['failed']}: {one['error']}")

@@ -7,7 +7,7 @@ CHEAPEST = ("enumerate-fewer", "enumerate-more")  # where only the cheapest of t
 RAW = "raw write, fsync"
 
 _LIVE = {
-    ("keras", "load_weights"): 0.5,
+    ("keras", ".weights.h5"): 0.5,
     ("flax", "safetensors.flax"): 0.5,
     ("flax", "Orbax"): 0.3,
 }
@@ -18,7 +18,7 @@ _BOUNDS: dict[str, dict[tuple[str, str], float]] = {
     "uniform": {("torch", "uniform_"): 0.5, ("numpy", "torch, uniform_"): 0.5},
     "live-unchecked": _LIVE | dict.fromkeys(_MAPPED, 1.1),
     "live-checked": _LIVE | dict.fromkeys(_MAPPED, 1.8),
-    "small-live": {("torch", "safetensors.torch"): 1 / 20, ("keras", "load_weights"): 1 / 3},
+    "small-live": {("torch", "safetensors.torch"): 1 / 20, ("keras", ".weights.h5"): 1 / 3},
 }
 
 

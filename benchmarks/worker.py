@@ -17,8 +17,7 @@ from .sizes import FULL, QUICK
 
 def say(**line: Any) -> None:
     """Tells the driver."""
-    sys.__stdout__.write(json.dumps(line) + "\n")
-    sys.__stdout__.flush()
+    print(json.dumps(line), file=sys.__stdout__, flush=True)
 
 
 def main(backend: str, size: str, folder: str, *operations: str) -> None:
