@@ -64,7 +64,8 @@ class Flax(Natives):
         ]
 
     def wait(self, model: Any) -> None:
-        jax.block_until_ready(jax.tree.leaves(nnx.state(model)))
+        found = (one for layer in model.layers for one in vars(layer).values() if isinstance(one, nnx.Variable))
+        jax.block_until_ready([one.get_raw_value() for one in found])  # nnx.state would take longer than a load
 
     def touch(self, tensors: Any) -> None:
         jax.block_until_ready(jax.tree.leaves(tensors))

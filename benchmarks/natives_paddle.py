@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 from safetensors.paddle import load_file, save_file
 
 from .natives import Action, Natives, Tool
+
+PAGE = 1024  # floats
 
 
 class Paddle(Natives):
@@ -54,6 +57,10 @@ class Paddle(Natives):
                 fresh=lambda: paddle.load(str(own)),
             ),
         ]
+
+    def touch(self, tensors: Any) -> None:
+        for one in tensors.values():
+            np.from_dlpack(one).reshape(-1)[::PAGE].sum()
 
 
 OWN = Paddle()

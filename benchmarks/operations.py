@@ -16,7 +16,7 @@ from . import limits
 from .natives import Action, Natives, Tool
 from .rounds import Call, alternate
 from .sizes import NORM, Sizes
-from .targets import RAW
+from .targets import RAW, bound
 
 Row = dict[str, Any]
 
@@ -42,11 +42,13 @@ class Bench:
 
     def rows(self, tables: Mapping[str, str], calls: Mapping[str, Call]) -> Iterator[Row]:
         """Times the calls; one row for each of ours, by table and label, and each other one."""
-        taken = alternate(calls, self.sizes.rounds, self.sizes.least)
-        for table, ours in tables.items():
-            for label, theirs in taken.items():
-                if label not in tables.values():
-                    yield {"table": table, "peer": label, "ours": taken[ours], "theirs": theirs}
+        pairs = [
+            (table, ours, label) for table, ours in tables.items() for label in calls if label not in tables.values()
+        ]
+        promised = {label for table, *both in pairs if bound(table, self.backend, both[1]) for label in both}
+        taken = alternate(calls, self.sizes.rounds, self.sizes.least, promised)
+        for table, ours, label in pairs:
+            yield {"table": table, "peer": label, "ours": taken[ours], "theirs": taken[label]}
 
     def waiting(self, model: Any, action: Action) -> Action:
         """The action and the wait for what it began."""

@@ -45,7 +45,7 @@ NOTES = {
     "save": """\
 multiparam and the first raw write wait for the disk (fsync), the others do not.
 Every save makes a new file, and begins with the disk at rest.""",
-    "fresh-checked": "One number of each page that numpy and torch loaded is read: files are mapped.",
+    "fresh-checked": "Of what numpy, torch and paddle loaded, a number of each page is read.",
     "memory-live": """\
 MB above what was resident before. Anonymous is memory of the process's own,
 sampled from outside; resident is the kernel's high-water mark, with the pages

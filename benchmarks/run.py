@@ -39,29 +39,38 @@ ENVIRONMENT = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and reports; 1 if something could not be measured."""
     options = _options(arguments)
-    names = set(options.names)
-    chosen = [name for name in OPERATIONS if name in names] or list(OPERATIONS)
-    pythons = {name: python for name, python in _installed(options.python) if name in names or not names & {*BACKENDS}}
     size, sizes = ("quick", QUICK) if options.quick else ("full", FULL)
-    about: dict[str, Any] = {"date": time.strftime("%Y-%m-%d %H:%M"), **machine(), "versions": {}}
-    found: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
-    if "import" in chosen:
+    operations = [name for name in OPERATIONS if name in options.names] or list(OPERATIONS)
+    wanted = [name for name in BACKENDS if name in options.names] or list(BACKENDS)
+    pythons = dict(_installed(options.python))
+    found = [{"backend": name, "failed": "all of it", "error": "not installed"} for name in {*wanted} - {*pythons}]
+    if "import" in operations:
         found += imports(sizes)
-    for backend in (name for name in BACKENDS if name in pythons):
-        print(f"{time.strftime('%H:%M:%S')} {backend}", file=sys.stderr, flush=True)
-        for answer in worker(pythons[backend], backend, size, [name for name in chosen if name != "import"]):
-            for name, version in answer.get("versions", {}).items():  # environments may differ
-                about["versions"].setdefault(name, {})[version] = None
-            found += [answer] if "table" in answer else []
-            failed += [answer] if "failed" in answer else []
-    about["versions"] = {name: "/".join(versions) for name, versions in about["versions"].items()}
-    rows = judged(found, sizes)
-    _print(about, rows, failed, size)
+    for backend in (name for name in wanted if name in pythons):
+        progress(f"{time.strftime('%H:%M:%S')} {backend}")
+        found += worker(pythons[backend], backend, size, [name for name in operations if name != "import"])
+    rows = judged([one for one in found if "table" in one], sizes)
+    failed = [one for one in found if "failed" in one]
+    about = {"date": time.strftime("%Y-%m-%d %H:%M"), **machine(), "versions": versions(found)}
+    _print(about, rows, failed, sizes)
     if options.json:
         result = {**about, "sizes": asdict(sizes), "rows": rows, "failed": failed}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     return 1 if failed else 0
+
+
+def progress(line: str) -> None:
+    """Tells whoever waits."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def versions(found: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Of each package; environments may differ."""
+    all_of_them: dict[str, dict[str, None]] = {}
+    for one in found:
+        for name, version in one.get("versions", {}).items():
+            all_of_them.setdefault(name, {})[version] = None
+    return {name: "/".join(several) for name, several in all_of_them.items()}
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -107,7 +116,10 @@ def worker(python: str, backend: str, size: str, operations: Sequence[str]) -> I
         with process:
             assert process.stdout is not None
             for line in process.stdout:
-                yield {"backend": backend, **json.loads(line)}
+                answer = {"backend": backend, **json.loads(line)}
+                if "done" in answer:
+                    progress(f"  {answer['done']}: {answer['seconds']} s")
+                yield answer
         if process.returncode:
             log.seek(0)
             yield {"backend": backend, "failed": "its process", "error": log.read()[-2000:]}
@@ -125,8 +137,8 @@ def machine() -> dict[str, str]:
     }
 
 
-def _print(about: dict[str, Any], rows: list[dict[str, Any]], failed: list[dict[str, Any]], size: str) -> None:
-    print(f"multiparam beside the native tools, {about['date']}{', quick' if size == 'quick' else ''}")
+def _print(about: dict[str, Any], rows: list[dict[str, Any]], failed: list[dict[str, Any]], sizes: Sizes) -> None:
+    print(f"multiparam beside the native tools, {about['date']}{', quick' if sizes is QUICK else ''}")
     print(about["machine"], about["system"], sep="\n")
     line = ""
     for name, version in about["versions"].items():
@@ -136,7 +148,7 @@ def _print(about: dict[str, Any], rows: list[dict[str, Any]], failed: list[dict[
         line += f"{', ' if line else ''}{name} {version}"
     print(line)
     print("ratio = our time / theirs of the same round, median and range: below 1 is faster")
-    print(*lines(rows, QUICK if size == "quick" else FULL), sep="\n")
+    print(*lines(rows, sizes), sep="\n")
     for one in failed:
         print(f"not measured: {one['backend']}, {one['failed']}: {one['error']}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import traceback
 from importlib import metadata
 from pathlib import Path
@@ -26,12 +27,14 @@ def main(backend: str, size: str, folder: str, *operations: str) -> None:
     say(versions={name: metadata.version(name) for name in (*own.distributions, "numpy")})
     bench = Bench(backend, own, {"full": FULL, "quick": QUICK}[size], Path(folder))
     for name in operations:
+        start = time.monotonic()
         try:
             for row in {**OPERATIONS, "memory": memory}[name](bench):
                 say(**row, backend=backend)
         except Exception as error:
             traceback.print_exc()
             say(failed=name, error=f"{type(error).__name__}: {error}"[:300])
+        say(done=name, seconds=round(time.monotonic() - start))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def test_the_full_sizes_titles_fit_too():
 
 def test_what_is_over_budget_is_not_repeated(monkeypatch):
     monkeypatch.setattr(rounds, "BUDGET", 0.0)
+    monkeypatch.setattr(rounds, "BRIEF", 0.0)
     called = []
     taken = alternate({"slow": Call(lambda: called.append(1))}, 5, 0.0)
     assert (len(called), len(taken["slow"])) == (1, 1)
