@@ -11,7 +11,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet files keras parity exchange models)
+.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet files keras parity exchange models bench)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,7 +36,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -85,6 +85,9 @@ test-exchange: setup .venv-mxnet/.made
 test-models: setup
 	KERAS_BACKEND=jax $(BIN)/python $(PYTEST) tests/test_published_models.py
 
+test-bench: setup
+	$(BIN)/python $(PYTEST) tests/test_benchmarks.py
+
 parity: setup ## print every layer kind from each framework into each other
 	$(BIN)/python -m multiparam.testing.parity_table
 
@@ -96,8 +99,7 @@ demo: setup .venv-mxnet/.made ## train one model in every framework and exchange
 	$(BIN)/multiparam demo --python $(MXNET)/python
 
 bench: setup .venv-mxnet/.made ## time multiparam beside the native tools
-	$(BIN)/python benchmarks/run.py
-	$(MXNET)/python benchmarks/run.py mxnet
+	$(BIN)/python benchmarks/run.py --python $(MXNET)/python
 
 clean: ## remove the environments and what tools left behind
 	rm -rf .venv .venv-floor .venv-mxnet .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,146 +1,157 @@
 """Times multiparam beside what users would pick instead; every figure is a ratio within one run.
 
-python benchmarks/run.py            # every installed backend
-python benchmarks/run.py torch      # one
+python benchmarks/run.py                     # every operation, every installed backend
+python benchmarks/run.py torch save load     # some of them
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import json
+import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.numpy
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)  # benchmarks is a package, also when this file is run by its path
 
-import multiparam as mp
-from multiparam.registry import plugins
+from benchmarks.report import judged, lines  # noqa: E402
+from benchmarks.rounds import Call, alternate  # noqa: E402
+from benchmarks.sizes import FULL, QUICK, Sizes  # noqa: E402
 
-MANY = 2_000
-WIDE = 2_048
-DEEP = 8
-
-
-def median(call: Any, times: int = 5) -> float:
-    """The median duration of a call in seconds, after one call that is not counted."""
-    call()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+OPERATIONS = ("import", "enumerate", "initialize", "save", "load", "fresh", "list", "small", "memory")
+BACKENDS = ("numpy", "torch", "keras", "flax", "paddle", "mxnet")
+# the tree that this file is in is measured, whatever is installed
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "backends"), os.environ.get("PYTHONPATH", "")]),
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 
 
-def line(what: str, ours: float, beside: str, theirs: float) -> None:
-    """Prints one comparison."""
-    print(f"  {what:34} {ours * 1e3:9.2f} ms   {beside:28} {theirs * 1e3:9.2f} ms   ratio {ours / theirs:6.2f}")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and reports; 1 if something could not be measured."""
+    options = _options(arguments)
+    size, sizes = ("quick", QUICK) if options.quick else ("full", FULL)
+    operations = [name for name in OPERATIONS if name in options.names] or list(OPERATIONS)
+    wanted = [name for name in BACKENDS if name in options.names] or list(BACKENDS)
+    pythons = dict(_installed(options.python))
+    found = [{"backend": name, "failed": "all of it", "error": "not installed"} for name in {*wanted} - {*pythons}]
+    if "import" in operations:
+        found += imports(sizes)
+    for backend in (name for name in wanted if name in pythons):
+        progress(f"{time.strftime('%H:%M:%S')} {backend}")
+        found += worker(pythons[backend], backend, size, [name for name in operations if name != "import"])
+    rows = judged([one for one in found if "table" in one], sizes)
+    failed = [one for one in found if "failed" in one]
+    about = {"date": time.strftime("%Y-%m-%d %H:%M"), **machine(), "versions": versions(found)}
+    _print(about, rows, failed, sizes)
+    if options.json:
+        result = {**about, "sizes": asdict(sizes), "rows": rows, "failed": failed}
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 1 if failed else 0
 
 
-def imports() -> None:
+def progress(line: str) -> None:
+    """Tells whoever waits."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def versions(found: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Of each package; environments may differ."""
+    all_of_them: dict[str, dict[str, None]] = {}
+    for one in found:
+        for name, version in one.get("versions", {}).items():
+            all_of_them.setdefault(name, {})[version] = None
+    return {name: "/".join(several) for name, several in all_of_them.items()}
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(OPERATIONS + BACKENDS)}")
+    parser.add_argument("--quick", action="store_true", help="a hundred times smaller, to see that all of it runs")
+    parser.add_argument("--python", action="append", default=[], help="an interpreter with further backends")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in OPERATIONS + BACKENDS:
+            parser.error(f"no backend or operation is called {name!r}")
+    return options
+
+
+def _installed(pythons: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The backends that can be measured, each with its interpreter; the first that has it comes last, and wins."""
+    for python in [*reversed(pythons), sys.executable]:
+        said = subprocess.run(
+            [python, "-m", "multiparam", "backends", "--json"], env=ENVIRONMENT, stdout=subprocess.PIPE, check=True
+        )
+        yield from ((one["name"], python) for one in json.loads(said.stdout) if one["installed"])
+
+
+def imports(sizes: Sizes) -> list[dict[str, Any]]:
     """What an import costs, beside numpy's own."""
 
-    def run(code: str) -> float:
-        return median(lambda: subprocess.run([sys.executable, "-c", code], check=True))
+    def run(name: str) -> Call:
+        return Call(lambda: subprocess.run([sys.executable, "-c", f"import {name}"], env=ENVIRONMENT, check=True))
 
-    line("import multiparam", run("import multiparam"), "import numpy", run("import numpy"))
-
-
-def net(backend: str, layers: int, width: int) -> Any:
-    """A sequential model of equal layers."""
-    with mp.use(backend):
-        return mp.nn.Sequential(*(mp.nn.Linear(width, width) for _ in range(layers)))
+    taken = alternate({name: run(name) for name in ("multiparam", "numpy")}, sizes.rounds, sizes.least)
+    ours, theirs = taken["multiparam"], taken["numpy"]
+    return [{"table": "import", "backend": "", "peer": "import numpy", "ours": ours, "theirs": theirs}]
 
 
-def native_names(backend: str) -> tuple[str, Any]:
-    """The framework's own enumeration."""
-    if backend == "torch":
-        return "named_parameters", lambda model: list(model.named_parameters())
-    if backend == "flax":
-        from flax import nnx
-
-        return "nnx.state, flat", lambda model: nnx.to_flat_state(nnx.state(model))
-    if backend == "keras":
-        return "weights", lambda model: model.weights
-    if backend == "paddle":
-        return "named_parameters", lambda model: list(model.named_parameters())
-    if backend == "mxnet":
-        return "_collect_params_with_prefix", lambda model: model._collect_params_with_prefix()
-    return "vars", lambda model: [vars(layer) for layer in model]
-
-
-def native_files(backend: str, model: Any, path: Path) -> tuple[str, Any, str, Any]:
-    """The framework's own save and load."""
-    if backend == "torch":
-        from safetensors.torch import load_file, save_file
-
-        return (
-            "safetensors.torch",
-            lambda: save_file(model.state_dict(), path),
-            "the same, load_state_dict",
-            lambda: model.load_state_dict(load_file(path)),
+def worker(python: str, backend: str, size: str, operations: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What a backend's process says, and how it ended if that was not well."""
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+", encoding="utf-8") as log:
+        command = [python, "-m", "benchmarks.worker", backend, size, folder, *operations]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
         )
-    if backend == "keras":
-        weights = path.with_suffix(".weights.h5")
-        return "save_weights", lambda: model.save_weights(weights), "load_weights", lambda: model.load_weights(weights)
-    if backend == "paddle":
-        import paddle
-
-        own = str(path.with_suffix(".pdparams"))
-        return (
-            "paddle.save",
-            lambda: paddle.save(model.state_dict(), own),
-            "paddle.load, set_state_dict",
-            lambda: model.set_state_dict(paddle.load(own)),
-        )
-    if backend == "mxnet":
-        own = str(path.with_suffix(".params"))
-        return (
-            "save_parameters",
-            lambda: model.save_parameters(own),
-            "load_parameters",
-            lambda: model.load_parameters(own),
-        )
-    values = {name: one.value for name, one in mp.parameters(model).items()}
-    return (
-        "safetensors.numpy",
-        lambda: safetensors.numpy.save_file(values, path),
-        "safetensors.numpy.load_file",
-        lambda: safetensors.numpy.load_file(path),
-    )
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                answer = {"backend": backend, **json.loads(line)}
+                if "done" in answer:
+                    progress(f"  {answer['done']}: {answer['seconds']} s")
+                yield answer
+        if process.returncode:
+            log.seek(0)
+            yield {"backend": backend, "failed": "its process", "error": log.read()[-2000:]}
 
 
-def backend(name: str) -> None:
-    """All comparisons of one backend."""
-    print(f"{name}: {2 * MANY:,} parameters, then {DEEP * WIDE * WIDE * 4 / 1e6:.0f} MB")
-    many = net(name, MANY, 1)
-    label, enumerate_natively = native_names(name)
-    line("enumerate", median(lambda: list(mp.parameters(many))), label, median(lambda: enumerate_natively(many)))
-    big = net(name, DEEP, WIDE)
-    mp.run(big, np.ones((1, WIDE)))  # Keras saves no model that has never been called
-    rng = np.random.Generator(np.random.SFC64(0))
-    draw = median(lambda: rng.standard_normal(DEEP * WIDE * WIDE, np.float32), 3)
-    line(
-        "initialize, normal", median(lambda: mp.initialize(big, mp.init.Normal(), seed=0), 3), "numpy, one thread", draw
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = Path(folder) / "ours.safetensors", Path(folder) / "theirs.safetensors"
-        saver, save, loader, load = native_files(name, big, theirs)
-        line("save", median(lambda: mp.save(big, ours), 3), saver, median(save, 3))
-        line("load into a live model", median(lambda: mp.load(ours, into=big), 3), loader, median(load, 3))
+def machine() -> dict[str, str]:
+    """Where this runs."""
+    info = Path("/proc/cpuinfo")
+    models = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    model = models[0].partition(":")[2].strip() if models else platform.processor()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "machine": f"{model}, {os.cpu_count()} cores, {memory:.0f} GB",
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+    }
 
 
-def main(names: list[str]) -> None:
-    """Runs the comparisons."""
-    imports()
-    found = names or [one.name for one in mp.backends() if one.installed and "build" in one.capabilities]
-    for name in sorted(found, key=lambda name: not plugins()[name].precedes):  # what crashes behind others comes first
-        backend(name)
+def _print(about: dict[str, Any], rows: list[dict[str, Any]], failed: list[dict[str, Any]], sizes: Sizes) -> None:
+    print(f"multiparam beside the native tools, {about['date']}{', quick' if sizes is QUICK else ''}")
+    print(about["machine"], about["system"], sep="\n")
+    line = ""
+    for name, version in about["versions"].items():
+        if len(line) + len(name) + len(version) > 76:
+            print(line)
+            line = ""
+        line += f"{', ' if line else ''}{name} {version}"
+    print(line)
+    print("ratio = our time / theirs of the same round, median and range: below 1 is faster")
+    print(*lines(rows, sizes), sep="\n")
+    for one in failed:
+        print(f"not measured: {one['backend']}, {one['failed']}: {one['error']}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Times multiparam beside what users would pick instead: `python benchmarks/run.py`."""
