@@ -23,7 +23,7 @@ def processors() -> int:
 
 
 def meanwhile(call: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
-    """Calls a function in another thread; it may start no further ones and wait for them."""
+    """Calls a function in another thread, in which it may wait for no further ones."""
     try:
         return _pool(os.getpid()).submit(call, *arguments)
     except RuntimeError:
@@ -36,11 +36,23 @@ def meanwhile(call: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
 
 
 def each(call: Callable[[_Item], Any], items: Iterable[_Item]) -> None:
-    """Calls a function with each item, in no order; the first error is raised when all are done."""
-    running = [meanwhile(call, item) for item in items]
-    failed = [error for one in running if (error := one.exception()) is not None]
+    """Calls a function with each item, in no order; the error of the first that failed is raised when all are done."""
+    todo = list(enumerate(items))
+    left, failed = iter(todo), {}
+
+    def work() -> None:
+        for position, item in left:
+            try:
+                call(item)
+            except Exception as error:
+                failed[position] = error
+
+    helping = [meanwhile(work) for _ in range(min(processors(), len(todo)) - 1)]
+    work()
+    for one in helping:
+        one.cancel() or one.result()
     if failed:
-        raise failed[0]
+        raise failed[min(failed)]
 
 
 def ahead(call: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .parallel import each
 
-__all__ = ["BLOCK", "Sampler", "fill", "generator"]
+__all__ = ["BLOCK", "Sampler", "draw_integers", "fill", "generator"]
 
 BLOCK = 65_536
 SHARE = 8 * BLOCK  # that a thread draws at a time
@@ -50,6 +50,14 @@ def fill(seed: int, name: str, values: npt.NDArray[np.float32], sample: Sampler)
         each(draw, shares)
     else:
         draw(0)
+
+
+def draw_integers(rng: np.random.Generator, block: npt.NDArray[np.float32]) -> None:
+    """Fills a block with whole numbers below 2**24, those of which `rng.random(dtype=numpy.float32)` makes its own."""
+    raw = rng.bit_generator.random_raw((block.size + 1) // 2)
+    halves = raw.astype("<u8", copy=False).view("<u4")[: block.size]  # the lower one comes first
+    np.right_shift(halves, 8, out=halves)
+    np.copyto(block, halves.view("<i4"), casting="unsafe")  # signed ones are converted faster
 
 
 def _entropy(seed: int, name: str) -> npt.NDArray[np.uint32]:

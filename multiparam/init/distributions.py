@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError
 from ..kinds import Fans, fans
-from ..rng import Sampler
+from ..rng import Sampler, draw_integers
 from ..steps import Array, Shape
 from .rule import BuiltIn, Drawn, number
 
@@ -318,11 +318,18 @@ _GAINS: dict[str, Callable[[float], float]] = {
 }
 
 
+_LEAST = 2.0**-100  # of which 2**-24 times as much is still a normal float32, so that nothing is rounded twice
+
+
 def _uniform(low: float, high: float) -> Sampler:
-    scale, shift = np.float32(high - low), np.float32(low)
+    shift, exact = np.float32(low), np.float32(high - low) >= _LEAST
+    scale = np.float32(high - low) * np.float32(2.0**-24 if exact else 1)
 
     def sample(rng: np.random.Generator, block: npt.NDArray[np.float32]) -> None:
-        rng.random(dtype=np.float32, out=block)
+        if exact:
+            draw_integers(rng, block)  # of which numpy's own numbers are 2**-24 times as much, at twice the cost
+        else:
+            rng.random(dtype=np.float32, out=block)
         block *= scale
         block += shift
 

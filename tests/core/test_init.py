@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import multiparam as mp
@@ -15,6 +15,7 @@ from multiparam.testing.initialization import digest
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
 shapes = st.lists(st.integers(0, 6), max_size=4).map(tuple)
+spans = st.floats(0, 2**99, width=32)
 RANDOM = [mp.init.Normal(2.0, 1.0), mp.init.Uniform(-3, 5)]
 
 
@@ -53,6 +54,15 @@ def test_generators_are_those_of_numpys_seed_sequence(seed, name, block):
     sequence = np.random.SeedSequence([seed, digest], spawn_key=(block,))
     expected = np.random.Generator(np.random.SFC64(sequence)).random(4)
     assert np.array_equal(rng.generator(seed, name, block).random(4), expected)
+
+
+@given(low=st.floats(-(2**99), 2**99, width=32), span=spans, size=st.integers(1, 9), seed=st.integers(0, 9))
+@example(low=0.0, span=1e-37, size=9, seed=0)
+def test_uniform_numbers_are_numpys_own(low, span, size, seed):
+    high = low + span
+    unit = rng.generator(seed, "w", 0).random(size, np.float32)
+    expected = unit * np.float32(high - low) + np.float32(low)
+    assert mp.init.Uniform(low, high).values(seed, "w", (size,)).tobytes() == expected.tobytes()
 
 
 def test_a_block_can_be_made_by_itself():
