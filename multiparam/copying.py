@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +20,12 @@ from .steps import Array
 
 __all__ = ["copy", "copy_here", "fresh"]
 
-TILE = 256  # elements on each side
+TILE = 1 << 10  # bytes on each side
 SMALL = 64 << 10  # bytes, which the cache holds anyway
 LARGE = 4 << 20  # bytes, from which on threads are worth it
 ALIGNMENT = 64  # bytes; memory that is aligned to it is taken over by JAX and TensorFlow, not copied
+
+_own = threading.local()
 
 _Copy = Callable[[Array, Array], None]
 
@@ -56,6 +60,8 @@ def copy(source: Array, target: Array) -> None:
         source, target = source.reshape(-1), target.reshape(-1)
     axis, _ = _way(source)
     lines = max(1, LARGE * source.shape[axis] // source.nbytes)
+    edge = _edge(source.dtype)
+    lines = lines // edge * edge or lines  # no part of a tile is left over
     starts = range(0, source.shape[axis], lines)
     shares = [(*(slice(None),) * axis, slice(start, start + lines)) for start in starts]
     each(lambda share: copy_here(source[share], target[share]), shares)
@@ -80,7 +86,7 @@ def _way(source: Array) -> tuple[int, _Copy]:
         return 0, _as_it_is
     rows = order[-1] == 0 and _is_one_axis(source, order[:-1])
     columns = order[0] == last and _is_one_axis(source, order[1:])
-    if rows and not (columns and source.shape[last] > len(source)):
+    if rows and (source.ndim == 2 or not columns or len(source) >= source.shape[last]):
         return 0, _from_first_fastest
     if columns:
         return last, _from_last_slowest
@@ -126,11 +132,12 @@ def _from_first_fastest(source: Array, target: Array) -> None:
         return
     extents = [source.shape[axis] for axis in order[:-1]]
     back = (0, *(1 + order.index(axis) for axis in range(1, source.ndim)))
-    for start in range(0, len(source), TILE):
-        rows = matrix[start : start + TILE]
+    edge = _edge(source.dtype)
+    for start in range(0, len(source), edge):
+        rows = matrix[start : start + edge]
         flat = np.empty(rows.shape, source.dtype)
         _tile(rows, flat)
-        np.copyto(target[start : start + TILE], flat.reshape(-1, *extents).transpose(back))
+        np.copyto(target[start : start + edge], flat.reshape(-1, *extents).transpose(back))
 
 
 def _from_last_slowest(source: Array, target: Array) -> None:
@@ -138,22 +145,39 @@ def _from_last_slowest(source: Array, target: Array) -> None:
     matrix = _matrix(source, source.ndim - 1, order[1:]).T
     extents = [source.shape[axis] for axis in order[1:]]
     back = [order.index(axis) - 1 for axis in range(source.ndim - 1)]
-    for start in range(0, source.shape[-1], TILE):
-        columns = matrix[:, start : start + TILE]
+    edge = _edge(source.dtype)
+    for start in range(0, source.shape[-1], edge):
+        columns = matrix[:, start : start + edge]
         flat = np.empty(columns.shape, source.dtype)
         _tile(columns, flat)
-        np.copyto(target[..., start : start + TILE], flat.reshape(*extents, -1).transpose(*back, source.ndim - 1))
+        np.copyto(target[..., start : start + edge], flat.reshape(*extents, -1).transpose(*back, source.ndim - 1))
 
 
 def _tile(source: Array, target: Array) -> None:
     """Copies a matrix whose first axis is its fastest into one whose last axis is."""
-    # a little wider than a tile, since the cache keeps what lies a power of two apart in the same few places
-    buffer = np.empty((TILE, TILE + ALIGNMENT // source.itemsize), source.dtype)
+    edge, buffer = _edge(source.dtype), _near(source.dtype)
     lines, columns = source.shape
-    for line in range(0, lines, TILE):
-        for column in range(0, columns, TILE):
-            here = (slice(line, line + TILE), slice(column, column + TILE))
+    for line in range(0, lines, edge):
+        for column in range(0, columns, edge):
+            here = (slice(line, line + edge), slice(column, column + edge))
             tile = source[here].T
             near = buffer[: tile.shape[0], : tile.shape[1]]
             np.copyto(near, tile)
             np.copyto(target[here], near.T)
+
+
+def _near(dtype: np.dtype[Any]) -> Array:
+    """A tile in the cache: each thread has one, since fresh memory takes longer to get than a tile to copy."""
+    # a little wider than a tile, since the cache keeps what lies a power of two apart in the same few places
+    shape = (_edge(dtype), _edge(dtype) + ALIGNMENT // dtype.itemsize)
+    size = math.prod(shape) * dtype.itemsize
+    memory = getattr(_own, "memory", None)
+    if memory is None or memory.nbytes < size:
+        memory = _own.memory = np.empty(size, np.uint8)
+    near: Array = memory[:size].view(dtype).reshape(shape)
+    return near
+
+
+def _edge(dtype: np.dtype[Any]) -> int:
+    """Elements on each side of a tile."""
+    return max(1, TILE // dtype.itemsize)

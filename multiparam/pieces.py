@@ -12,7 +12,7 @@ from .steps import Array
 
 __all__ = ["pieces"]
 
-PIECE = 2 << 20  # bytes
+PIECE = 1 << 20  # bytes
 
 
 def pieces(array: Array) -> Iterator[memoryview]:

@@ -16,7 +16,7 @@ from multiparam.copying import copy, fresh
 def limits(request, monkeypatch):
     """Once with the limits as they are, once so that small arrays are taken for large ones."""
     if request.param == "small":
-        monkeypatch.setattr(copying, "TILE", 5)
+        monkeypatch.setattr(copying, "TILE", 20)
         monkeypatch.setattr(copying, "SMALL", 30)
         monkeypatch.setattr(copying, "LARGE", 300)
 
