@@ -51,11 +51,13 @@ class Source(ABC):
         parts: names of the layer's native tensors that it is made of; one of a sublayer's is a path, `"cell/kernel"`.
         partial: native numbers beside the canonical ones lie in the parts, and are kept when it is written.
         is_plain: it is one native tensor as that is.
+        keeps_all: the layer has a place for each of its numbers.
     """
 
     parts: tuple[str, ...]
     partial: bool
     is_plain = False
+    keeps_all = True
 
     @abstractmethod
     def read(self, arrays: Sequence[Array]) -> Array:
@@ -237,6 +239,8 @@ class Block(Source):
     >>> Block(At("bias"), 2, 3).read([np.ones(2)])
     array([0., 0., 0., 0., 1., 1.])
     """
+
+    keeps_all = False
 
     def __init__(self, source: Source, position: int, of: int) -> None:
         self.source, self.position, self.of = source, position, of

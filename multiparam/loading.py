@@ -302,7 +302,7 @@ def _fits(parameter: Parameter, handles: tuple[Handle, ...], entry: Entry, plan:
         converted(parameter.name, entry.value, dtype, f"{path} cannot be loaded into")
         plan.report.converted.append((parameter.name, entry.dtype, dtype))
     fits = alike and entry.shape == shape
-    if fits and not slot.source.is_plain and not _has_fold(parameter):
+    if fits and not slot.keeps_all(handles) and not _has_fold(parameter):
         why = slot.problem(handles, entry.value)
         plan.problems["unrepresentable"] += [(parameter.name, why)] if why else []
     return fits

@@ -171,9 +171,13 @@ class Slot:
                 copy(array, there)
         adapter.written(self.node.native)
 
+    def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
+        """Whether the layer can keep any array of the right shape."""
+        return self.source.keeps_all and len({id(handle.variable) for handle in handles}) == len(handles)
+
     def problem(self, handles: tuple[Handle, ...], value: Array) -> str:
         """Why the layer cannot keep a canonical array of the right shape; empty if it can."""
-        if self.source.is_plain:
+        if self.keeps_all(handles):
             return ""
         kept = self.source.kept(value)
         if kept is not value and np.any(kept != value):
