@@ -44,6 +44,8 @@ class Plugin:
             `save(layer, path)`, the framework's own way to write a file; empty for none.
         precedes: root packages of other frameworks that crash the process if they are imported before this one.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
+        any_class: models may be objects of classes that inherit nothing from the framework, as tinygrad's are. What no
+            root claims is shown to the adapter's `is_model`, once the framework itself is imported.
     """
 
     name: str
@@ -56,3 +58,4 @@ class Plugin:
     demo: str = ""
     natives: str = ""
     precedes: frozenset[str] = frozenset()
+    any_class: bool = False

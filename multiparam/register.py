@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import BackendError
 from .layout import Source
-from .registry import adapter, owner, plugins
+from .registry import adapter, claimants, plugins
 from .table import user_row
 from .tree import changed
 
@@ -35,11 +35,11 @@ def register_layer(native: type, kind: str | None = None, /, **roles: str | Sour
     >>> mp.parameters(MyLinear())["weight"]
     Parameter('weight', shape=(8, 4), float64, Linear)
     """
-    name = owner(native) if isinstance(native, type) else None
-    if name is None:
+    names = claimants(native) if isinstance(native, type) else []
+    if not names:
         raise BackendError(
             f"expected a layer class of one of the backends {', '.join(sorted(plugins()))}; got {native!r}"
         )
-    table = adapter(name).table
-    table.add(user_row(native, kind, roles, table.row(native)))
+    for table in [adapter(name).table for name in names]:
+        table.add(user_row(native, kind, roles, table.row(native)))
     changed()

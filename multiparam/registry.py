@@ -20,7 +20,19 @@ from .adapter import Adapter
 from .errors import ArgumentError, BackendError, close_names
 from .plugin import Plugin
 
-__all__ = ["BackendInfo", "active", "adapter", "backends", "discovered", "infer", "owner", "plugins", "use"]
+__all__ = [
+    "BackendInfo",
+    "active",
+    "adapter",
+    "backends",
+    "claimants",
+    "discovered",
+    "infer",
+    "owner",
+    "plugins",
+    "recognized",
+    "use",
+]
 
 GROUP = "multiparam.backends"
 VARIABLE = "MULTIPARAM_BACKEND"
@@ -120,14 +132,21 @@ def infer(native: Any, what: str = "a model") -> Adapter:
     Raises:
         BackendError: it belongs to none.
     """
+    found = recognized(native)
+    if found is not None:
+        return found
+    names = ", ".join(sorted(plugins()))
+    raise BackendError(f"expected {what} of one of the backends {names}; got {_described(native)}")
+
+
+def recognized(native: Any) -> Adapter | None:
+    """As `infer`; None of an object that belongs to none."""
     native_type: type = type(native)
-    backend = owner(native_type)
-    if backend is not None:
+    for backend in claimants(native_type):
         candidate = adapter(backend)
         if candidate.is_model(native) or candidate.is_tensor(native):
             return candidate
-    names = ", ".join(sorted(plugins()))
-    raise BackendError(f"expected {what} of one of the backends {names}; got {_described(native)}")
+    return None
 
 
 def infer_model(native: Any) -> Adapter:
@@ -164,6 +183,14 @@ def owner(native: type) -> str | None:
                 return roots[module]
             module = module.rpartition(".")[0]
     return None
+
+
+def claimants(native: type) -> list[str]:
+    """The backends that objects of a class may belong to: its owner, or those whose models are of any class."""
+    found = owner(native)
+    if found is not None:
+        return [found]
+    return [one.name for one in _discover()[0].values() if one.any_class and not one.roots.isdisjoint(sys.modules)]
 
 
 @lru_cache(maxsize=1)

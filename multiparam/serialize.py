@@ -26,7 +26,7 @@ from .formats import Entry, verified
 from .loading import LoadReport, load_into
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
-from .registry import infer, owner
+from .registry import infer, recognized
 from .safetensors_file import write
 from .shards import index_of, parsed_size, write_sharded
 from .tree import Slot, Tree
@@ -91,10 +91,9 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
     target = as_path(path, _SAVED_AS)
     ties: list[list[str]]
     layers: Mapping[str, Any] = {}
-    kind: type = type(thing)
-    native = owner(kind)
-    if native is not None and adapter_of(native).is_model(thing):
-        content, (entries, ties, layers) = "model", _of_model(adapter_of(native), thing)
+    adapter = recognized(thing)
+    if adapter is not None and adapter.is_model(thing):
+        content, (entries, ties, layers) = "model", _of_model(adapter, thing)
     elif isinstance(thing, Checkpoint):
         content, entries, ties, layers = thing.content, [*thing.values()], [[*one] for one in thing.ties], thing.layers
     elif isinstance(thing, Parameters):

@@ -2,11 +2,13 @@
 
 import contextvars
 import importlib.metadata
+import sys
 import threading
 
 import numpy as np
 import pytest
 from multiparam_numpy import Module, Sequential
+from multiparam_numpy.adapter import NumpyAdapter
 from multiparam_numpy.layers import Linear
 
 import multiparam as mp
@@ -36,6 +38,20 @@ absent = Plugin(
 )
 unimportable = Plugin("unimportable", frozenset({"unimportable"}), "nowhere:Adapter", frozenset(Capability))
 not_a_plugin = "text"
+of_any_class = Plugin(
+    "of_any_class", frozenset({"its_framework"}), f"{__name__}:OfAnyClass", frozenset(Capability), any_class=True
+)
+
+
+class OfAnyClass(NumpyAdapter):
+    plugin = of_any_class
+
+    def is_model(self, native):
+        return hasattr(native, "weights")
+
+
+class Plain:
+    weights = None
 
 
 def test_the_order_is_argument_with_block_variable_numpy(monkeypatch):
@@ -114,6 +130,21 @@ def test_a_users_subclass_is_recognized():
         pass
 
     assert list(mp.parameters(Mine(Linear(4, 8)))) == ["0.weight", "0.bias"]
+
+
+def test_a_model_of_any_class_is_shown_to_the_adapters_that_ask_for_it(entry_points, monkeypatch):
+    entry_points(of_any_class=f"{__name__}:of_any_class")
+    with pytest.raises(mp.BackendError, match="expected a model"):
+        registry.infer(Plain())  # its framework is not imported, and so it cannot be one of its models
+    with pytest.raises(mp.BackendError, match="expected a layer class"):
+        mp.register_layer(Plain, weight="weights")
+    monkeypatch.setitem(sys.modules, "its_framework", sys)
+    assert registry.infer(Plain()).name == "of_any_class"
+    mp.register_layer(Plain, weight="weights")
+    assert registry.adapter("of_any_class").row(Plain()).kind == "Plain"
+    assert registry.infer(Linear(4, 8)).name == "numpy"  # a root comes first
+    with pytest.raises(mp.BackendError, match="expected a model"):
+        registry.infer(object())
 
 
 @pytest.mark.parametrize("thing", [3, "text", None, {"a": 1}, [1], object(), Linear, lambda x: x])
