@@ -32,7 +32,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 .venv-mxnet/.made: pyproject.toml constraints-mxnet.txt
 	$(MXNET_PYTHON) -c 'import sys; sys.exit("MXNet needs Python 3.11 or older: make MXNET_PYTHON=python3.11" if sys.version_info > (3, 12) else 0)'
 	$(MXNET_PYTHON) -m venv .venv-mxnet
-	$(MXNET)/pip install -q -c constraints-mxnet.txt -e ".[mxnet,torch,paddle,demo]" hypothesis keras pytest
+	$(MXNET)/pip install -q -c constraints-mxnet.txt -e ".[mxnet,torch,paddle]" hypothesis keras pytest scipy
 	@touch $@
 
 ifeq ($(BACKEND),all)

@@ -91,13 +91,11 @@ def test_the_demo_is_for_backends_that_can_build(capsys):
     assert "linen" in capsys.readouterr().err
 
 
-@pytest.mark.newest
 def test_the_demo_keeps_its_promises_on_the_reference_backend(capsys):
     assert main(["demo", "--backend", "numpy"]) == 0
     assert "Every promise was kept." in capsys.readouterr().out
 
 
-@pytest.mark.newest
 def test_the_demo_fails_if_a_promise_is_not_kept(capsys, monkeypatch):
     from multiparam.demo import run
 

@@ -64,7 +64,7 @@ def test_an_adapters_package_is_light(package):
 
 def test_importing_multiparam_loads_no_framework():
     loaded = _loaded_after("import multiparam as mp; mp.backends(); mp.nn.Linear(4, 8, backend='numpy')")
-    assert not loaded & (FRAMEWORKS | {"click", "rich", "safetensors", "sklearn", "pytest"})
+    assert not loaded & (FRAMEWORKS | {"click", "rich", "safetensors", "pytest"})
 
 
 def _loaded_after(code):
