@@ -3,7 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 FLOOR := .venv-floor/bin
+CEILING := .venv-ceiling/bin
 MXNET := .venv-mxnet/bin
+DIST := .venv-dist/bin
+FLOOR_PYTHON ?= $(PYTHON)
+CEILING_PYTHON ?= $(PYTHON)
 MXNET_PYTHON ?= $(PYTHON)
 BACKEND ?= all
 KERAS_BACKENDS := tensorflow jax torch
@@ -11,7 +15,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench clean $(addprefix test-,core floor numpy torch flax linen paddle mxnet files keras parity exchange models bench)
+.PHONY: help setup test test-full lint parity docs demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,8 +28,13 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 .venv-floor/.made: pyproject.toml constraints-floor.txt
-	$(PYTHON) -m venv .venv-floor
+	$(FLOOR_PYTHON) -m venv .venv-floor
 	$(FLOOR)/pip install -q -c constraints-floor.txt -e . hypothesis pytest
+	@touch $@
+
+.venv-ceiling/.made: pyproject.toml constraints.txt
+	$(CEILING_PYTHON) -m venv .venv-ceiling
+	$(CEILING)/pip install -q -c constraints.txt -e . hypothesis pytest
 	@touch $@
 
 # MXNet runs with numpy 1.23 and Python 3.11 at most; what can share that environment proves parity with it
@@ -36,7 +45,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench dist ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -55,6 +64,10 @@ test-core: setup
 
 test-floor: .venv-floor/.made
 	$(FLOOR)/python $(PYTEST) tests/core tests/test_numpy.py -m "not newest"
+
+# the current numpy, as test-core; for another Python, where not every framework may be installed
+test-ceiling: .venv-ceiling/.made
+	$(CEILING)/python $(PYTEST) tests/core tests/test_numpy.py -m "not newest"
 
 test-numpy test-torch test-flax test-linen test-paddle: test-%: setup
 	$(BIN)/python $(PYTEST) tests/test_$*.py
@@ -101,5 +114,17 @@ demo: setup .venv-mxnet/.made ## train one model in every framework and exchange
 bench: setup .venv-mxnet/.made ## time multiparam beside the native tools
 	$(BIN)/python benchmarks/run.py --python $(MXNET)/python
 
+# what earlier builds left behind would get into the new ones
+wheels: setup
+	rm -rf dist build multiparam.egg-info
+	$(BIN)/python -m build -qq
+
+dist: wheels ## build wheel and sdist, and check them where nothing else is installed
+	$(BIN)/twine check --strict dist/*
+	rm -rf .venv-dist
+	$(PYTHON) -m venv .venv-dist
+	$(DIST)/pip install -q -c constraints.txt dist/multiparam-*.whl
+	$(BIN)/python $(PYTEST) tests/test_dist.py
+
 clean: ## remove the environments and what tools left behind
-	rm -rf .venv .venv-floor .venv-mxnet .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
