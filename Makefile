@@ -6,6 +6,7 @@ FLOOR := .venv-floor/bin
 CEILING := .venv-ceiling/bin
 MXNET := .venv-mxnet/bin
 DIST := .venv-dist/bin
+EXAMPLE := .venv-example/bin
 FLOOR_PYTHON ?= $(PYTHON)
 CEILING_PYTHON ?= $(PYTHON)
 MXNET_PYTHON ?= $(PYTHON)
@@ -15,7 +16,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench)
+.PHONY: help setup test test-full lint parity docs demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,8 +45,13 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	$(MXNET)/pip install -q -c constraints-mxnet.txt -e ".[mxnet,torch,paddle]" hypothesis keras pytest scipy
 	@touch $@
 
+.venv-example/.made: constraints-example.txt
+	rm -rf .venv-example
+	$(PYTHON) -m venv .venv-example
+	@touch $@
+
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench dist ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench test-example dist ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -101,6 +107,13 @@ test-models: setup
 test-bench: setup
 	$(BIN)/python $(PYTEST) tests/test_benchmarks.py
 
+# as its users have it: two packages, neither imported from this folder; tinygrad's own device needs no compiler
+test-example: wheels .venv-example/.made
+	$(EXAMPLE)/pip install -q --no-deps --force-reinstall dist/multiparam-*.whl dist/multiparam_tinygrad-*.whl
+	$(EXAMPLE)/pip install -q -c constraints-example.txt "multiparam-tinygrad[test]"
+	$(EXAMPLE)/multiparam backends | grep tinygrad
+	DEV=PYTHON $(EXAMPLE)/pytest -q examples/third_party_adapter
+
 parity: setup ## print every layer kind from each framework into each other
 	$(BIN)/python -m multiparam.testing.parity_table
 
@@ -118,6 +131,8 @@ bench: setup .venv-mxnet/.made ## time multiparam beside the native tools
 wheels: setup
 	rm -rf dist build multiparam.egg-info
 	$(BIN)/python -m build -qq
+	rm -rf examples/third_party_adapter/*.egg-info
+	$(BIN)/python -m build -qq --outdir dist examples/third_party_adapter
 
 dist: wheels ## build wheel and sdist, and check them where nothing else is installed
 	$(BIN)/twine check --strict dist/*
@@ -127,4 +142,4 @@ dist: wheels ## build wheel and sdist, and check them where nothing else is inst
 	$(BIN)/python $(PYTEST) tests/test_dist.py
 
 clean: ## remove the environments and what tools left behind
-	rm -rf .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist .venv-example build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info examples/*/*.egg-info

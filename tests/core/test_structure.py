@@ -54,6 +54,13 @@ def test_adapters_import_the_surface_and_themselves_only(path):
     assert {name for name in ours if name.partition(".")[0] != own} <= surface
 
 
+def test_the_example_is_short_and_imports_the_surface_only():
+    for path in sorted((ROOT / "examples/third_party_adapter/multiparam_tinygrad").glob("*.py")):
+        assert len(path.read_text("utf-8").splitlines()) < 200
+        ours = {name for name in imported(path) if name.partition(".")[0] == "multiparam"}
+        assert ours <= SURFACE
+
+
 @pytest.mark.parametrize("package", sorted((ROOT / "backends").iterdir()), ids=lambda path: path.name)
 def test_an_adapters_package_is_light(package):
     if not (package / "__init__.py").exists():
