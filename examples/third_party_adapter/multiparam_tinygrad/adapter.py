@@ -22,7 +22,6 @@ from multiparam.adapter import At, Handle, Row
 from . import plugin
 
 _AFFINE = {"weight": At("weight"), "bias": At("bias")}
-_WEIGHT = {"weight": At("weight")}
 _CELL = {role: At(role) for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
 _RUNNING = {name: At(name) for name in ("running_mean", "running_var", "num_batches_tracked")}
 _NO_LAYERS = (type, FunctionType, MethodType, partial, Tensor, _TinyJit)
@@ -34,7 +33,10 @@ _BITS = {  # what numpy has from ml_dtypes goes to and fro as integers
 
 
 def _convolution(native: Any) -> dict[str, Any]:
-    sizes = (native.kernel_size, native.stride, native.padding, native.dilation, native.groups)
+    padding = native.padding
+    if isinstance(padding, (tuple, list)) and len(padding) > len(native.kernel_size):  # both sides, last axis first
+        padding = [*zip(padding[::2], padding[1::2], strict=True)][::-1]
+    sizes = (native.kernel_size, native.stride, padding, native.dilation, native.groups)
     transposed = isinstance(native, nn.ConvTranspose2d)
     return core.transposed_convolution(*sizes, native.output_padding) if transposed else core.convolution(*sizes)
 
@@ -48,10 +50,10 @@ def _rows() -> list[Row]:
     norms = ("LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm")
     return [
         Row("Linear", nn.Linear, _AFFINE),
-        Row("Embedding", nn.Embedding, _WEIGHT),
+        Row("Embedding", nn.Embedding, {"weight": At("weight")}),
         Row(lambda it: f"Conv{len(it.kernel_size)}d", nn.Conv2d, _AFFINE, settings=_convolution),
         Row(lambda it: f"ConvTranspose{len(it.kernel_size)}d", nn.ConvTranspose2d, _AFFINE, settings=_convolution),
-        Row("RMSNorm", nn.RMSNorm, _WEIGHT, settings=_norm),
+        Row("RMSNorm", nn.RMSNorm, {"weight": At("weight")}, settings=_norm),
         Row("BatchNorm", nn.BatchNorm, _AFFINE, _RUNNING, settings=_norm),
         *(Row(name, getattr(nn, name), _AFFINE, settings=_norm) for name in norms),
         Row("LSTMCell", nn.LSTMCell, _CELL),
@@ -194,5 +196,4 @@ def _is_buffer(tensor: Tensor | Handle) -> bool:
 
 
 def _view(layer: Any, part: str) -> Tensor:
-    handle = vars(layer)[part]
-    return handle.variable.permute(handle.axes)
+    return vars(layer)[part].variable.permute(vars(layer)[part].axes)

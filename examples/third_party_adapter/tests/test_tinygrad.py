@@ -235,6 +235,12 @@ def test_a_convolution_is_pytorchs():
     np.testing.assert_allclose(mp.run(layer, x), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_paddings_are_told_axis_by_axis(tmp_path):
+    for kernel_size, padding, told in (((5, 3), "same", [2, 1]), (3, (2, 2, 1, 1), [1, 2]), ((3, 2), (1, 0), [1, 0])):
+        mp.save(nn.Conv2d(4, 6, kernel_size, padding=padding), tmp_path / "layer.safetensors")
+        assert mp.open(tmp_path / "layer.safetensors").layers[""]["padding"] == told
+
+
 def test_settings_that_differ_are_told(tmp_path):
     mp.save(nn.BatchNorm(4), tmp_path / "norm.safetensors")
     report = mp.load(tmp_path / "norm.safetensors", into=nn.BatchNorm(4, eps=0.1))
