@@ -25,6 +25,7 @@ from .errors import (
     printable,
 )
 from .formats import Entry, Model, verified
+from .html import Section, report
 from .kinds import KINDS, neutral
 from .layout import Handle
 from .names import join
@@ -34,6 +35,7 @@ from .rename import extended, renamed_layer, renamer, suggested
 from .run import unready
 from .settings import differing
 from .steps import Array
+from .text import counted
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 
@@ -79,6 +81,18 @@ class LoadReport:
             for layer, setting, given, here in self.differences
         ]
         return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
+
+    def _repr_html_(self) -> str:
+        sections: list[Section] = [
+            ("missing", ("name",), [(name,) for name in self.missing]),
+            ("unexpected", ("name",), [(name,) for name in self.unexpected]),
+            ("converted", ("name", "the file's dtype", "here"), self.converted),
+            ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
+            ("folded", ("name", "added to"), self.folded),
+            ("set otherwise", ("layer", "setting", "in the file", "here"), self.differences),
+        ]
+        notes = [*self.notes, *prefix_hint(self.suggestion)]
+        return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+import itertools
+import math
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, cast
 
 import numpy as np
@@ -17,11 +19,13 @@ from .errors import (
     UninitializedError,
     UnsupportedError,
 )
+from .html import MOST_ROWS, MOST_VALUES, histogram, page, table
 from .kinds import Fans, fans
 from .layout import Handle
 from .names import Pattern, matcher
 from .steps import Array
 from .table import LazyShape
+from .text import counted
 from .tree import Slot, Tree
 
 __all__ = ["Parameter", "Parameters", "Selection", "Target"]
@@ -227,6 +231,18 @@ class Parameter:
             about.append(f"tied to {', '.join(self.aliases)}")
         return f"Parameter({', '.join(about)})"
 
+    def _repr_html_(self) -> str:
+        shown: list[tuple[object, ...]] = [(word, getattr(self, word)) for word in ("kind", "role", "shape")]
+        if self.initialized:
+            shown += [("dtype", self.dtype), ("device", self.device), ("values", histogram(self.value, 240, 48))]
+            gradient = self.grad
+            shown += [] if gradient is None else [("gradient", histogram(gradient, 240, 48))]
+        else:
+            shown.append(("values", "none before the first batch"))
+        shown.append(("trainable", "no" if not self.trainable else "yes"))
+        shown += [("tied to", ", ".join(self.aliases))] if self.aliases else []
+        return page(table(("", ""), shown, caption=self.name))
+
     def _write(self, handles: tuple[Handle, ...], value: Array) -> None:
         if why := self._slot.problem(handles, value):
             raise MismatchError(f"cannot write {self.name!r}: {why}", MismatchReport())
@@ -309,6 +325,29 @@ class Selection(list[Parameter]):
             if key == parameter.name or key in parameter.aliases:
                 return parameter
         raise ParameterNotFoundError("selected parameter", key, self.names)
+
+    def _repr_html_(self) -> str:
+        return _as_table(self)
+
+
+def _as_table(parameters: Collection[Parameter]) -> str:
+    """Parameters as HTML, a row each."""
+    heads = ("name", "kind", "shape", "dtype", "", "values")
+    first = f", the first {MOST_ROWS}" if len(parameters) > MOST_ROWS else ""
+    rows = map(_cells, itertools.islice(parameters, MOST_ROWS))
+    return page(table(heads, rows, caption=f"{counted(len(parameters), 'tensor')}{first}"))
+
+
+def _cells(parameter: Parameter) -> tuple[object, ...]:
+    remarks = [f"tied to {', '.join(parameter.aliases)}"] if parameter.aliases else []
+    if not parameter.initialized:
+        return (parameter.name, parameter.kind, parameter.shape, "", "at the first batch", "")
+    if parameter.slot.is_buffer:
+        remarks.append("buffer")
+    elif not parameter.trainable:
+        remarks.append("frozen")
+    drawn = histogram(parameter.value) if math.prod(parameter.slot.extents()) <= MOST_VALUES else ""
+    return (parameter.name, parameter.kind, parameter.shape, parameter.dtype, ", ".join(remarks), drawn)
 
 
 Target = Pattern | Iterable[Parameter]
@@ -460,6 +499,9 @@ class Parameters(Mapping[str, Parameter]):
     def _all(self) -> dict[str, Parameter]:
         self._walk()
         return {one.name: one for one in self._made()}
+
+    def _repr_html_(self) -> str:
+        return _as_table(self.values())
 
     def _follow_verbs(self) -> None:
         if self._walked.epoch != self._epoch() or self._walked.tree.lazy:
