@@ -291,7 +291,10 @@ def _opened(file: _File, check: bool) -> Checkpoint:
     found, broken = _formats() if start else ({}, {})
     for one in found.values():
         if one.recognizes(start) and one.holds(file.path):
-            return Checkpoint(file, one.name, _read(one, file.path), one.backend)
+            contents = _read(one, file.path)
+            if not check:
+                contents = replace(contents, entries=[replace(entry, check=None) for entry in contents.entries])
+            return Checkpoint(file, one.name, contents, one.backend)
     if not start:
         raise CheckpointError(file.path, "is empty")
     # one of them might have known it
@@ -405,7 +408,7 @@ def _reading(file: _File, entry: Entry) -> Entry:
         entry.check()
 
     guarded = None if entry.check is None else check
-    return Entry(entry.name, entry.dtype, entry.shape, read, entry.original, entry.refusal, guarded)
+    return Entry(entry.name, entry.dtype, entry.shape, read, entry.original, entry.refusal, guarded, entry.whole)
 
 
 @lru_cache(maxsize=1)

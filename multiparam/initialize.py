@@ -287,7 +287,7 @@ def _drawn_in_place(parameter: Parameter, rule: Rule, seed: int) -> bool:
     there = slot.memory()
     if there is None or there.dtype != np.float32 or not there.flags.c_contiguous:
         return False
-    sampler = rule.sampler(there.shape, parameter)
+    sampler = rule.sampler(there.shape, parameter) if rule.samples else None
     if sampler is None:
         return False
     fill(seed, parameter.name, there, sampler)

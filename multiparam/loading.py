@@ -274,6 +274,7 @@ def _plan_folds(
             name, target = join(node.name, role), join(node.name, fold.into)
             into = mapping.get(target)
             if into is None or into.name not in written:
+                _refuse_rest(mapping.get(name), plan)
                 continue
             if name in keys and checkpoint[keys[name]].shape != into.shape:
                 plan.problems["misshaped"].append((name, into.shape, checkpoint[keys[name]].shape))
@@ -292,6 +293,13 @@ def _plan_folds(
                 plan.folded[mapping[name].name] = rest
             elif rest.any():
                 plan.problems["unrepresentable"].append((name, fold.why))
+
+
+def _refuse_rest(parameter: Parameter | None, plan: _Plan) -> None:
+    """Refuses what a tensor has no place for, where there is nothing that it could be added to."""
+    for other, handles, entry in plan.writes if parameter is not None else ():
+        if other is parameter and (why := parameter.slot.problem(handles, entry.value)):
+            plan.problems["unrepresentable"].append((parameter.name, why))
 
 
 def _add(checkpoint: Checkpoint, entry: Entry, into: Parameter, summand: Array, plan: _Plan) -> None:

@@ -285,6 +285,14 @@ class Parameter:
         full = matcher(pattern).fullmatch
         return pattern in names or any(full(name) for name in names)
 
+    def is_at(self, name: str) -> bool:
+        """Whether one of its names still leads to it, however the model was changed since."""
+        first = self._slot
+        if name == first.name:
+            return first.node.attached()
+        other = next(slot for slot in self._others if slot.name == name)
+        return first.node.attached() and other.node.attached() and other.storage() == first.storage()
+
     def follow(self, group: Sequence[Slot]) -> bool:
         """Takes over the slots of a later walk, if the primary one is still the same place."""
         first, own = group[0], self._slot
@@ -357,8 +365,8 @@ class Parameters(Mapping[str, Parameter]):
     """A model's parameters, or buffers, by canonical name: live, ordered, each tied one once.
 
     Iterating gives primary names; a tied parameter's other names are found too, and give the same object. Each
-    iteration walks the model anew, and a name leads to the layer that is in its place now, however the model was
-    changed; `len` and `in` answer by the last walk.
+    iteration sees the model as it is then, and a name leads to the layer that is in its place now, however the model
+    was changed; `len` and `in` answer by the last walk.
 
     >>> import multiparam as mp
     >>> net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
@@ -386,7 +394,7 @@ class Parameters(Mapping[str, Parameter]):
     def __getitem__(self, name: str) -> Parameter:
         self._follow_verbs()
         found = self._named(name)
-        if found is None or not found.slot.node.attached():
+        if found is None or not found.is_at(name):
             self._walk()  # the model was changed behind our back
             found = self._named(name)
         if found is None:
