@@ -201,13 +201,22 @@ class Adapter(ABC):
     def read(self, variable: Any) -> Array:
         """The variable's numbers, a view where the framework allows one."""
 
-    @abstractmethod
-    def write(self, variable: Any, value: Array) -> None:
-        """Writes an array of the variable's shape and dtype into the framework's own object, keeping no reference."""
-
     def memory(self, variable: Any) -> Array | None:
-        """The variable's own memory as a writable array, where there can be one; what is written goes there then."""
+        """The variable's own memory as a writable array of its shape and dtype, with no element twice; else None.
+
+        Random numbers are drawn right into it. It is used at once and not kept.
+        """
         return None
+
+    def write(self, variable: Any, value: Array) -> None:
+        """Writes an array of the variable's shape and dtype into the framework's own object, keeping no reference.
+
+        An adapter that tells every variable's `memory` need not have it.
+        """
+        there = self.memory(variable)
+        if there is None:
+            raise NotImplementedError(f"{type(self).__name__} tells no memory, and has no write")
+        copy(value, there)
 
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""

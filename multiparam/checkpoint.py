@@ -16,12 +16,13 @@ from typing import Any, Union
 from .collecting import uncollected
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
 from .formats import Contents, Entry, Format, Model, from_json, listed, opened, unreadable, verified
+from .html import Section, report
 from .registry import discovered
 from .rename import renamed_layer, renamer
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .shards import Index, index_of, read_index
 from .steps import Array
-from .text import printable, shortened
+from .text import counted, printable, shortened
 from .zip_file import Zip, is_zip
 
 __all__ = ["Checkpoint", "FilePath", "as_path", "open"]
@@ -177,7 +178,7 @@ class Checkpoint(Mapping[str, Entry]):
     def __str__(self) -> str:
         rows = [(_shortened(name), str(one.shape), str(one.dtype)) for name, one in self._entries.items()]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-        lines = [f"{self.path}: {self.format}, {len(self)} tensor{'' if len(self) == 1 else 's'}"]
+        lines = [self._title()]
         for cells, entry in zip(rows, self._entries.values(), strict=True):
             padded = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
             remark = self._remark(entry, _WIDTH - len(padded) - 4)
@@ -187,6 +188,18 @@ class Checkpoint(Mapping[str, Entry]):
         return "\n".join(map(printable, [*lines, *(line for note in self.notes for line in _wrapped(note))]))
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [(name, one.shape, one.dtype, self._remark(one, _WIDTH)) for name, one in self._entries.items()]
+        sections: list[Section] = [
+            ("tensors", ("name", "shape", "dtype", ""), rows),
+            ("tied", ("names",), [(" = ".join(group),) for group in self.ties]),
+            ("left out", ("name", "what it is"), list(self.left_out.items())),
+        ]
+        return report(self._title(), sections, self.notes)
+
+    def _title(self) -> str:
+        return f"{self.path}: {self.format}, {counted(len(self), 'tensor')}"
 
     def _remark(self, entry: Entry, width: int) -> str:
         kind = self.kind_around(entry.name)
@@ -278,7 +291,10 @@ def _opened(file: _File, check: bool) -> Checkpoint:
     found, broken = _formats() if start else ({}, {})
     for one in found.values():
         if one.recognizes(start) and one.holds(file.path):
-            return Checkpoint(file, one.name, _read(one, file.path), one.backend)
+            contents = _read(one, file.path)
+            if not check:
+                contents = replace(contents, entries=[replace(entry, check=None) for entry in contents.entries])
+            return Checkpoint(file, one.name, contents, one.backend)
     if not start:
         raise CheckpointError(file.path, "is empty")
     # one of them might have known it
@@ -392,7 +408,7 @@ def _reading(file: _File, entry: Entry) -> Entry:
         entry.check()
 
     guarded = None if entry.check is None else check
-    return Entry(entry.name, entry.dtype, entry.shape, read, entry.original, entry.refusal, guarded)
+    return Entry(entry.name, entry.dtype, entry.shape, read, entry.original, entry.refusal, guarded, entry.whole)
 
 
 @lru_cache(maxsize=1)

@@ -352,7 +352,7 @@ def convert(
             }
         )
         return
-    click.echo(f"{printable(target)}: safetensors, {counted(len(checkpoint), 'tensor')}")
+    click.echo(f"{printable(str(files_of(Path(target))[0]))}: safetensors, {counted(len(checkpoint), 'tensor')}")
     for name, what in checkpoint.left_out.items():
         click.echo(f"left out: {printable(name)}, {printable(what)}")
 

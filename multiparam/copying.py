@@ -53,6 +53,8 @@ def copy(source: Array, target: Array) -> None:
     >>> target[2]
     array([2, 5])
     """
+    if np.may_share_memory(source, target):
+        source = np.array(source)  # or what was written would be read
     if source.nbytes < LARGE:
         copy_here(source, target)
         return
@@ -69,10 +71,10 @@ def copy(source: Array, target: Array) -> None:
 
 def copy_here(source: Array, target: Array) -> None:
     """As `copy`, in this thread."""
-    if source.nbytes <= SMALL:
+    if source.nbytes <= SMALL or source.dtype.hasobject:
         np.copyto(target, source)
         return
-    if source.dtype == target.dtype and source.dtype.isbuiltin != 1:
+    if source.dtype == target.dtype and source.dtype.isbuiltin == 2 and source.dtype.itemsize in (1, 2, 4, 8):
         bits = np.dtype(f"u{source.dtype.itemsize}")  # numpy copies dtypes that are not its own one by one
         source, target = source.view(bits), target.view(bits)
     _, way = _way(source)

@@ -15,6 +15,7 @@ from .checkpoint import Checkpoint
 from .checkpoint import open as open_checkpoint
 from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
 from .formats import Entry
+from .html import report
 from .kinds import neutral
 from .loading import suited
 from .names import join
@@ -79,11 +80,19 @@ class DiffReport:
         ]
 
     def __str__(self) -> str:
-        found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
-        lines = [f"differ: {', '.join(found)}" if found else "equal", f"{counted(self.same, 'tensor')} the same"]
+        lines = [self._title(), f"{counted(self.same, 'tensor')} the same"]
         for title, rows in self._sections():
             lines += [f"{title}:", *listed(rows, MOST)] if rows else []
         return "\n".join([*lines, *prefix_hint(self.suggestion)])
+
+    def _repr_html_(self) -> str:
+        sections = [(title, ("name", "")[: len(rows[0])], rows) for title, rows in self._sections() if rows]
+        notes = [f"{counted(self.same, 'tensor')} the same", *prefix_hint(self.suggestion)]
+        return report(self._title(), sections, notes)
+
+    def _title(self) -> str:
+        found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
+        return f"differ: {', '.join(found)}" if found else "equal"
 
 
 def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffReport:

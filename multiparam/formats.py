@@ -70,6 +70,7 @@ class Entry:
         original: what the file calls it, or all that it is made of; empty where it is as the file has it.
         refusal: why its numbers cannot be read; empty if they can.
         check: raises a CheckpointError if the file's bytes are not those that were written; None where it cannot tell.
+        whole: a part is read with all the rest, and compared as that.
 
     >>> entry = Entry("bias", np.dtype(np.float32), (3,), lambda: np.arange(3, dtype=np.float32))
     >>> entry, entry[1:]
@@ -83,6 +84,7 @@ class Entry:
     original: tuple[str, ...] = ()
     refusal: str = ""
     check: Callable[[], None] | None = field(default=None, repr=False)
+    whole: bool = field(default=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -101,7 +103,9 @@ class Entry:
             self.check()
 
     def __getitem__(self, index: Any) -> Array:
-        return frozen(np.asarray(self.read()[...][index]))  # a part cannot be checked
+        if self.whole:
+            self.verify()
+        return frozen(np.asarray(self.read()[...][index]))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.value, dtype) if copy else np.asarray(self.value, dtype)

@@ -14,6 +14,7 @@ from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
 from .arrays import converted, is_float, rank_of
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError
+from .html import report
 from .init import Constant, Ones, Rule, Zeros, as_rule
 from .kinds import purpose
 from .parameter import Parameter, Parameters
@@ -61,11 +62,20 @@ class InitializationReport:
         return len(self.entries)
 
     def __str__(self) -> str:
-        lines = [
-            f"  {name} {shape}: {rule!r}{' (at the first batch)' if name in self.deferred else ''}"
+        return "\n".join([self._title(), *(f"  {name} {shape}: {said}" for name, shape, said in self._rows())])
+
+    def _repr_html_(self) -> str:
+        return report(self._title(), [("parameters", ("name", "shape", "rule"), self._rows())], [])
+
+    def _title(self) -> str:
+        return f"initialized {len(self.entries)} parameters with seed {self.seed}"
+
+    def _rows(self) -> list[tuple[str, LazyShape, str]]:
+        later = set(self.deferred)
+        return [
+            (name, shape, f"{rule!r}{' (at the first batch)' if name in later else ''}")
             for name, shape, rule in self.entries
         ]
-        return "\n".join([f"initialized {len(self.entries)} parameters with seed {self.seed}", *lines])
 
 
 def initialize(net: Any, rule: Any, *, seed: int | None = None) -> InitializationReport:
@@ -277,7 +287,7 @@ def _drawn_in_place(parameter: Parameter, rule: Rule, seed: int) -> bool:
     there = slot.memory()
     if there is None or there.dtype != np.float32 or not there.flags.c_contiguous:
         return False
-    sampler = rule.sampler(there.shape, parameter)
+    sampler = rule.sampler(there.shape, parameter) if rule.samples else None
     if sampler is None:
         return False
     fill(seed, parameter.name, there, sampler)

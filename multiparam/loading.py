@@ -25,6 +25,7 @@ from .errors import (
     printable,
 )
 from .formats import Entry, Model, verified
+from .html import Section, report
 from .kinds import KINDS, neutral
 from .layout import Handle
 from .names import join
@@ -34,6 +35,7 @@ from .rename import extended, renamed_layer, renamer, suggested
 from .run import unready
 from .settings import differing
 from .steps import Array
+from .text import counted
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 
@@ -79,6 +81,18 @@ class LoadReport:
             for layer, setting, given, here in self.differences
         ]
         return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
+
+    def _repr_html_(self) -> str:
+        sections: list[Section] = [
+            ("missing", ("name",), [(name,) for name in self.missing]),
+            ("unexpected", ("name",), [(name,) for name in self.unexpected]),
+            ("converted", ("name", "the file's dtype", "here"), self.converted),
+            ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
+            ("folded", ("name", "added to"), self.folded),
+            ("set otherwise", ("layer", "setting", "in the file", "here"), self.differences),
+        ]
+        notes = [*self.notes, *prefix_hint(self.suggestion)]
+        return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
 
 
 @dataclass
@@ -260,6 +274,7 @@ def _plan_folds(
             name, target = join(node.name, role), join(node.name, fold.into)
             into = mapping.get(target)
             if into is None or into.name not in written:
+                _refuse_rest(mapping.get(name), plan)
                 continue
             if name in keys and checkpoint[keys[name]].shape != into.shape:
                 plan.problems["misshaped"].append((name, into.shape, checkpoint[keys[name]].shape))
@@ -278,6 +293,13 @@ def _plan_folds(
                 plan.folded[mapping[name].name] = rest
             elif rest.any():
                 plan.problems["unrepresentable"].append((name, fold.why))
+
+
+def _refuse_rest(parameter: Parameter | None, plan: _Plan) -> None:
+    """Refuses what a tensor has no place for, where there is nothing that it could be added to."""
+    for other, handles, entry in plan.writes if parameter is not None else ():
+        if other is parameter and (why := parameter.slot.problem(handles, entry.value)):
+            plan.problems["unrepresentable"].append((parameter.name, why))
 
 
 def _add(checkpoint: Checkpoint, entry: Entry, into: Parameter, summand: Array, plan: _Plan) -> None:

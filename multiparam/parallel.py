@@ -23,20 +23,30 @@ def processors() -> int:
 
 
 def meanwhile(call: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
-    """Calls a function in another thread, in which it may wait for no further ones."""
+    """Calls a function in another thread, or in this one where no other can be had."""
+    future: Future[_Result] = Future()
+    once = threading.Lock()
+
+    def run() -> None:
+        if not once.acquire(blocking=False) or not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(call(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
     try:
-        return _pool(os.getpid()).submit(call, *arguments)
-    except RuntimeError:
-        if threading.main_thread().is_alive():
-            raise
-    # Python is ending, and starts no more threads: it is done here
-    done: Future[_Result] = Future()
-    done.set_result(call(*arguments))
-    return done
+        _pool(os.getpid()).submit(run)
+    except RuntimeError:  # Python is ending, or the system has no more threads; it may be in the queue all the same
+        run()
+    return future
 
 
 def each(call: Callable[[_Item], Any], items: Iterable[_Item]) -> None:
-    """Calls a function with each item, in no order; the error of the first that failed is raised when all are done."""
+    """Calls a function with each item, in no order; the error of the first that failed is raised when all are done.
+
+    When it is interrupted, what has been begun is finished first: nothing goes on behind the caller's back.
+    """
     todo = list(enumerate(items))
     left, failed = iter(todo), {}
 
@@ -47,10 +57,15 @@ def each(call: Callable[[_Item], Any], items: Iterable[_Item]) -> None:
             except Exception as error:
                 failed[position] = error
 
-    helping = [meanwhile(work) for _ in range(min(processors(), len(todo)) - 1)]
-    work()
-    for one in helping:
-        one.cancel() or one.result()
+    helping: list[Future[None]] = []
+    try:
+        for _ in range(min(processors(), len(todo)) - 1):
+            helping.append(meanwhile(work))
+        work()
+    finally:
+        deque(left, 0)
+        for one in helping:
+            one.cancel() or one.result()
     if failed:
         raise failed[min(failed)]
 
@@ -61,17 +76,23 @@ def ahead(call: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[
     >>> list(ahead(str, range(3)))
     ['0', '1', '2']
     """
-    running: deque[Future[_Result]] = deque()
+    running: deque[tuple[Future[_Result], _Item]] = deque()
+
+    def first() -> _Result:
+        future, item = running.popleft()
+        # what no thread has begun is done here, so that threads which wait for others always come to an end
+        return call(item) if future.cancel() else future.result()
+
     try:
         for item in items:
-            running.append(meanwhile(call, item))
+            running.append((meanwhile(call, item), item))
             if len(running) > processors():
-                yield running.popleft().result()
+                yield first()
         while running:
-            yield running.popleft().result()
+            yield first()
     finally:
-        for one in running:
-            one.cancel()
+        for future, _ in running:
+            future.cancel()
 
 
 @lru_cache(maxsize=1)

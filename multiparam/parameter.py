@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+import itertools
+import math
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, cast
 
 import numpy as np
@@ -17,11 +19,13 @@ from .errors import (
     UninitializedError,
     UnsupportedError,
 )
+from .html import MOST_ROWS, MOST_VALUES, histogram, page, table
 from .kinds import Fans, fans
 from .layout import Handle
 from .names import Pattern, matcher
 from .steps import Array
 from .table import LazyShape
+from .text import counted
 from .tree import Slot, Tree
 
 __all__ = ["Parameter", "Parameters", "Selection", "Target"]
@@ -227,6 +231,18 @@ class Parameter:
             about.append(f"tied to {', '.join(self.aliases)}")
         return f"Parameter({', '.join(about)})"
 
+    def _repr_html_(self) -> str:
+        shown: list[tuple[object, ...]] = [(word, getattr(self, word)) for word in ("kind", "role", "shape")]
+        if self.initialized:
+            shown += [("dtype", self.dtype), ("device", self.device), ("values", histogram(self.value, 240, 48))]
+            gradient = self.grad
+            shown += [] if gradient is None else [("gradient", histogram(gradient, 240, 48))]
+        else:
+            shown.append(("values", "none before the first batch"))
+        shown.append(("trainable", "no" if not self.trainable else "yes"))
+        shown += [("tied to", ", ".join(self.aliases))] if self.aliases else []
+        return page(table(("", ""), shown, caption=self.name))
+
     def _write(self, handles: tuple[Handle, ...], value: Array) -> None:
         if why := self._slot.problem(handles, value):
             raise MismatchError(f"cannot write {self.name!r}: {why}", MismatchReport())
@@ -269,6 +285,14 @@ class Parameter:
         full = matcher(pattern).fullmatch
         return pattern in names or any(full(name) for name in names)
 
+    def is_at(self, name: str) -> bool:
+        """Whether one of its names still leads to it, however the model was changed since."""
+        first = self._slot
+        if name == first.name:
+            return first.node.attached()
+        other = next(slot for slot in self._others if slot.name == name)
+        return first.node.attached() and other.node.attached() and other.storage() == first.storage()
+
     def follow(self, group: Sequence[Slot]) -> bool:
         """Takes over the slots of a later walk, if the primary one is still the same place."""
         first, own = group[0], self._slot
@@ -310,6 +334,29 @@ class Selection(list[Parameter]):
                 return parameter
         raise ParameterNotFoundError("selected parameter", key, self.names)
 
+    def _repr_html_(self) -> str:
+        return _as_table(self)
+
+
+def _as_table(parameters: Collection[Parameter]) -> str:
+    """Parameters as HTML, a row each."""
+    heads = ("name", "kind", "shape", "dtype", "", "values")
+    first = f", the first {MOST_ROWS}" if len(parameters) > MOST_ROWS else ""
+    rows = map(_cells, itertools.islice(parameters, MOST_ROWS))
+    return page(table(heads, rows, caption=f"{counted(len(parameters), 'tensor')}{first}"))
+
+
+def _cells(parameter: Parameter) -> tuple[object, ...]:
+    remarks = [f"tied to {', '.join(parameter.aliases)}"] if parameter.aliases else []
+    if not parameter.initialized:
+        return (parameter.name, parameter.kind, parameter.shape, "", "at the first batch", "")
+    if parameter.slot.is_buffer:
+        remarks.append("buffer")
+    elif not parameter.trainable:
+        remarks.append("frozen")
+    drawn = histogram(parameter.value) if math.prod(parameter.slot.extents()) <= MOST_VALUES else ""
+    return (parameter.name, parameter.kind, parameter.shape, parameter.dtype, ", ".join(remarks), drawn)
+
 
 Target = Pattern | Iterable[Parameter]
 
@@ -318,8 +365,8 @@ class Parameters(Mapping[str, Parameter]):
     """A model's parameters, or buffers, by canonical name: live, ordered, each tied one once.
 
     Iterating gives primary names; a tied parameter's other names are found too, and give the same object. Each
-    iteration walks the model anew, and a name leads to the layer that is in its place now, however the model was
-    changed; `len` and `in` answer by the last walk.
+    iteration sees the model as it is then, and a name leads to the layer that is in its place now, however the model
+    was changed; `len` and `in` answer by the last walk.
 
     >>> import multiparam as mp
     >>> net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
@@ -347,7 +394,7 @@ class Parameters(Mapping[str, Parameter]):
     def __getitem__(self, name: str) -> Parameter:
         self._follow_verbs()
         found = self._named(name)
-        if found is None or not found.slot.node.attached():
+        if found is None or not found.is_at(name):
             self._walk()  # the model was changed behind our back
             found = self._named(name)
         if found is None:
@@ -460,6 +507,9 @@ class Parameters(Mapping[str, Parameter]):
     def _all(self) -> dict[str, Parameter]:
         self._walk()
         return {one.name: one for one in self._made()}
+
+    def _repr_html_(self) -> str:
+        return _as_table(self.values())
 
     def _follow_verbs(self) -> None:
         if self._walked.epoch != self._epoch() or self._walked.tree.lazy:

@@ -18,9 +18,11 @@ PIECE = 1 << 20  # bytes
 def pieces(array: Array) -> Iterator[memoryview]:
     r"""The array's bytes in C order.
 
+    They are copies, each as of one moment: whoever changes the array meanwhile, a digest of a piece is that of what is
+    written. The next pieces are made while one is used.
+
     Args:
-        array: of any strides. One that lies in C order comes as it is, in one piece and without a copy; of another
-            the next pieces are made while one is used.
+        array: of any strides.
 
     >>> b"".join(pieces(np.array([[1, 2], [3, 4]], np.uint8).T))
     b'\x01\x03\x02\x04'
@@ -28,8 +30,7 @@ def pieces(array: Array) -> Iterator[memoryview]:
     if not array.size:
         return
     if array.flags.c_contiguous:
-        yield _bytes(array)
-        return
+        array = array.reshape(-1).view(np.uint8)
     row = array[0].nbytes
     if row > PIECE and array.ndim > 1:
         for one in array:

@@ -214,7 +214,8 @@ class SafetensorsFile(Mapping[str, Array]):
         if xxh3_64(self._raw(name)).hexdigest() != self.digests[name]:
             raise CheckpointError(
                 self.path,
-                f"{name!r} is damaged: its bytes are not those that were written. To read it all the same: check=False",
+                f"{name!r} is damaged: its bytes are not those that were written; multiparam.load and multiparam.open "
+                f"read it all the same with check=False",
             )
         self._sound.add(name)
 

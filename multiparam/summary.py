@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import io
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .access import parameters, state
+from .html import MOST_VALUES, Markup, details, histogram, link, page, row_id, table, text
 from .registry import infer_model
-from .tree import Node, Slot, Tree
+from .tree import Node, Slot
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,8 +38,9 @@ class Summary:
 
     def __init__(self, net: Any) -> None:
         adapter = infer_model(net)
-        tree = Tree(adapter, net)
         mapping = state(net)
+        tree = mapping.tree
+        self._root = tree.root
         self._primary = {slot.name: group[0].name for group in tree.groups for slot in group}
         self._mapping = mapping
         self._lines = list(self._walk(tree.root, 0))
@@ -96,15 +97,28 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th scope='col'>{column}</th>" for column in ("layer", "kind", "shape", "dtype", "count", ""))
-        rows = "".join(
-            f"<tr><td style='text-align:left;padding-left:{line.depth}em'>{html.escape(line.name)}</td>"
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in line[2:])
-            + "</tr>"
-            for line in self._lines
-        )
-        caption = f"{html.escape(self._title)}: {self._caption()}"
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        title = Markup(f"<p><strong>{text(self._title)}</strong>: {self._caption()}</p>")
+        return page(title, self._branch(self._root, row_id()))
+
+    def _branch(self, node: Node, prefix: str) -> Markup:
+        title = Markup(f'{text(node.key or "(model)")} <span class="kind">{text(node.kind)}</span>')
+        remark = [text("its parameters are made at the first batch")] if node.opaque else []
+        rows = [self._cells(slot, prefix) for slot in node.slots]
+        ids = [prefix + slot.name for slot in node.slots]
+        heads = ("tensor", "shape", "dtype", "count", "", "values")
+        inside = [table(heads, rows, ids=ids, numbers=frozenset({3}))] if rows else []
+        below = [self._branch(child, prefix) for child in node.children]
+        parts = [*remark, *inside, *below]
+        return details(title, *parts) if parts else Markup(f"<div>{title}</div>")
+
+    def _cells(self, slot: Slot, prefix: str) -> tuple[object, ...]:
+        line, primary = self._tensor(slot, 0), self._primary[slot.name]
+        if primary != slot.name:
+            tie = Markup(f"is {link(prefix, primary)}")
+            return (line.name, line.shape, line.dtype, line.size, tie, "")
+        ready = slot.ready()
+        drawn = "" if ready is None or math.prod(slot.extents()) > MOST_VALUES else histogram(slot.read(ready))
+        return (line.name, line.shape, line.dtype, line.size, line.remark, drawn)
 
 
 def summary(net: Any) -> Summary:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .adapter import Adapter, Capability, TieSide
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
+from .html import report
 from .layout import At, Handle, compose, seen_through
 from .parameter import Parameter
 from .registry import infer_model
@@ -31,6 +32,9 @@ class TieReport:
 
     def __str__(self) -> str:
         return "\n".join([f"changed: {', '.join(self.names) or 'nothing'}", *self.notes])
+
+    def _repr_html_(self) -> str:
+        return report(str(self).partition("\n")[0], [], self.notes)
 
 
 def tie(net: Any, name: str | Parameter, *, to: str | Parameter) -> TieReport:

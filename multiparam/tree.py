@@ -12,7 +12,6 @@ import numpy as np
 
 from .adapter import Adapter, Members
 from .collecting import uncollected
-from .copying import copy
 from .errors import AmbiguousMatchError
 from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
@@ -162,14 +161,9 @@ class Slot:
 
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
         """Writes a canonical array of the right shape and dtype."""
-        adapter = self.node.adapter
         for handle, array in self._apart(handles, value):
-            there, array = adapter.memory(handle.variable), put_through(handle, array)
-            if there is None:
-                adapter.write(handle.variable, array)
-            else:
-                copy(array, there)
-        adapter.written(self.node.native)
+            self.node.adapter.write(handle.variable, put_through(handle, array))
+        self.node.adapter.written(self.node.native)
 
     def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
         """Whether the layer can keep any array of the right shape."""

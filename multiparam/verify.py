@@ -11,6 +11,7 @@ import numpy as np
 from .adapter import Capability
 from .arrays import difference
 from .errors import ArgumentError, MismatchError, MismatchReport
+from .html import report
 from .init.rule import number
 from .kinds import image_ranks, takes_features_last
 from .names import join
@@ -62,6 +63,15 @@ class VerifyReport:
         if self.unpaired and not self.agrees:
             lines.append(f"not compared: {', '.join(name or 'the model itself' for name in self.unpaired)}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        title, *notes = str(self).splitlines()
+        rows = [(name or "the model itself", f"{found:.2g}", _mark(name == self.first)) for name, found in self.layers]
+        return report(title, [("layers", ("layer", "largest difference", ""), rows)], notes)
+
+
+def _mark(first: bool) -> str:
+    return "first to diverge" if first else ""
 
 
 def verify(a: Any, b: Any, x: Any = None, *, native: Any = False, tolerance: float = 1e-5) -> VerifyReport:

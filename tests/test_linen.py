@@ -442,3 +442,21 @@ def test_options_are_passed_to_each_call():
     net = Linen(module, module.init(jax.random.key(0), IMAGE), train=True)
     with pytest.raises(flax.errors.ModifyScopeVariableError):
         mp.run(net, np.moveaxis(IMAGE, -1, 1))
+
+
+def test_a_part_of_a_bias_that_has_no_place_is_refused_where_the_other_is_missing(tmp_path):
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, carry, x):
+            return nn.GRUCell(5, name="cell")(carry, x)
+
+    module, carry, x = Model(), np.zeros((2, 5), np.float32), np.ones((2, 4), np.float32)
+    variables = jax.tree.map(np.array, module.init(jax.random.key(0), carry, x))
+    net = Linen(module, variables, carry, x)
+    before = {name: one.value for name, one in mp.parameters(net).items()}
+    given = {name: value + 1 for name, value in before.items() if name != "cell.bias_ih"}
+    mp.save(given, tmp_path / "part.safetensors")
+    with pytest.raises(mp.MismatchError, match=r"cell\.bias_hh cannot be represented"):
+        mp.load(tmp_path / "part.safetensors", into=net, strict=False)
+    for name, one in mp.parameters(net).items():
+        np.testing.assert_array_equal(one.value, before[name])

@@ -554,3 +554,38 @@ def test_scripted_modules_are_models_too():
     assert float(model[2].bias.detach()) == 3
     report = mp.verify(model, model, np.ones((2, 4)))
     assert report.agrees
+
+
+def test_a_view_of_a_parameters_own_memory_can_be_assigned():
+    net = nn.Linear(300, 300)
+    expected = net.weight.detach().T.clone()
+    mp.parameters(net)["weight"].assign(net.weight.detach().T)
+    assert torch.equal(net.weight, expected)
+
+
+def test_an_expanded_parameter_takes_no_numbers():
+    net = nn.Module()
+    net.w = nn.Parameter(torch.zeros(1, 4).expand(3, 4))
+    with pytest.raises(RuntimeError, match="single memory location"):
+        mp.parameters(net)["w"].assign(np.arange(12.0).reshape(3, 4))
+    assert not net.w.any()
+
+
+def test_storages_can_be_resized_after_reading_and_writing(tmp_path):
+    net = nn.Linear(30, 30)
+    mp.initialize(net, mp.init.Normal(), seed=0)
+    mp.save(net, tmp_path / "net.safetensors")
+    mp.load(tmp_path / "net.safetensors", into=net)
+    assert mp.parameters(net)["weight"].value.any()
+    net.weight.data.untyped_storage().resize_(0)  # as FSDP does
+
+
+def test_a_name_that_was_tied_leads_to_what_is_in_its_place_now():
+    net = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
+    net["b"].weight = net["a"].weight
+    params = mp.parameters(net)
+    assert params["b.weight"].name == "a.weight"
+    net["b"].weight = nn.Parameter(torch.zeros(3, 3))
+    params["b.weight"][:] = 7
+    assert (net["b"].weight == 7).all()
+    assert not (net["a"].weight == 7).any()

@@ -229,7 +229,7 @@ class FlaxAdapter(Adapter):
         return ["An nnx.Optimizer built before this holds the old parameters: build it anew."]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def _frozen(thawed: type) -> type:
     """The type of a frozen variable: no Param, so that `wrt=nnx.Param` leaves it out."""
     return type(f"Frozen{thawed.__name__}", (nnx.Variable,), {"multiparam_thawed": thawed, "__module__": __name__})
@@ -276,7 +276,7 @@ def _is_variable(native: Any) -> bool:
     return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED) if told is None else told
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def _told(cls: type) -> bool | None:
     """Whether what is of a class is a variable; None where the class does not tell. NNX's own test is slow."""
     if issubclass(cls, nnx.Variable):

@@ -115,9 +115,6 @@ class NumpyAdapter(Adapter):
     def read(self, variable: Variable) -> Any:
         return variable.value
 
-    def write(self, variable: Variable, value: Any) -> None:
-        variable.value[...] = value
-
     def memory(self, variable: Variable) -> Any:
         return variable.value
 

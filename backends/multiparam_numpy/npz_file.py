@@ -114,7 +114,7 @@ def _member(path: Path, member: Member) -> Entry:
 
     name = member.name.removesuffix(".npy")
     entry = _entry(name, member.start(_START), member.size, lambda: said(member.data))
-    return entry if entry.refusal else replace(entry, check=check)
+    return entry if entry.refusal else replace(entry, check=check, whole=True)
 
 
 def _read_npz(path: Path) -> Contents:

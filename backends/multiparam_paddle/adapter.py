@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from paddle import nn
     from paddle.base.framework import EagerParamBase
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, copy, see, unsee
 
 from . import plugin
 from .compiled import forget
@@ -77,7 +77,10 @@ class PaddleAdapter(Adapter):
         return to_numpy(variable)
 
     def write(self, variable: Any, value: Any) -> None:
-        variable.set_value(from_numpy(np.asarray(value, self.dtype(variable))))
+        if (there := self.memory(variable)) is not None:
+            copy(value, there)
+        else:
+            variable.set_value(from_numpy(np.asarray(value, self.dtype(variable))))
 
     def memory(self, variable: Any) -> Any:
         there = memory(variable)

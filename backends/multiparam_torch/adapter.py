@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, fresh, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, copy, fresh, see, unsee
 
 from . import plugin
 from .layers import table
@@ -73,6 +73,9 @@ class TorchAdapter(Adapter):
         return to_numpy(variable)
 
     def write(self, variable: torch.Tensor, value: Any) -> None:
+        if (there := memory(variable)) is not None:
+            copy(value, there)
+            return
         with torch.no_grad():
             variable.data.copy_(from_numpy(value))
 

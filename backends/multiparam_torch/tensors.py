@@ -40,18 +40,25 @@ def to_numpy(tensor: torch.Tensor) -> Any:
 
 
 def memory(tensor: torch.Tensor) -> Any:
-    """A view of the tensor's own memory, where it lies on the CPU and numpy can have one; else None."""
+    """A writable view of the tensor's own memory, where it lies on the CPU and numpy can have one; else None."""
     plain = tensor.detach()
     dense = type(plain) is torch.Tensor and plain.layout == torch.strided and not plain.is_quantized
-    return _seen(plain) if dense and plain.device.type == "cpu" and not (plain.is_conj() or plain.is_neg()) else None
+    if not dense or plain.device.type != "cpu" or plain.is_conj() or plain.is_neg():
+        return None
+    if any(extent > 1 and not step for extent, step in zip(plain.shape, plain.stride(), strict=True)):
+        return None  # an expanded one: several elements in one place
+    there = _seen(plain)
+    return there if there.flags.writeable else None
 
 
 def _seen(plain: torch.Tensor) -> Any:
-    if plain.dtype in _THROUGH:
-        integer, numpy = _THROUGH[plain.dtype]
-        return plain.view(integer).numpy().view(numpy)
+    through = _THROUGH.get(plain.dtype)
+    if through is not None:
+        integer, numpy = through
+        return np.from_dlpack(plain.view(integer)).view(numpy)
     numpy_dtype(plain.dtype)
-    return plain.numpy()
+    # not numpy(), after which PyTorch could never again give the storage another size
+    return np.from_dlpack(plain)
 
 
 def from_numpy(array: Any) -> torch.Tensor:

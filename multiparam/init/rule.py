@@ -39,6 +39,12 @@ class Rule(ABC):
         """What draws a block of float32 numbers in place, where that makes the same as `values`; else None."""
         return None
 
+    @property
+    def samples(self) -> bool:
+        """Whether `sampler` makes what `values` does; not in a subclass that has other values only."""
+        order = [[name in vars(base) for base in type(self).__mro__].index(True) for name in ("sampler", "values")]
+        return order == sorted(order)
+
     def check(self, shape: Shape) -> None:
         """Raises ArgumentError if the rule is undefined for a shape; most are defined for all."""
         return

@@ -65,3 +65,19 @@ def test_one_number_for_all():
     target = np.zeros((400, 300))
     copy(np.broadcast_to(np.float64(3), target.shape), target)
     assert (target == 3).all()
+
+
+@pytest.mark.parametrize("seen", [lambda x: x.T, lambda x: x[::-1], lambda x: x[:, ::-1], lambda x: x], ids=str)
+def test_an_array_is_copied_from_its_own_memory(seen):
+    array = np.random.default_rng(0).random((600, 600))
+    expected = np.array(seen(array))
+    copy(seen(array), array)
+    np.testing.assert_array_equal(array, expected)
+
+
+def test_dtypes_without_a_width_of_their_own():
+    for dtype in (">c16", "S5", "U3", object):
+        array = (np.arange(90_000) % 7).astype(dtype).reshape(300, 300)
+        target = np.empty_like(array)
+        copy(array.T, target)
+        assert (target == array.T).all()

@@ -476,7 +476,20 @@ def test_damaged_numbers_of_numpy_are_found_out(tmp_path):
             found["x"].verify()
         with pytest.raises(mp.CheckpointError, match=r"file: 'x\.npy'"):
             _ = found["x"].value
+        with pytest.raises(mp.CheckpointError, match=r"file: 'x\.npy'"):
+            _ = found["x"][3]  # which is read with all the rest
     assert opened(tmp_path, npz({"x": numbers(100)})).verify() == (1, 0)
+
+
+def test_damaged_numbers_of_numpy_are_read_all_the_same_if_wanted(tmp_path):
+    x = numbers(100)
+    data = npz({"x": x})
+    at = data.index(b"PK\x01\x02") - 20
+    (tmp_path / "file").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    found = mp.open(tmp_path / "file", check=False)
+    assert found.verify() == (0, 1)
+    assert np.count_nonzero(found["x"].value != x) == 1
+    assert np.count_nonzero(mp.load(tmp_path / "file", check=False)["x"] != x) == 1
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

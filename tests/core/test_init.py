@@ -185,3 +185,23 @@ def test_norm_scales_become_one_and_biases_zero():
     mp.initialize(layer, mp.init.Normal(), seed=0)
     assert (mp.parameters(layer)["weight"].value == 1).all()
     assert (mp.parameters(layer)["bias"].value == 0).all()
+
+
+def test_a_rule_of_which_the_values_alone_are_redefined_has_those():
+    class Clipped(mp.init.Normal):
+        def values(self, *arguments):
+            return np.clip(super().values(*arguments), -0.1, 0.1)
+
+    class Eye(mp.init.Zeros):
+        def values(self, seed, name, shape, parameter=None):
+            return np.eye(*shape)
+
+    class Doubled(Clipped):
+        def __init__(self):
+            super().__init__(std=2.0)
+
+    net = mp.nn.Linear(30, 30)
+    weight = mp.parameters(net)["weight"]
+    for rule in (Clipped(), Eye(), Doubled()):
+        mp.initialize(net, {"weight": rule}, seed=0)
+        assert np.array_equal(weight.value, rule.values(0, "weight", (30, 30)))

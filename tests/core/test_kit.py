@@ -29,9 +29,6 @@ BROKEN = {
     ),
     "wrong dtype": (
         """
-    def memory(self, variable):
-        return None
-
     def write(self, variable, value):
         variable.value = np.array(value, np.float64)
 """,
@@ -39,9 +36,6 @@ BROKEN = {
     ),
     "transposed write": (
         """
-    def memory(self, variable):
-        return None
-
     def write(self, variable, value):
         variable.value = np.array(value.T.reshape(value.shape))
 """,
@@ -49,9 +43,6 @@ BROKEN = {
     ),
     "lost write": (
         """
-    def memory(self, variable):
-        return None
-
     def write(self, variable, value):
         pass
 """,
@@ -59,9 +50,6 @@ BROKEN = {
     ),
     "keeps the user's array": (
         """
-    def memory(self, variable):
-        return None
-
     def write(self, variable, value):
         variable.value = value
 """,

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from multiparam import parallel
 from multiparam.parallel import ahead, each, processors
 
 
@@ -60,3 +62,45 @@ atexit.register(lambda: (mp.save(x, path), print((mp.load(path) == x).all())))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_nothing_goes_on_after_an_interrupt():
+    begun, main = [], threading.get_ident()
+    others = threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if threading.get_ident() == main:
+            others.wait(10)
+            raise KeyboardInterrupt
+        others.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        each(work, range(10**6))
+    after = len(begun)
+    each(lambda item: None, range(100))  # the threads have had their turn again
+    assert len(begun) == after < 10**6
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_where_no_thread_can_be_had_the_work_is_done_once(monkeypatch, queued):
+    class Full:
+        def submit(self, call):
+            if queued:  # as a pool does that fails to start a thread: one of those that it has may come to it
+                waiting.append(call)
+            raise RuntimeError("can't start new thread")
+
+    waiting, done = [], []
+    monkeypatch.setattr(parallel, "_pool", lambda process: Full())
+    each(done.append, range(5))
+    assert list(ahead(lambda item: done.append(item) or item, range(5, 9))) == [5, 6, 7, 8]
+    for call in waiting:
+        call()
+    assert sorted(done) == list(range(9))
+
+
+def test_threads_that_wait_for_others_come_to_an_end():
+    def inner(item):
+        return sum(ahead(lambda one: one, range(item)))
+
+    assert list(ahead(inner, range(50))) == [sum(range(item)) for item in range(50)]

@@ -29,10 +29,12 @@ def _is_small(shape):
     return np.prod(shape, dtype=int) < 20_000
 
 
-def test_what_lies_in_order_is_not_copied():
-    array = np.arange(12.0).reshape(3, 4)
-    (piece,) = pieces(array)
-    assert np.shares_memory(np.frombuffer(piece, np.float64), array)
+def test_pieces_stay_as_they_were_when_the_array_changes():
+    for array in (np.zeros((3, 4)), np.zeros((2000, 3000)), np.zeros((2000, 3000)).T):
+        for piece in pieces(array):
+            before = bytes(piece)
+            array += 1
+            assert piece == before
 
 
 def test_what_lies_transposed_takes_no_more_than_pieces():
@@ -42,4 +44,4 @@ def test_what_lies_transposed_takes_no_more_than_pieces():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(sizes) == array.nbytes
-    assert peak < (processors() + 3) * module.PIECE  # one in use, the others being made, and a tile for each
+    assert peak < (processors() + 4) * module.PIECE  # one in use, the others being made, and tiles

@@ -71,3 +71,16 @@ def test_the_six_steps_are_real():
     assert isinstance(scope["plugin"], Plugin)
     for path in re.findall(r"`(backends/\w+)`", text):
         assert (ROOT / path).is_dir()
+
+
+def test_the_chinese_readme_says_the_same():
+    chinese = (ROOT / "README.zh-CN.md").read_text("utf-8")
+    fenced = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    ours, theirs = ([re.sub(r" +#.*", "", one) for one in fenced.findall(text)] for text in (README, chinese))
+    assert ours == theirs
+    assert [one[0] for one in re.findall(r"^(#+) ", README, re.MULTILINE)] == [
+        one[0] for one in re.findall(r"^(#+) ", chinese, re.MULTILINE)
+    ]
+    # what is not told in both was changed in one of them
+    named = [set(re.findall(r"`([^`]+)`", fenced.sub("", text))) for text in (README, chinese)]
+    assert named[0] == named[1]
