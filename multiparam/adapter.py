@@ -199,7 +199,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def read(self, variable: Any) -> Array:
-        """The variable's numbers, a view where the framework allows one."""
+        """The variable's numbers, a view where the framework allows one; what is still to be computed is, for good."""
 
     def memory(self, variable: Any) -> Array | None:
         """The variable's own memory as a writable array of its shape and dtype, with no element twice; else None.

@@ -1,11 +1,13 @@
 """What the README and CONTRIBUTING say is so."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import multiparam as mp
@@ -42,6 +44,18 @@ def test_the_ten_lines_give_the_same_numbers_in_every_framework(tmp_path):
     assert len(numbers["numpy"]) == 2
     for other in numbers.values():
         assert other == pytest.approx(numbers["numpy"], rel=1e-5)
+
+
+def test_the_format_is_as_it_is_described(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "format.md").read_text("utf-8")
+    (code,) = blocks(text, "python")
+    exec(compile(code, "docs/format.md", "exec"), {})
+    keys = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    mp.save({"x": np.ones(4), "y": np.ones(4)}, "xy.safetensors", shard_size=32)
+    index = json.loads(Path("xy.safetensors.index.json").read_text())
+    written = {*json.loads(index["metadata"]["multiparam"]), "ties", "layers", "settled", "digests"}
+    assert keys == written
 
 
 def test_the_capability_table_is_the_one_that_is_printed(capsys):
