@@ -34,6 +34,7 @@ _STYLE = """
 .multiparam td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .multiparam details { margin-left: 1.1em; }
 .multiparam summary { cursor: pointer; margin-left: -1.1em; }
+.multiparam a { color: var(--bar); }
 .multiparam .kind { color: var(--soft); }
 .multiparam :target { background: var(--mark); }
 .multiparam svg { vertical-align: middle; fill: var(--bar); }
