@@ -22,9 +22,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # benchmarks is a package, also when this file is run by its path
 
-from benchmarks.report import judged, lines  # noqa: E402
-from benchmarks.rounds import Call, alternate  # noqa: E402
-from benchmarks.sizes import FULL, QUICK, Sizes  # noqa: E402
+from benchmarks.report import judged, lines  # noqa: E402 - found by the path above
+from benchmarks.rounds import Call, alternate  # noqa: E402 - found by the path above
+from benchmarks.sizes import FULL, QUICK, Sizes  # noqa: E402 - found by the path above
 
 OPERATIONS = ("import", "enumerate", "initialize", "save", "load", "fresh", "list", "small", "memory")
 BACKENDS = ("numpy", "torch", "keras", "flax", "paddle", "mxnet")

@@ -121,7 +121,7 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         MismatchError: the file does not fit; the model is as it was.
         UninitializedError: a lazy parameter has no shape yet.
     """
-    plan = _planned(model, checkpoint, strict, rename)
+    tree, plan = _planned(model, checkpoint, strict, rename)
     # all are sound before the first is written
     deque(verified([entry for *_, entry in plan.writes]), 0)
     for parameter, handles, entry in plan.writes:
@@ -129,13 +129,13 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         value = entry.read() if value is None else value
         parameter.slot.write(handles, converted(parameter.name, value, parameter.slot.dtype_of(handles)))
     if plan.ties:
-        mapping = state(model)
-        plan.report.notes += tie_slots(mapping.tree.adapter, model, mapping.tree, plan.ties).notes
+        plan.report.notes += tie_slots(tree.adapter, model, tree, plan.ties).notes
     return plan.report
 
 
 @uncollected()
-def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> _Plan:
+def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> tuple[Tree, _Plan]:
+    """What a load is going to do to a model, which is left as it is."""
     adapter = infer_model(model)
     mapping = state(model)
     tree = mapping.tree
@@ -166,7 +166,7 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[s
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
     _refuse(checkpoint, plan, strict)
-    return plan
+    return tree, plan
 
 
 def suited(
@@ -266,7 +266,7 @@ def _plan_folds(
     plan: _Plan,
 ) -> None:
     """What is added to other tensors, since the model has no place for it or only for a part of it."""
-    written = {parameter.name: entry for parameter, _, entry in plan.writes}
+    written = {parameter.name: (handles, entry) for parameter, handles, entry in plan.writes}
     first = {name: group[0] for group in groups for name in group}
     added: dict[str, tuple[str, Array]] = {}
     for node in tree.root.walk():
@@ -274,7 +274,12 @@ def _plan_folds(
             name, target = join(node.name, role), join(node.name, fold.into)
             into = mapping.get(target)
             if into is None or into.name not in written:
-                _refuse_rest(mapping.get(name), plan)
+                # nothing is there that it could be added to
+                part = mapping.get(name)
+                if part is not None and part.name in written:
+                    handles, entry = written[part.name]
+                    why = part.slot.problem(handles, entry.value)
+                    plan.problems["unrepresentable"] += [(part.name, why)] if why else []
                 continue
             if name in keys and checkpoint[keys[name]].shape != into.shape:
                 plan.problems["misshaped"].append((name, into.shape, checkpoint[keys[name]].shape))
@@ -287,19 +292,12 @@ def _plan_folds(
                 why = f"it would be added to {into.name!r}, and so would {other[0]!r}, which differs: untie them first"
                 plan.problems["unrepresentable"].append((name, why))
             elif summand.any():
-                _add(checkpoint, written[into.name], into, summand, plan)
+                _add(checkpoint, written[into.name][1], into, summand, plan)
                 plan.report.folded.append((name, into.name))
             if name in mapping:
                 plan.folded[mapping[name].name] = rest
             elif rest.any():
                 plan.problems["unrepresentable"].append((name, fold.why))
-
-
-def _refuse_rest(parameter: Parameter | None, plan: _Plan) -> None:
-    """Refuses what a tensor has no place for, where there is nothing that it could be added to."""
-    for other, handles, entry in plan.writes if parameter is not None else ():
-        if other is parameter and (why := parameter.slot.problem(handles, entry.value)):
-            plan.problems["unrepresentable"].append((parameter.name, why))
 
 
 def _add(checkpoint: Checkpoint, entry: Entry, into: Parameter, summand: Array, plan: _Plan) -> None:
