@@ -25,7 +25,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 
 .venv/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e ".[all,dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[all,dev,docs,notebooks]"
 	@touch $@
 
 .venv-floor/.made: pyproject.toml constraints-floor.txt
@@ -42,7 +42,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 .venv-mxnet/.made: pyproject.toml constraints-mxnet.txt
 	$(MXNET_PYTHON) -c 'import sys; sys.exit("MXNet needs Python 3.11 or older: make MXNET_PYTHON=python3.11" if sys.version_info > (3, 12) else 0)'
 	$(MXNET_PYTHON) -m venv .venv-mxnet
-	$(MXNET)/pip install -q -c constraints-mxnet.txt -e ".[mxnet,torch,paddle]" hypothesis keras pytest scipy
+	$(MXNET)/pip install -q -c constraints-mxnet.txt -e ".[mxnet,torch,paddle]" hypothesis ipykernel keras matplotlib pytest scipy
 	@touch $@
 
 .venv-example/.made: constraints-example.txt
