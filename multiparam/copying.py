@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ import numpy as np
 from .parallel import each
 from .steps import Array
 
-__all__ = ["copy", "copy_here", "fresh"]
+__all__ = ["copy", "copy_each", "copy_here", "fresh"]
 
 TILE = 1 << 10  # bytes on each side
 SMALL = 64 << 10  # bytes, which the cache holds anyway
 LARGE = 4 << 20  # bytes, from which on threads are worth it
+HELD = 100_000_000  # bytes of arrays that wait for threads
 ALIGNMENT = 64  # bytes; memory that is aligned to it is taken over by JAX and TensorFlow, not copied
 
 _own = threading.local()
@@ -53,20 +54,51 @@ def copy(source: Array, target: Array) -> None:
     >>> target[2]
     array([2, 5])
     """
-    if np.may_share_memory(source, target):
-        source = np.array(source)  # or what was written would be read
-    if source.nbytes < LARGE:
-        copy_here(source, target)
-        return
+    copy_each([(source, target)])
+
+
+def copy_each(pairs: Iterable[tuple[Array, Array]]) -> None:
+    """As `copy`, of several arrays; the threads go on from one to the next without a pause.
+
+    Args:
+        pairs: an array and the one that it is copied into, each; a hundred megabytes of them are held at once.
+
+    >>> targets = np.zeros(2), np.zeros(3)
+    >>> copy_each([(np.ones(2), targets[0]), (np.arange(3), targets[1])])
+    >>> targets
+    (array([1., 1.]), array([0., 1., 2.]))
+    """
+    shares: list[tuple[Array, Array]] = []
+    held = 0
+    for source, target in pairs:
+        if np.may_share_memory(source, target):
+            source = np.array(source)  # or what was written would be read
+        if source.nbytes < LARGE:
+            copy_here(source, target)
+            continue
+        shares += _shares(source, target)
+        held += source.nbytes
+        if held >= HELD:
+            each(_copy_share, shares)
+            shares, held = [], 0
+    each(_copy_share, shares)
+
+
+def _shares(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
+    """A large array and where it goes, in parts."""
     if source.flags.c_contiguous and target.flags.c_contiguous:
         source, target = source.reshape(-1), target.reshape(-1)
     axis, _ = _way(source)
     lines = max(1, LARGE * source.shape[axis] // source.nbytes)
     edge = _edge(source.dtype)
     lines = lines // edge * edge or lines  # no part of a tile is left over
-    starts = range(0, source.shape[axis], lines)
-    shares = [(*(slice(None),) * axis, slice(start, start + lines)) for start in starts]
-    each(lambda share: copy_here(source[share], target[share]), shares)
+    for start in range(0, source.shape[axis], lines):
+        share = (*(slice(None),) * axis, slice(start, start + lines))
+        yield source[share], target[share]
+
+
+def _copy_share(share: tuple[Array, Array]) -> None:
+    copy_here(*share)
 
 
 def copy_here(source: Array, target: Array) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from .adapter import Adapter, Capability
 from .arrays import converted, rank_of
 from .checkpoint import Checkpoint
 from .collecting import uncollected
+from .copying import copy_each
 from .errors import (
     ArgumentError,
     MismatchError,
@@ -124,13 +125,31 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
     tree, plan = _planned(model, checkpoint, strict, rename)
     # all are sound before the first is written
     deque(verified([entry for *_, entry in plan.writes]), 0)
-    for parameter, handles, entry in plan.writes:
-        value = plan.folded.get(parameter.name)
-        value = entry.read() if value is None else value
-        parameter.slot.write(handles, converted(parameter.name, value, parameter.slot.dtype_of(handles)))
+    copied: list[Slot] = []
+    copy_each(_written(plan, copied))
+    for slot in copied:
+        tree.adapter.written(slot.node.native)
     if plan.ties:
         plan.report.notes += tie_slots(tree.adapter, model, tree, plan.ties).notes
     return plan.report
+
+
+def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
+    """Writes what only the framework can write, and gives what is left to be copied into which memory.
+
+    Args:
+        plan: what is written.
+        copied: the slots that are left, added to it.
+    """
+    for parameter, handles, entry in plan.writes:
+        slot, value = parameter.slot, plan.folded.get(parameter.name)
+        value = converted(parameter.name, entry.read() if value is None else value, slot.dtype_of(handles))
+        places = slot.places(handles, value)
+        if places is None:
+            slot.write(handles, value)
+        else:
+            yield from places
+            copied.append(slot)
 
 
 @uncollected()

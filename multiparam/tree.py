@@ -165,6 +165,18 @@ class Slot:
             self.node.adapter.write(handle.variable, put_through(handle, array))
         self.node.adapter.written(self.node.native)
 
+    def places(self, handles: tuple[Handle, ...], value: Array) -> list[tuple[Array, Array]] | None:
+        """As `write`, left to the caller: what has to be copied into which memory; None where that is not enough."""
+        if self.source.partial:
+            return None  # what another slot writes beside it would be overwritten
+        found = []
+        for handle, array in self._apart(handles, value):
+            there = self.node.adapter.memory(handle.variable)
+            if there is None:
+                return None
+            found.append((put_through(handle, array), there))
+        return found
+
     def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
         """Whether the layer can keep any array of the right shape."""
         return self.source.keeps_all and len({id(handle.variable) for handle in handles}) == len(handles)

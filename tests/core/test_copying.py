@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multiparam import copying
-from multiparam.copying import copy, fresh
+from multiparam.copying import copy, copy_each, fresh
 
 
 @pytest.fixture(autouse=True, params=["as they are", "small"])
@@ -38,6 +38,15 @@ def test_every_order_of_axes(shape, dtype):
         assert made.tobytes() == np.ascontiguousarray(source).tobytes()
         assert made.flags.c_contiguous
         assert made.ctypes.data % copying.ALIGNMENT == 0
+
+
+def test_several_at_once_of_all_sizes_and_orders(monkeypatch):
+    monkeypatch.setattr(copying, "HELD", 100_000)
+    wholes = [np.arange(extent * 90, dtype=np.float32).reshape(extent, 90) + extent for extent in (0, 1, 200, 700, 3)]
+    sources = [source for whole in wholes for source in (whole, whole.T, whole[::-1])]
+    targets = [np.zeros(source.shape, source.dtype) for source in sources]
+    copy_each((source, target) for source, target in zip(sources, targets, strict=True))
+    assert all(np.array_equal(source, target) for source, target in zip(sources, targets, strict=True))
 
 
 @settings(max_examples=200, deadline=None)
