@@ -218,6 +218,10 @@ class Adapter(ABC):
             raise NotImplementedError(f"{type(self).__name__} tells no memory, and has no write")
         copy(value, there)
 
+    def unwritable(self, variable: Any) -> str:
+        """Why a variable cannot be written, as a sentence about it; empty if it can."""
+        return ""
+
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""
         return

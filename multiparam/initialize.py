@@ -206,6 +206,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     opaque = tree.opaque()
     if later or opaque:
         adapter.require(Capability.LAZY)
+    _check_writable([parameter for parameter, _ in now])
     for parameter, rule in now:
         if isinstance(rule, Constant):  # one of its numbers tells for all
             converted(parameter.name, np.asarray(rule.value), parameter.dtype, f"{rule!r} cannot initialize")
@@ -262,6 +263,12 @@ def _check(todo: list[tuple[Parameter, Rule]]) -> None:
         raise ArgumentError(
             "\n".join([*problems, "Nothing was written. A narrower pattern leaves them out, '*.weight' for instance"])
         )
+
+
+def _check_writable(parameters: list[Parameter]) -> None:
+    found = [(one.name, why) for one in parameters if (why := one.slot.unwritable(one.slot.handles() or ()))]
+    if found:
+        raise MismatchError("cannot initialize; nothing was written", MismatchReport(unrepresentable=found))
 
 
 def _must_try(parameter: Parameter, rule: Rule) -> bool:

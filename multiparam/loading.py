@@ -340,6 +340,9 @@ def _fits(parameter: Parameter, handles: tuple[Handle, ...], entry: Entry, plan:
     elif entry.dtype != dtype:
         converted(parameter.name, entry.value, dtype, f"{path} cannot be loaded into")
         plan.report.converted.append((parameter.name, entry.dtype, dtype))
+    if why := slot.unwritable(handles):
+        plan.problems["unrepresentable"].append((parameter.name, why))
+        return False
     fits = alike and entry.shape == shape
     if fits and not slot.keeps_all(handles) and not _has_fold(parameter):
         why = slot.problem(handles, entry.value)

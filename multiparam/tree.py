@@ -177,12 +177,18 @@ class Slot:
             found.append((put_through(handle, array), there))
         return found
 
+    def unwritable(self, handles: tuple[Handle, ...]) -> str:
+        """Why nothing can be written; empty if something can."""
+        return next(filter(None, (self.node.adapter.unwritable(handle.variable) for handle in handles)), "")
+
     def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
         """Whether the layer can keep any array of the right shape."""
         return self.source.keeps_all and len({id(handle.variable) for handle in handles}) == len(handles)
 
     def problem(self, handles: tuple[Handle, ...], value: Array) -> str:
         """Why the layer cannot keep a canonical array of the right shape; empty if it can."""
+        if why := self.unwritable(handles):
+            return why
         if self.keeps_all(handles):
             return ""
         kept = self.source.kept(value)

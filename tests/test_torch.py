@@ -563,12 +563,20 @@ def test_a_view_of_a_parameters_own_memory_can_be_assigned():
     assert torch.equal(net.weight, expected)
 
 
-def test_an_expanded_parameter_takes_no_numbers():
-    net = nn.Module()
-    net.w = nn.Parameter(torch.zeros(1, 4).expand(3, 4))
-    with pytest.raises(RuntimeError, match="single memory location"):
-        mp.parameters(net)["w"].assign(np.arange(12.0).reshape(3, 4))
-    assert not net.w.any()
+def test_an_expanded_parameter_is_refused_before_anything_is_written(tmp_path):
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3))
+    mp.save(net, tmp_path / "net.safetensors")
+    net[1].bias = nn.Parameter(torch.zeros(1).expand(3))
+    before = {name: one.detach().clone() for name, one in net.state_dict().items()}
+    for write in (
+        lambda: mp.load(tmp_path / "net.safetensors", into=net),
+        lambda: mp.initialize(net, mp.init.Constant(3.0)),
+        lambda: mp.initialize(net, mp.init.Normal(), seed=0),
+        lambda: mp.parameters(net)["1.bias"].assign(np.ones(3, np.float32)),
+    ):
+        with pytest.raises(mp.MismatchError, match=r"(?s)1\.bias.*expanded.*clone"):
+            write()
+    assert all(torch.equal(one, before[name]) for name, one in net.state_dict().items())
 
 
 def test_storages_can_be_resized_after_reading_and_writing(tmp_path):

@@ -15,7 +15,7 @@ from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide,
 
 from . import plugin
 from .layers import table
-from .tensors import from_numpy, memory, numpy_dtype, to_numpy
+from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
@@ -78,6 +78,9 @@ class TorchAdapter(Adapter):
             return
         with torch.no_grad():
             variable.data.copy_(from_numpy(value))
+
+    def unwritable(self, variable: torch.Tensor) -> str:
+        return "it is expanded, several of its numbers being one in memory: clone() it" if is_expanded(variable) else ""
 
     def memory(self, variable: torch.Tensor) -> Any:
         return memory(variable)

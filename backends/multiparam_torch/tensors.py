@@ -45,10 +45,17 @@ def memory(tensor: torch.Tensor) -> Any:
     dense = type(plain) is torch.Tensor and plain.layout == torch.strided and not plain.is_quantized
     if not dense or plain.device.type != "cpu" or plain.is_conj() or plain.is_neg():
         return None
-    if any(extent > 1 and not step for extent, step in zip(plain.shape, plain.stride(), strict=True)):
-        return None  # an expanded one: several elements in one place
+    if is_expanded(plain):
+        return None
     there = _seen(plain)
     return there if there.flags.writeable else None
+
+
+def is_expanded(tensor: torch.Tensor) -> bool:
+    """Whether several of its elements lie in one place."""
+    if tensor.layout != torch.strided:
+        return False
+    return any(extent > 1 and not step for extent, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _seen(plain: torch.Tensor) -> Any:
