@@ -23,6 +23,8 @@ __all__ = [
     "printable",
 ]
 
+MOST_CANDIDATES = 12  # that a message names
+
 
 class MultiparamError(Exception):
     """The base of every error that multiparam raises on purpose."""
@@ -146,7 +148,8 @@ class AmbiguousMatchError(MultiparamError):
     """
 
     def __init__(self, message: str, candidates: Sequence[str]) -> None:
-        super().__init__(f"{message}: {', '.join(candidates)}")
+        more = f" and {len(candidates) - MOST_CANDIDATES} more" if len(candidates) > MOST_CANDIDATES else ""
+        super().__init__(printable(f"{message}: {', '.join(candidates[:MOST_CANDIDATES])}{more}"))
         self.candidates = list(candidates)
 
 

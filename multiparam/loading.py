@@ -29,6 +29,7 @@ from .formats import Entry, Model, verified
 from .html import Section, report
 from .kinds import KINDS, neutral
 from .layout import Handle
+from .matching import matched, moved
 from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
@@ -57,6 +58,7 @@ class LoadReport:
             the forward pass stays, a training would go another way.
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
+        matched: (layer of the file, layer of the model) where `match="auto"` paired layers of different names.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
     """
@@ -68,12 +70,14 @@ class LoadReport:
     tied: list[tuple[str, ...]] = field(default_factory=list)
     folded: list[tuple[str, str]] = field(default_factory=list)
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    matched: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
         lines += misfits(self.missing, self.unexpected)
+        lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
         lines += [f"folded: {name} was added to {into}" for name, into in self.folded]
@@ -87,6 +91,7 @@ class LoadReport:
         sections: list[Section] = [
             ("missing", ("name",), [(name,) for name in self.missing]),
             ("unexpected", ("name",), [(name,) for name in self.unexpected]),
+            ("matched", ("layer of the file", "of the model"), self.matched),
             ("converted", ("name", "the file's dtype", "here"), self.converted),
             ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
             ("folded", ("name", "added to"), self.folded),
@@ -109,7 +114,9 @@ class _Plan:
     )
 
 
-def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> LoadReport:
+def load_into(
+    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool = False
+) -> LoadReport:
     """Loads a file into a model.
 
     Args:
@@ -117,12 +124,14 @@ def load_into(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[
         checkpoint: the open file.
         strict: names must be the same.
         rename: regular expressions and their replacements, for the file's names.
+        by_contents: layers whose names differ are paired by what is in them.
 
     Raises:
         MismatchError: the file does not fit; the model is as it was.
+        AmbiguousMatchError: layers could be paired in several ways; the model is as it was.
         UninitializedError: a lazy parameter has no shape yet.
     """
-    tree, plan = _planned(model, checkpoint, strict, rename)
+    tree, plan = _planned(model, checkpoint, strict, rename, by_contents)
     # all are sound before the first is written
     deque(verified([entry for *_, entry in plan.writes]), 0)
     copied: list[Slot] = []
@@ -153,7 +162,9 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
 
 
 @uncollected()
-def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str]) -> tuple[Tree, _Plan]:
+def _planned(
+    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool
+) -> tuple[Tree, _Plan]:
     """What a load is going to do to a model, which is left as it is."""
     adapter = infer_model(model)
     mapping = state(model)
@@ -165,7 +176,11 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[s
     slots = {slot.name: slot for group in tree.groups for slot in group}
     renamed = renamer(rename, slots.keys())
     kinds = {node.name: node.kind for node in tree.root.walk()}
-    checkpoint = suited(checkpoint, adapter.name, slots, kinds, renamed)
+    file, pairs = checkpoint, {}
+    checkpoint = suited(file, adapter.name, slots, kinds, renamed)
+    if by_contents and (pairs := _pairs(checkpoint, renamed, tree, slots)):
+        renamed = moved(renamed, pairs)
+        checkpoint = suited(file, adapter.name, slots, kinds, renamed)
     given = _given_names(checkpoint, renamed)
     groups = [[renamed(name) for name in group] for group in checkpoint.ties]
     stored: dict[str, str] = {}
@@ -173,6 +188,7 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[s
         kept = [name for name in group if name in given]
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
+    plan.report.matched = [*pairs.items()]
     _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
@@ -212,6 +228,19 @@ def suited(
             shape=lambda name: slots[renamed(name)].extents() if renamed(name) in slots else None,
         )
     )
+
+
+def _pairs(
+    checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, slots: Mapping[str, Slot]
+) -> dict[str, str]:
+    """The model's layers by those of the file that have other names and the same contents."""
+    given = {renamed(name): entry.shape for name, entry in checkpoint.items()}
+    for group in checkpoint.ties:
+        names = [renamed(name) for name in group]
+        kept = [given[name] for name in names if name in given]
+        given |= dict.fromkeys(names, kept[0]) if kept else {}
+    wanted = {name: slot.shape() for name, slot in slots.items() if not slot.transient}
+    return matched(given, wanted | {name: value.shape for name, value in tree.file_only()[0].items()})
 
 
 def _given_names(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> dict[str, str]:

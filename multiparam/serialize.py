@@ -138,6 +138,7 @@ def load(
     into: Any = None,
     strict: bool = True,
     rename: Mapping[str, str] | None = None,
+    match: str = "name",
     backend: str | None = None,
     check: bool = True,
 ) -> Any:
@@ -151,6 +152,9 @@ def load(
         into: a native model of any backend; None for tensors of the active one.
         strict: names must be the same; False loads what is in both, and reports the rest.
         rename: regular expressions and their replacements, applied to the file's names in turn.
+        match: `"name"`, or `"auto"`: layers whose names differ are paired by the roles and shapes of what they hold;
+            several alike that differ by the numbers in their names only in the order of these. The report lists the
+            pairs. Whether outputs agree is for `multiparam.verify` to say.
         backend: for tensors, whose they should be; None is the active backend.
         check: compare the tensors with their digests, where the file has them, before anything is written.
 
@@ -161,6 +165,7 @@ def load(
         CheckpointError: the file cannot be read or is damaged.
         MismatchError: every missing, unexpected, misshaped and mistyped name at once, and what to pass as `rename=`
             where a prefix differs; the model is as it was.
+        AmbiguousMatchError: with `match="auto"`, layers could be paired in several ways; the model is as it was.
         UninitializedError: a lazy parameter has no shape yet.
 
     >>> import multiparam as mp, os, tempfile
@@ -174,14 +179,16 @@ def load(
     shape of weight: (4, 8) expected, (8, 4) given
     shape of bias: (4,) expected, (8,) given
     """
+    if match not in ("name", "auto"):
+        raise ArgumentError(f"match= is 'name' or 'auto', not {match!r}")
     checkpoint = open_checkpoint(as_path(path, _LOADED_AS), check=check)
     if into is None:
-        if rename or not strict:
-            raise ArgumentError("strict= and rename= are for loading into a model: pass into=net")
+        if rename or not strict or match != "name":
+            raise ArgumentError("strict=, rename= and match= are for loading into a model: pass into=net")
         return _as_saved(checkpoint, adapter_of(backend))
     if backend is not None:
         raise ArgumentError("backend= is for loading tensors; a model decides by itself")
-    return load_into(into, checkpoint, strict, rename or {})
+    return load_into(into, checkpoint, strict, rename or {}, match == "auto")
 
 
 def _entry(name: Any, value: Any) -> Entry:

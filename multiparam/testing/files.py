@@ -124,6 +124,17 @@ class FileTests(NativeModels):
         mp.load(tmp_path / "wrapped.safetensors", into=model, rename={r"^module\.": ""})
         assert all((value == 1).all() for value in self.snapshot(model).values())
 
+    def test_layers_of_other_names_are_found_by_what_they_hold(self, tmp_path: Path) -> None:
+        model = self.mlp()
+        before = {name: one.copy() for name, one in self.snapshot(model).items()}
+        renamed = {name.replace("0.", "fc1.").replace("2.", "fc2."): one for name, one in before.items()}
+        save_file({name: one + 1 for name, one in renamed.items()}, tmp_path / "other.safetensors")
+        with pytest.raises(mp.MismatchError, match=r"fc1\.weight"):
+            mp.load(tmp_path / "other.safetensors", into=model)
+        report = mp.load(tmp_path / "other.safetensors", into=model, match="auto")
+        assert report.matched == [("fc1", "0"), ("fc2", "2")]
+        assert same(self.snapshot(model), {name: one + 1 for name, one in before.items()})
+
     def test_what_differs_is_told(self, tmp_path: Path) -> None:
         model, reference = self.mlp(), self.reference(4, 8, 1)
         for name, one in mp.parameters(reference).items():

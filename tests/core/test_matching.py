@@ -1,0 +1,85 @@
+"""Layers of other names, paired by what they hold."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import multiparam as mp
+from multiparam.matching import matched
+
+
+def linear(*names, shape=(8, 8)):
+    return {f"{name}.{role}": extents for name in names for role, extents in (("weight", shape), ("bias", shape[:1]))}
+
+
+def test_layers_of_one_kind_are_paired_in_the_order_of_their_numbers():
+    given = linear("block10.fc", "block2.fc", "block1.fc")
+    assert matched(given, linear("0", "2", "4")) == {"block10.fc": "4", "block2.fc": "2", "block1.fc": "0"}
+
+
+def test_what_ends_alike_belongs_together_and_one_left_on_each_side_too():
+    given = linear("encoder.0.attn.query", "encoder.0.attn.key", "encoder.0.attn.dense")
+    wanted = linear("blocks_0.query", "blocks_0.key", "blocks_0.out")
+    assert matched(given, wanted) == {
+        "encoder.0.attn.query": "blocks_0.query",
+        "encoder.0.attn.key": "blocks_0.key",
+        "encoder.0.attn.dense": "blocks_0.out",
+    }
+
+
+def test_nothing_is_guessed():
+    with pytest.raises(mp.AmbiguousMatchError, match="rename=") as caught:
+        matched(linear("q", "k", "v"), linear("query", "key", "value"))
+    assert caught.value.candidates[0] == "'q' of the file"
+    with pytest.raises(mp.AmbiguousMatchError):
+        matched(linear("fc1", "fc2"), linear("0", "2", "4"))  # which one is missing?
+
+
+def test_layers_of_one_name_and_other_contents_are_left_alone():
+    given = {**linear("fc1"), **linear("fc2", shape=(4, 8)), "head.weight": (3, 3)}
+    wanted = {**linear("fc1"), **linear("2", shape=(4, 4)), "head.bias": (3, 3)}
+    assert matched(given, wanted) == {}
+
+
+def test_a_counter_that_some_frameworks_lack_does_not_matter():
+    norm = {f"bn.{role}": (4,) for role in ("weight", "bias", "running_mean", "running_var")}
+    given = {**norm, "bn.num_batches_tracked": ()}
+    assert matched(given, {name.replace("bn", "1"): shape for name, shape in norm.items()}) == {"bn": "1"}
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([(2, 3), (3, 2), (4, 4)]), max_size=12), st.randoms(use_true_random=False))
+def test_numbered_layers_find_their_own_in_any_order_of_the_file(shapes, random):
+    wanted = {
+        name: shape for index, extents in enumerate(shapes) for name, shape in linear(f"{index}", shape=extents).items()
+    }
+    names = {f"fc{index + 1}": str(index) for index in range(len(shapes))}
+    items = [item for name, index in names.items() for item in linear(name, shape=shapes[int(index)]).items()]
+    random.shuffle(items)
+    assert matched(dict(items), wanted) == names
+
+
+def test_a_load_pairs_layers_and_their_settings_and_keeps_ties(tmp_path):
+    shared = mp.nn.Linear(8, 8)
+    named = {"inp": mp.nn.Linear(4, 8), "norm": mp.nn.LayerNorm(8, eps=1e-3), "hid1": shared, "hid2": shared}
+    mp.save(mp.nn.Sequential(named), tmp_path / "named.safetensors")
+    net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.LayerNorm(8), mp.nn.Linear(8, 8), mp.nn.Linear(8, 8))
+    report = mp.load(tmp_path / "named.safetensors", into=net, match="auto")
+    assert report.matched == [("inp", "0"), ("norm", "1"), ("hid1", "2"), ("hid2", "3")]
+    assert mp.tied(net) == [("2.weight", "3.weight"), ("2.bias", "3.bias")]
+    assert report.differences == [("1", "eps", 1e-3, 1e-5)]
+    assert "matched: inp with 0" in str(report)
+
+
+def test_a_refused_match_leaves_the_model_as_it_was(tmp_path):
+    mp.save(mp.nn.Sequential({"a": mp.nn.Linear(4, 4), "b": mp.nn.Linear(4, 4)}), tmp_path / "ab.safetensors")
+    net = mp.nn.Sequential({"c": mp.nn.Linear(4, 4), "d": mp.nn.Linear(4, 4)})
+    before = [one.value for one in mp.parameters(net).values()]
+    with pytest.raises(mp.AmbiguousMatchError, match="'a' of the file, 'b' of the file, 'c' of the model"):
+        mp.load(tmp_path / "ab.safetensors", into=net, match="auto")
+    with pytest.raises(mp.ArgumentError, match="match="):
+        mp.load(tmp_path / "ab.safetensors", into=net, match="shape")
+    with pytest.raises(mp.ArgumentError, match="into=net"):
+        mp.load(tmp_path / "ab.safetensors", match="auto")
+    assert all(np.array_equal(one.value, old) for one, old in zip(mp.parameters(net).values(), before, strict=True))
