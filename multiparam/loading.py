@@ -17,6 +17,7 @@ from .checkpoint import Checkpoint
 from .collecting import uncollected
 from .copying import copy_each
 from .errors import (
+    AmbiguousMatchError,
     ArgumentError,
     MismatchError,
     MismatchReport,
@@ -108,6 +109,7 @@ class _Plan:
     writes: list[tuple[Parameter, tuple[Handle, ...], Entry]] = field(default_factory=list)
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
+    matchable: list[tuple[str, str]] = field(default_factory=list)
     report: LoadReport = field(default_factory=LoadReport)
     problems: dict[str, list[Any]] = field(
         default_factory=lambda: {"misshaped": [], "mistyped": [], "unrepresentable": []}
@@ -200,6 +202,8 @@ def _planned(
     left = set(plan.report.unexpected)
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
+    if strict and plan.report.missing and not pairs and not plan.report.suggestion:
+        plan.matchable = _matchable(plan.report.missing, checkpoint, renamed, tree, slots)
     _refuse(checkpoint, plan, strict)
     return tree, plan
 
@@ -241,6 +245,17 @@ def _pairs(
         given |= dict.fromkeys(names, kept[0]) if kept else {}
     wanted = {name: slot.shape() for name, slot in slots.items() if not slot.transient}
     return matched(given, wanted | {name: value.shape for name, value in tree.file_only()[0].items()})
+
+
+def _matchable(
+    missing: list[str], checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, slots: Mapping[str, Slot]
+) -> list[tuple[str, str]]:
+    """The pairs of layers after which nothing would be missing; none if something would."""
+    try:
+        pairs = _pairs(checkpoint, renamed, tree, slots)
+    except AmbiguousMatchError:
+        return []
+    return [*pairs.items()] if {name.rpartition(".")[0] for name in missing} <= {*pairs.values()} else []
 
 
 def _given_names(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> dict[str, str]:
@@ -440,6 +455,7 @@ def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:
             for kind in kinds
         ],
         suggestion=plan.report.suggestion if strict else {},
+        matchable=plan.matchable,
     )
     if found:
         raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found)

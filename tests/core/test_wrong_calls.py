@@ -89,7 +89,8 @@ def test_arguments_in_another_order_are_told_the_right_one(net):
 
 
 def test_the_signatures_are_what_is_documented():
-    assert [*inspect.signature(mp.load).parameters] == ["path", "into", "strict", "rename", "backend", "check"]
+    parameters = ["path", "into", "strict", "rename", "match", "backend", "check"]
+    assert [*inspect.signature(mp.load).parameters] == parameters
     assert [*inspect.signature(mp.save).parameters] == ["thing", "path", "dtype", "shard_size"]
     assert mp.load.__doc__.startswith("Loads a file")
 
