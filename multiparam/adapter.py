@@ -303,8 +303,19 @@ class Adapter(ABC):
     def gradients(
         self, model: Any, loss: Callable[..., Any], inputs: Sequence[Array], variables: Sequence[Any]
     ) -> list[Array]:
-        """The loss's gradients for the given variables, in their order; zeros for those the loss does not use."""
+        """The loss's gradients for the given variables, in their order; zeros for those the loss does not use.
+
+        Raises:
+            ArgumentError: the loss is no scalar, or `unused_net()`.
+        """
         raise self.unsupported(Capability.GRADIENTS)
+
+    def unused_net(self) -> ArgumentError:
+        """The error for a loss that uses none of the variables, of which there are some."""
+        return ArgumentError(
+            "the loss uses no trainable parameter of the net that it is given: it is called as loss(net, *inputs), "
+            "and has to compute with this net, not with another variable for the model"
+        )
 
     def gradient(self, layer: Any, part: str) -> Array | None:
         """A layer's gradient as the layer sees it, or None; kept here unless variables have gradients of their own."""

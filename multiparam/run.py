@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
         A read-only array for each trainable parameter; zeros for those the loss does not use.
 
     Raises:
-        ArgumentError: the loss is not a scalar.
+        ArgumentError: the loss is not a scalar, takes other arguments, or uses no parameter of the net it is given.
         UninitializedError: a lazy layer has no parameters yet.
         UnsupportedError: the backend has no gradients.
 
@@ -111,6 +112,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     tree = Tree(adapter, net)
     if not callable(loss):
         raise ArgumentError(f"the loss is a function of (net, *inputs), not {type(loss).__name__}")
+    _check_takes(loss, len(inputs))
     for name in unready(tree):
         raise UninitializedError(
             f"{name!r} has no value yet: call multiparam.materialize(net, sample) before asking for gradients"
@@ -136,6 +138,18 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
         parts = [seen_through(handle, by_variable[id(handle.variable)]) for handle in handles]
         result[parameter.name] = frozen(np.array(parameter.slot.source.read(parts)))
     return result
+
+
+def _check_takes(loss: Callable[..., Any], count: int) -> None:
+    """Refuses a loss that cannot be called with a net and so many inputs, where that can be told."""
+    try:
+        signature = inspect.signature(loss)
+    except (TypeError, ValueError):
+        return  # a builtin, say
+    try:
+        signature.bind(None, *[None] * count)
+    except TypeError as error:
+        raise ArgumentError(f"the loss is called as loss(net, *inputs), with {count} inputs here: {error}") from None
 
 
 def unready(tree: Tree) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from .kinds import alike
 from .table import Setting
 
-__all__ = ["DEFAULTS", "convolution", "differing", "input_padded", "pooling", "transposed_convolution"]
+__all__ = ["DEFAULTS", "TRAINING", "convolution", "differing", "input_padded", "pooling", "transposed_convolution"]
 
 
 # what a setting is where a layer's description leaves it out; of any other that is not known
@@ -34,6 +34,9 @@ DEFAULTS: Mapping[str, Setting] = {
     "divisor_override": "none",
     "zero_index": "none",  # of an embedding, whose vector is taken for 0
 }
+
+# what a forward pass in eval mode does not depend on
+TRAINING = frozenset({"momentum", "training_statistics"})
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

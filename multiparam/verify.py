@@ -11,13 +11,14 @@ import numpy as np
 from .adapter import Capability
 from .arrays import difference
 from .errors import ArgumentError, MismatchError, MismatchReport
+from .formats import listed
 from .html import report
 from .init.rule import number
 from .kinds import image_ranks, takes_features_last
 from .names import join
 from .registry import infer_model
 from .run import Turned, as_numpy, batches, turned_ranks
-from .settings import differing
+from .settings import TRAINING, differing
 from .steps import Array
 from .table import Fold
 from .tree import Node, Tree
@@ -37,7 +38,9 @@ class VerifyReport:
         tolerance: what it may be, times the largest output where that exceeds 1.
         agrees: whether it is no more than that.
         first: where the outputs differ by more, the name of the first layer in the order of the forward pass that does
-            too and in which something is known to differ, else of the first that does; None if none pairs by name.
+            too; None if none pairs by name. One with weights in which nothing is known to differ is passed over, if
+            something is known of a later one: it may have an activation in it that is a layer of its own elsewhere.
+        passed: the layers that were passed over so.
         layers: (name, largest absolute difference of its outputs) for the layers that pair, in that order.
         why: what is known to differ in the first one, or in those that do not pair: weights, kinds, settings.
         unpaired: names of layers that only one of the models calls, or whose outputs have different shapes.
@@ -47,6 +50,7 @@ class VerifyReport:
     tolerance: float
     agrees: bool
     first: str | None = None
+    passed: list[str] = field(default_factory=list)
     layers: list[tuple[str, float]] = field(default_factory=list)
     why: list[str] = field(default_factory=list)
     unpaired: list[str] = field(default_factory=list)
@@ -58,6 +62,11 @@ class VerifyReport:
             difference = next(found for name, found in self.layers if name == self.first)
             lines.append(f"first to diverge: {self.first or 'the model itself'}, by {difference:.2g}")
             lines += self.why or ["its weights and settings agree: look at what is between it and the layer before"]
+            if self.passed:
+                lines.append(
+                    f"outputs of {listed(self.passed)} differ before it, where weights and settings agree: an "
+                    f"activation that is in the layer here and behind it there would explain that"
+                )
         elif not self.agrees:
             lines += ["no layer that pairs by name diverges before", *self.why]
         if self.unpaired and not self.agrees:
@@ -120,6 +129,11 @@ def verify(a: Any, b: Any, x: Any = None, *, native: Any = False, tolerance: flo
         )
     report = VerifyReport(_difference(expected, given), limit, _close(expected, given, limit))
     _pair(traces[0], traces[1], report)
+    if report.first is not None and not report.why and len({_has_channels_last(trace.tree) for trace in traces}) > 1:
+        report.why.append(
+            "its weights and settings agree: look at what is between it and the layer before; one of the models has "
+            "its channels last, and flattens or reshapes images in another order unless they are turned first"
+        )
     return report
 
 
@@ -170,22 +184,39 @@ def _follow(images: set[int], kind: str, channels_last: bool, to_images: bool) -
         images.discard(3)
 
 
+@dataclass
+class _Diverging:
+    name: str
+    why: list[str]
+    has_weights: bool
+
+
 def _pair(a: _Trace, b: _Trace, report: VerifyReport) -> None:
-    diverging: list[tuple[str, list[str]]] = []
+    diverging: list[_Diverging] = []
     for key, expected in a.calls.items():
         given = b.calls.get(key)
         if given is None or _shapes(expected) != _shapes(given):
             continue
         report.layers.append((key[0], _difference(expected, given)))
-        if not report.agrees and not _close(expected, given, report.tolerance):
-            diverging.append((key[0], list(_why(_node(a.tree, key[0]), _node(b.tree, key[0])))))
+        if _close(expected, given, report.tolerance):
+            diverging = [one for one in diverging if one.why]  # what is not known to differ was made good
+        elif not report.agrees:
+            node = _node(a.tree, key[0])
+            has_weights = any(below.slots for below in node.walk())
+            diverging.append(_Diverging(key[0], list(_why(node, _node(b.tree, key[0]))), has_weights))
     paired = {name for name, _ in report.layers}
     report.unpaired = list(dict.fromkeys(name for name, _ in (*a.calls, *b.calls) if name not in paired))
-    # a fused activation makes a layer's output differ and the next one's input agree: something known goes first
-    report.first, report.why = next((one for one in diverging if one[1]), (*diverging, (None, []))[0])
+    if diverging:
+        first = next((one for one in diverging if one.why or not one.has_weights), diverging[0])
+        report.first, report.why = first.name, first.why
+        report.passed = [one.name for one in diverging[: diverging.index(first)]]
     for name in report.unpaired if not report.agrees and not report.why else ():
         both = [[node for node in trace.tree.root.walk() if node.name == name] for trace in (a, b)]
         report.why += _why(both[0][0], both[1][0]) if all(both) else []
+
+
+def _has_channels_last(tree: Tree) -> bool:
+    return any(tree.adapter.channels_last(node.native) for node in tree.root.walk() if not node.is_inner)
 
 
 def _node(tree: Tree, name: str) -> Node:
@@ -201,7 +232,8 @@ def _why(a: Node, b: Node) -> Iterator[str]:
             continue
         where = node.name or "the model"
         for setting, value, others_value in differing(node.described(), other.described()):
-            yield f"{where} has {setting} {value}, and {others_value}"
+            if setting not in TRAINING:
+                yield f"{where} has {setting} {value}, and {others_value}"
         first, second = _values(node, other.folds()), _values(other, node.folds())
         for role in dict.fromkeys((*first, *second)):
             name = join(node.name, role)

@@ -458,7 +458,52 @@ def test_a_fused_activation_is_not_blamed_for_what_comes_later():
     assert report.first is None
     mp.parameters(fused)["c.bias"][:] = 1
     report = mp.verify(apart, fused, x)
-    assert (report.first, report.why) == ("c", ["c.bias differs by 1"])
+    assert (report.first, report.why, report.passed) == ("c", ["c.bias differs by 1"], ["a"])
+    assert "outputs of a differ before it" in str(report)
+
+
+@pytest.mark.parametrize("target", ["torch", "keras", "flax"])
+def test_a_layer_without_weights_that_diverges_first_is_named(target):
+    def model(factor):
+        return mp.nn.Sequential(
+            mp.nn.BatchNorm1d(4, momentum=0.1 * factor, backend=target),
+            mp.nn.Lambda(lambda x: x * factor, backend=target),
+            mp.nn.Linear(4, 2, backend=target),
+            backend=target,
+        )
+
+    a, b, x = model(1), model(2), np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    for one in (a, b):
+        mp.initialize(one, mp.init.XavierUniform(), seed=0)
+    mp.parameters(b)["2.bias"][:] = 1
+    report = mp.verify(a, b, x)
+    assert (report.first, report.why) == ("1", [])
+    assert "momentum" not in str(report)  # no forward pass in eval mode depends on it
+
+
+def test_what_only_the_order_of_axes_explains_is_said():
+    class Pictures(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 2, 3, padding=1), nn.Linear(32, 2)
+
+        def forward(self, x):
+            return self.fc(self.conv(x).flatten(1))
+
+    class Last(nnx.Module):
+        def __init__(self):
+            self.conv = nnx.Conv(3, 2, (3, 3), rngs=nnx.Rngs(0))
+            self.fc = nnx.Linear(32, 2, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.fc(self.conv(x).reshape(x.shape[0], -1))
+
+    a, b = Pictures(), Last()
+    for one in (a, b):
+        mp.initialize(one, mp.init.XavierUniform(), seed=0)
+    report = mp.verify(a, b, np.random.default_rng(0).standard_normal((2, 3, 4, 4)))
+    assert report.first == "fc"
+    assert "channels last" in str(report)
 
 
 def test_outputs_are_compared_by_their_keys():

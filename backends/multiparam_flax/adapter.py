@@ -196,6 +196,8 @@ class FlaxAdapter(Adapter):
             value = loss(net, *batches)
             if not isinstance(value, jax.Array) or np.size(value) != 1 or not jnp.issubdtype(value.dtype, jnp.inexact):
                 raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+            if variables and not isinstance(value, jax.core.Tracer):
+                raise self.unused_net()
             return jnp.reshape(value, ())
 
         wanted = {id(variable) for variable in variables}

@@ -198,7 +198,9 @@ class KerasAdapter(Adapter):
             return value
 
         batches = [keras.ops.convert_to_tensor(one) for one in inputs]
-        found = self._engine.gradients(model, scalar, batches, variables)
+        found = self._engine.gradients(model, scalar, batches, variables) if variables else []
+        if variables and not found:
+            raise self.unused_net()
         return [
             self._engine.to_numpy(g).astype(self.dtype(v), copy=False) for g, v in zip(found, variables, strict=True)
         ]

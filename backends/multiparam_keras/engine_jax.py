@@ -37,13 +37,17 @@ def device(variable: Any) -> str:
 
 
 def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
-    """The gradients, zeros for unused variables."""
+    """The gradients, zeros for unused variables; none if all of them are."""
+    used = []
 
     def of_values(values: Sequence[Any]) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            return loss(model, *inputs).reshape(())
+            value = loss(model, *inputs).reshape(())
+        used.append(isinstance(value, jax.core.Tracer))
+        return value
 
-    return list(jax.grad(of_values)([variable.value for variable in variables]))
+    found = jax.grad(of_values)([variable.value for variable in variables])
+    return list(found) if all(used) else []
 
 
 def own_gradient(variable: Any) -> Any:

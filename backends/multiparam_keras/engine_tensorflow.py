@@ -37,12 +37,17 @@ def device(variable: Any) -> str:
 
 
 def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
-    """The gradients, zeros for unused variables."""
+    """The gradients, zeros for unused variables; none if all of them are."""
     with tf.GradientTape() as tape:
         value = loss(model, *inputs)
     natives = [variable.value for variable in variables]
-    found = tape.gradient(value, natives, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return [tf.convert_to_tensor(one) for one in found]
+    found = tape.gradient(value, natives)
+    if all(one is None for one in found):
+        return []
+    return [
+        tf.zeros_like(own) if one is None else tf.convert_to_tensor(one)
+        for own, one in zip(natives, found, strict=True)
+    ]
 
 
 def own_gradient(variable: Any) -> Any:

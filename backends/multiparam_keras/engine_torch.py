@@ -38,13 +38,15 @@ def device(variable: Any) -> str:
 
 
 def gradients(model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
-    """The gradients, zeros for unused variables; each variable's own `.grad` is the same afterwards."""
+    """The gradients, zeros for unused variables and none if all are; each one's own `.grad` is the same afterwards."""
     natives = [variable.value for variable in variables]
     with torch.enable_grad():
         value = loss(model, *inputs)
         found: Sequence[Any] = [None] * len(natives)
         if value.requires_grad and natives:
             found = torch.autograd.grad(value.reshape(()), natives, allow_unused=True)
+    if all(one is None for one in found):
+        return []
     for native, one in zip(natives, found, strict=True):
         native.grad = torch.zeros_like(native) if one is None else one.detach()
     return [native.grad for native in natives]

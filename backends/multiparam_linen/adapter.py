@@ -152,6 +152,8 @@ class LinenAdapter(Adapter):
             if not isinstance(value, jax.Array) or np.size(value) != 1 or not jnp.issubdtype(value.dtype, jnp.inexact):
                 shape = f"of shape {np.shape(value)}" if isinstance(value, jax.Array) else type(value).__name__
                 raise ArgumentError(f"the loss must be a scalar tensor, and is {shape}")
+            if variables and not isinstance(value, jax.core.Tracer):
+                raise self.unused_net()
             return jnp.reshape(value, ())
 
         return [np.asarray(one) for one in jax.grad(scalar)([variable.value for variable in variables])]

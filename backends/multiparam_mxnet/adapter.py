@@ -169,8 +169,10 @@ class MXNetAdapter(Adapter):
         try:
             value.backward()
         except mx.MXNetError as error:
-            if "not in a computational graph" not in str(error):  # nothing that is differentiated went into it
+            if "not in a computational graph" not in str(error):
                 raise
+            if variables:
+                raise self.unused_net() from None
         for variable in variables:
             for one in variable._data:
                 one._fresh_grad = True

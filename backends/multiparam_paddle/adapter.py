@@ -150,6 +150,8 @@ class PaddleAdapter(Adapter):
             found: Sequence[Any] = [None] * len(variables)
             if not value.stop_gradient and variables:
                 found = paddle.grad(value.reshape([]), asked, allow_unused=True)[: len(variables)]
+        if variables and all(one is None for one in found):
+            raise self.unused_net()
         for variable, gradient in zip(variables, found, strict=True):
             variable.grad = paddle.zeros_like(variable) if gradient is None else gradient.detach()
         return [to_numpy(variable.grad) for variable in variables]

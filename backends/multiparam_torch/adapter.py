@@ -149,6 +149,8 @@ class TorchAdapter(Adapter):
             found: Sequence[torch.Tensor | None] = [None] * len(variables)
             if value.requires_grad and variables:
                 found = torch.autograd.grad(value.reshape(()), variables, allow_unused=True)
+        if variables and all(one is None for one in found):
+            raise self.unused_net()
         for variable, gradient in zip(variables, found, strict=True):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient.detach()
         return [_dense(variable.grad) for variable in variables]

@@ -139,6 +139,16 @@ class RunningTests(NativeModels):
     def _left_loss(self, net: Any, left: Any, right: Any) -> Any:
         return self.loss(net.left, left)
 
+    def test_a_loss_that_uses_another_net_is_refused(self) -> None:
+        self.require(Capability.GRADIENTS)
+        model, other = self.mlp(), self.mlp()
+        before = mp.gradients(model, self.loss, self.batch(3, 4))
+        with pytest.raises(mp.ArgumentError, match=r"loss\(net, \*inputs\)"):
+            mp.gradients(model, lambda net, x: self.loss(other, x), self.batch(3, 4))
+        with pytest.raises(mp.ArgumentError, match=r"loss\(net, \*inputs\), with 2 inputs here"):
+            mp.gradients(model, lambda net, x: self.loss(net, x), self.batch(3, 4), self.batch(3, 1))
+        assert same(mp.gradients(model, self.loss, self.batch(3, 4)), before)
+
     def test_a_loss_that_is_no_scalar_is_refused(self) -> None:
         self.require(Capability.GRADIENTS)
         with pytest.raises(mp.ArgumentError, match="the loss must be a scalar"):
