@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .errors import ArgumentError, ParameterNotFoundError
+from .names import join
 from .parameter import Parameter, Parameters
 from .registry import infer_model
+from .text import counted
 from .tree import Node, Slot, Tree, epoch
 
 __all__ = ["Layer", "buffers", "layers", "parameters", "state"]
@@ -138,14 +140,22 @@ class Layer:
                 return self._of(self._node.children[operator.index(key)])
             except TypeError:
                 raise ArgumentError(f"layers are asked by index or name, not by {type(key).__name__}") from None
+            except IndexError:
+                raise IndexError(f"{self._called} has {counted(len(self), 'layer')} below it, and no [{key}]") from None
         node = self._node
         for component in [key] if any(key == child.key for child in node.children) else key.split("."):
             below = {child.key: child for child in node.children}
             below.update({child.name.rpartition(".")[2]: child for child in node.children})
+            if component not in below and any(slot.role == component for slot in node.slots):
+                raise ArgumentError(f"{join(node.name, component)!r} is a parameter: multiparam.parameters(net) has it")
             if component not in below:
                 raise ParameterNotFoundError(f"layer in {node.name or 'the model'!r}", component, below)
             node = below[component]
         return self._of(node)
+
+    @property
+    def _called(self) -> str:
+        return f"{self.name!r} ({self.kind})" if self.name else f"the model ({self.kind})"
 
     def _of(self, node: Node) -> Layer:
         return Layer(node, self._mapping, self._model)
@@ -160,7 +170,7 @@ class Layer:
             if child.key == name:
                 return self._of(child)
         there = [slot.role for slot in self._node.slots] + [child.key for child in self._node.children]
-        raise AttributeError(f"{self.name or 'the model'!r} ({self.kind}) has no {name!r}; it has {', '.join(there)}")
+        raise AttributeError(f"{self._called} has no {name!r}; it has {', '.join(there) or 'nothing'}")
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.children)

@@ -140,7 +140,11 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
             compared.add((id(one), id(other)))
             _compare(name, one, other, report)
     fitting = first.entries.keys() & second.entries.keys()
-    report.suggestion = extended(rename or {}, suggested(report.added, report.removed, fitting))
+
+    def alike(removed: str, added: str) -> bool:
+        return first.entries[removed].shape == second.entries[added].shape
+
+    report.suggestion = extended(rename or {}, suggested(report.added, report.removed, fitting, alike))
     report.changed.sort(key=lambda change: (not math.isnan(change[1]), -change[1]))
     return report
 

@@ -164,6 +164,19 @@ def close_names(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:
     return difflib.get_close_matches(wanted, list(names), n=count, cutoff=0.5)
 
 
+def no_attribute(module: str, wanted: str, name: str, names: Iterable[str]) -> str:
+    """The message for a name that a module lacks.
+
+    Args:
+        module: the module.
+        wanted: what was probably meant.
+        name: the name.
+        names: those that it has.
+    """
+    close = close_names(wanted, names)
+    return f"{module} has no {name!r}{_hint(close, sorted(names))}"
+
+
 def misfits(missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
     """A line for each name that is missing or unexpected, with the one on the other side that looks most like it."""
     # difflib compares each with each: on a file of another model the report would take minutes
@@ -201,5 +214,12 @@ def _hint(close: Sequence[str], known: Sequence[str]) -> str:
 
 
 def _near(name: str, others: Sequence[str]) -> str:
-    close = close_names(name, others, 1)
+    layer, _, role = name.rpartition(".")
+    # of the same role the layers' names tell, which a long role would drown
+    layers = [
+        one for other in others if layer and other.rpartition(".")[2] == role and (one := other.rpartition(".")[0])
+    ]
+    below = [one for one in layers if f".{layer}".endswith(f".{one}") or f".{one}".endswith(f".{layer}")]
+    close = [f"{one}.{role}" for one in (*below, *close_names(layer, layers, 1))]
+    close = close or [one for one in close_names(name, others, 1) if one.rpartition(".")[2] != role]
     return f" (close: {close[0]})" if close else ""

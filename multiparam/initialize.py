@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .access import Layer
 from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
 from .arrays import converted, is_float, rank_of
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError
 from .html import report
 from .init import Constant, Ones, Rule, Zeros, as_rule
-from .kinds import purpose
+from .kinds import KINDS, purpose
 from .parameter import Parameter, Parameters
 from .recipes import recipe
 from .registry import infer_model
@@ -82,7 +83,7 @@ def initialize(net: Any, rule: Any, *, seed: int | None = None) -> Initializatio
     """Gives parameters new numbers: the same bits for a seed and a name in every framework.
 
     Args:
-        net: a native model, or a list of parameters as `Parameters.select` gives it.
+        net: a native model, a `Layer` of one, or a list of parameters as `Parameters.select` gives it.
         rule: one rule (or a function of (shape, rng)) for the weights, with biases 0 and norm scales 1; or a dict
             from pattern to rule, in which the first match wins and unmatched parameters stay as they are. A list in
             which there are no weights gets the rule as it is. Or a framework's name, `"pytorch"`, `"keras"`, `"flax"`,
@@ -123,6 +124,8 @@ def _given(net: Any) -> list[Parameter] | None:
         return [net]
     if isinstance(net, Parameters):
         net = list(net.values())
+    if isinstance(net, Layer):
+        net = list({one.name: one for layer in net.walk() for one in layer.parameters.values()}.values())
     if not isinstance(net, (list, tuple)) or not all(isinstance(one, Parameter) for one in net):
         return None
     if not net:
@@ -250,7 +253,7 @@ def _no_layer(slot: Slot) -> Any:
 
 
 def _check(todo: list[tuple[Parameter, Rule]]) -> None:
-    problems = []
+    problems, unknown = [], set()
     for parameter, rule in todo:
         shape = parameter.shape
         if shape is None:
@@ -259,10 +262,17 @@ def _check(todo: list[tuple[Parameter, Rule]]) -> None:
             rule.check(tuple(1 if extent is None else extent for extent in shape))
         except ArgumentError as error:
             problems.append(f"{rule!r} is undefined for {parameter.name!r} of shape {shape}: {error}")
-    if problems:
-        raise ArgumentError(
-            "\n".join([*problems, "Nothing was written. A narrower pattern leaves them out, '*.weight' for instance"])
+            if parameter.kind not in KINDS:
+                unknown.add(parameter.kind)
+    if not problems:
+        return
+    wide = [one.name for one, _ in todo if one.shape is not None and len(one.shape) > 1]
+    if unknown:
+        problems.append(
+            f"What is no weight in {', '.join(sorted(unknown))} is not known; multiparam.register_layer can say it"
         )
+    hint = f"A pattern leaves them out, {wide[0]!r} for instance" if wide else "Choose another rule for them"
+    raise ArgumentError("\n".join([*problems, f"Nothing was written. {hint}"]))
 
 
 def _check_writable(parameters: list[Parameter]) -> None:

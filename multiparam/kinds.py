@@ -166,13 +166,15 @@ def purpose(kind: str, role: str) -> Purpose:
 
     >>> purpose("LayerNorm", "weight"), purpose("MyLayer", "in_bias"), purpose("MyLayer", "bn_gamma")
     ('scale', 'bias', 'scale')
+    >>> purpose("MyLayer", "w"), purpose("MyLayer", "b")
+    ('weight', 'bias')
     """
     known = KINDS.get(kind)
     base = base_role(role)
     if known is not None and base in known.roles:
         return known.roles[base]
     parts = role.split("_")
-    return "scale" if "gamma" in parts else "bias" if {"bias", "beta"} & {*parts} else "weight"
+    return "scale" if "gamma" in parts else "bias" if {"bias", "beta"} & {*parts} or role == "b" else "weight"
 
 
 def neutral(kind: str, role: str) -> int | None:

@@ -201,7 +201,12 @@ def _planned(
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
     left = set(plan.report.unexpected)
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
-    plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting))
+
+    def alike(unexpected: str, missing: str) -> bool:
+        key = given[unexpected]
+        return checkpoint[key].shape == slots[missing].shape() and key != missing  # or it would undo `rename=`
+
+    plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting, alike))
     if strict and plan.report.missing and not pairs and not plan.report.suggestion:
         plan.matchable = _matchable(plan.report.missing, checkpoint, renamed, tree, slots)
     _refuse(checkpoint, plan, strict)

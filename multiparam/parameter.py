@@ -23,6 +23,7 @@ from .html import MOST_ROWS, MOST_VALUES, histogram, page, table
 from .kinds import Fans, fans
 from .layout import Handle
 from .names import Pattern, matcher
+from .registry import recognized
 from .steps import Array
 from .table import LazyShape
 from .text import counted
@@ -249,8 +250,9 @@ class Parameter:
         self._slot.write(handles, value)
 
     def _checked(self, value: Any) -> Array:
-        native = self._adapter.is_tensor(value) and not isinstance(value, np.ndarray)
-        return checked(self.name, self._adapter.array(value) if native else value, self.dtype)
+        owner = None if isinstance(value, (np.ndarray, np.generic, list, tuple)) else recognized(value)
+        native = owner is not None and owner.is_tensor(value)
+        return checked(self.name, owner.array(value) if owner is not None and native else value, self.dtype)
 
     def fans(self) -> Fans:
         """How many inputs feed one output of it, and how many outputs one input feeds; of a stack, in one layer.
@@ -359,6 +361,7 @@ def _cells(parameter: Parameter) -> tuple[object, ...]:
 
 
 Target = Pattern | Iterable[Parameter]
+_EXAMPLES = {"kind": "Linear", "role": "weight"}
 
 
 class Parameters(Mapping[str, Parameter]):
@@ -441,8 +444,11 @@ class Parameters(Mapping[str, Parameter]):
             trainable: whether optimizers may change them.
 
         Raises:
-            ArgumentError: the pattern is none of these.
+            ArgumentError: the pattern is none of these, or kind or role no string.
         """
+        for word, given in {"kind": kind, "role": role}.items():
+            if given is not None and not isinstance(given, str):
+                raise ArgumentError(f"{word}= takes a string, {word}='{_EXAMPLES[word]}' say, not {given!r}")
         self._walk()
         chosen = self._made() if pattern is None else self.match(pattern)
         return Selection(

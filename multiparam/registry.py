@@ -273,4 +273,9 @@ def _distributed(plugin: Plugin) -> str | None:
 def _described(native: Any) -> str:
     if isinstance(native, type):
         return f"the class {native.__name__} itself (make an instance first)"
-    return f"{type(native).__module__}.{type(native).__qualname__}"
+    described = f"{type(native).__module__}.{type(native).__qualname__}"
+    if hasattr(native, "native") and recognized(native) is None and recognized(native.native) is not None:
+        return f"{described} (pass its .native)"
+    if isinstance(native, (list, tuple)) and native and recognized(native[0]) is not None:
+        return f"a {type(native).__name__} (pass what is in it one by one)"
+    return described

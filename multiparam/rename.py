@@ -59,13 +59,20 @@ def renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
     return name.removesuffix(".weight") if name.endswith(".weight") else layer and renamed(layer)
 
 
-def suggested(missing: Sequence[str], unexpected: Sequence[str], fitting: Collection[str] = ()) -> dict[str, str]:
+def suggested(
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    fitting: Collection[str] = (),
+    alike: Callable[[str, str], bool] = lambda unexpected, missing: True,
+) -> dict[str, str]:
     r"""The renaming of one prefix after which most unexpected names are missing ones; empty if there is none.
 
     Args:
         missing: names that the model has and the file lacks.
         unexpected: names that the file has and the model lacks.
         fitting: names that both have; a renaming that would change one of them is none.
+        alike: whether what has an unexpected name could be what is missing; a renaming after which a name is found and
+            does not fit is none.
 
     Returns:
         What to pass as `rename=`.
@@ -80,7 +87,8 @@ def suggested(missing: Sequence[str], unexpected: Sequence[str], fitting: Collec
     # of those that make equally many fit, the one that takes away and adds least
     for old, new in sorted(_candidates(missing, unexpected), key=lambda pair: (len(pair[0]) + len(pair[1]), pair)):
         moved = {name: new + name[len(old) :] for name in unexpected if name.startswith(old)}
-        hits = sum(name in wanted for name in moved.values())
+        found = [(name, new) for name, new in moved.items() if new in wanted]
+        hits = len(found) if all(alike(*pair) for pair in found) else 0
         if hits > most and _harmless(old, moved, unexpected, fitting):
             best, most = (old, new), hits
     return {f"^{re.escape(best[0])}": best[1].replace("\\", r"\\")} if any(best) else {}

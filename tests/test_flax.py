@@ -194,6 +194,21 @@ def test_attributes_come_in_the_order_of_definition():
     assert list(mp.parameters(Net())) == ["zebra.weight", "zebra.bias", "ant.weight", "ant.bias"]
 
 
+def test_the_order_of_definition_is_known_without_the_source():
+    names = {"nnx": nnx, "linear": linear}
+    exec(
+        "class Net(nnx.Module):\n"
+        "    def __init__(self):\n"
+        "        self.zebra = linear(2, 2)\n"
+        "        self.further()\n"
+        "    def further(self):\n"
+        "        self.yak, self.yak.note = linear(2, 2), 'ant'\n"
+        "        self.ant = linear(2, 2)\n",
+        names,
+    )
+    assert [layer.name for layer in mp.layers(names["Net"]())] == ["zebra", "yak", "ant"]
+
+
 def test_more_than_ten_layers_stay_in_order():
     model = nnx.Sequential(*(linear(2, 2, use_bias=False) for _ in range(12)))
     expected = [f"{index}.weight" for index in range(12)]

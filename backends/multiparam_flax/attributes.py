@@ -1,24 +1,24 @@
 """The attributes of an NNX module, in the order in which its class defines them.
 
 NNX itself sorts a module's attributes by name whenever a transform has passed over it, so that the order in which they
-lie there depends on what was done with the module before. The class's source does not.
+lie there depends on what was done with the module before. The class's code does not.
 """
 
 from __future__ import annotations
 
-import ast
+import dis
 import functools
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType
 from typing import Any
 
 _PRIVATE = ("_pytree__", "_object__", "_multiparam_")
 
 
 def attributes(module: Any, without: str = "", beside: Mapping[str, Any] | None = None) -> list[tuple[str, Any]]:
-    """The (name, value) pairs: those that `__init__` sets by name in its order, then the others by name.
+    """The (name, value) pairs: those that `__init__` and then other methods set, in that order, the others by name.
 
     Args:
         module: an NNX module.
@@ -35,25 +35,31 @@ def attributes(module: Any, without: str = "", beside: Mapping[str, Any] | None 
 
 @functools.cache
 def _definitions(cls: type) -> dict[str, int]:
-    """The positions of the attributes that the classes' bodies and `__init__` define."""
+    """The positions of the attributes that the classes' bodies and methods define."""
     names: dict[str, int] = {}
     for base in reversed(cls.__mro__):
-        if "__init__" in vars(base) or vars(base).get("__annotations__"):
-            for name in _of_class(base):
-                names.setdefault(name, len(names))
+        for name in _of_class(base):
+            names.setdefault(name, len(names))
     return names
 
 
 def _of_class(cls: type) -> Iterator[str]:
     yield from vars(cls).get("__annotations__", {})
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(vars(cls)["__init__"])))
-    except (KeyError, OSError, TypeError, SyntaxError):
-        return  # made by a decorator, or typed in where no source is kept: by name
-    targets = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
-    for node in sorted(targets, key=lambda node: (node.lineno, node.col_offset)):
-        if isinstance(node.value, ast.Name):
-            yield node.attr
+    methods = [one for one in vars(cls).values() if isinstance(one, FunctionType)]
+    for method in sorted(methods, key=lambda one: one.__name__ != "__init__"):  # and what it calls
+        yield from _stores(inspect.unwrap(method).__code__)
+
+
+def _stores(code: CodeType) -> Iterator[str]:
+    """The attributes that a method gives its object, in order."""
+    before = ""
+    for step in dis.get_instructions(code):
+        if step.opname == "EXTENDED_ARG":
+            continue
+        # of a variable, which is the object itself: `self.a`, and not `self.a.b`
+        if step.opname == "STORE_ATTR" and before.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")):
+            yield step.argval
+        before = step.opname
 
 
 def _natural(name: str) -> list[Any]:

@@ -5,6 +5,9 @@ numbers are drawn in float32 and converted to the parameter's dtype, so that a m
 every precision.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import no_attribute
 from .distributions import (
     Constant,
     KaimingNormal,
@@ -46,3 +49,12 @@ __all__ = [
     "Zeros",
     "as_rule",
 ]
+
+# what others call them
+_OTHERS = {"Glorot": "Xavier", "He": "Kaiming", "Random": ""}
+
+if not TYPE_CHECKING:  # or a type checker would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        ours = next((name.replace(other, own, 1) for other, own in _OTHERS.items() if name.startswith(other)), name)
+        raise AttributeError(no_attribute("multiparam.init", ours, name, __all__))

@@ -101,6 +101,19 @@ class Uniform(Drawn):
         return _uniform(self.low, self.high)
 
 
+def _spread(std: float, mean: float) -> tuple[float, float]:
+    """The two, checked."""
+    spread, middle = number("std", std), number("mean", mean)
+    if spread < 0:
+        raise ArgumentError(f"std must not be negative, and is {std}")
+    if not spread and middle:
+        raise ArgumentError(
+            f"std comes first and is 0 here, and mean is {mean}: std={mean} if PyTorch's order was meant, "
+            f"or Constant({mean})"
+        )
+    return spread, middle
+
+
 class Normal(Drawn):
     """Normally distributed.
 
@@ -113,10 +126,7 @@ class Normal(Drawn):
     """
 
     def __init__(self, std: float = 1.0, mean: float = 0.0) -> None:
-        self.std = number("std", std)
-        self.mean = number("mean", mean)
-        if self.std < 0:
-            raise ArgumentError(f"std must not be negative, and is {std}")
+        self.std, self.mean = _spread(std, mean)
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         return _normal(self.std, self.mean)
@@ -138,10 +148,7 @@ class TruncatedNormal(Drawn):
     def __init__(
         self, std: float = 1.0, mean: float = 0.0, low: float | None = None, high: float | None = None
     ) -> None:
-        self.std = number("std", std)
-        self.mean = number("mean", mean)
-        if self.std < 0:
-            raise ArgumentError(f"std must not be negative, and is {std}")
+        self.std, self.mean = _spread(std, mean)
         self.low = self.mean - 2 * self.std if low is None else number("low", low)
         self.high = self.mean + 2 * self.std if high is None else number("high", high)
         if self.std and not self.low < self.high:

@@ -4,6 +4,9 @@ Nothing is wrapped: `Linear(4, 8)` is a `torch.nn.Linear`, a `keras.layers.Dense
 takes `backend=`; None is the active one (see `multiparam.use`).
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import no_attribute
 from .activations import (
     ELU,
     GELU,
@@ -121,3 +124,12 @@ __all__ = [
     "Softplus",
     "Tanh",
 ]
+
+
+# what others call them
+_OTHERS = {"BatchNormalization": "BatchNorm2d", "Dense": "Linear", "LayerNormalization": "LayerNorm"}
+
+if not TYPE_CHECKING:  # or a type checker would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise AttributeError(no_attribute("multiparam.nn", _OTHERS.get(name, name), name, __all__))

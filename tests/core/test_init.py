@@ -205,3 +205,11 @@ def test_a_rule_of_which_the_values_alone_are_redefined_has_those():
     for rule in (Clipped(), Eye(), Doubled()):
         mp.initialize(net, {"weight": rule}, seed=0)
         assert np.array_equal(weight.value, rule.values(0, "weight", (30, 30)))
+
+
+def test_a_layer_is_initialized_by_the_whole_models_names():
+    net, other = (mp.nn.Sequential(mp.nn.Linear(2, 3), mp.nn.Sequential(mp.nn.Linear(3, 4))) for _ in range(2))
+    report = mp.initialize(mp.layers(net)[1], mp.init.Normal(), seed=0)
+    assert [entry.name for entry in report.entries] == ["1.0.weight", "1.0.bias"]
+    mp.initialize(other, mp.init.Normal(), seed=0)
+    assert np.array_equal(mp.parameters(net)["1.0.weight"].value, mp.parameters(other)["1.0.weight"].value)

@@ -124,3 +124,23 @@ def test_a_renaming_that_is_there_is_kept(tmp_path, nets):
     report = mp.load(tmp_path / "twice.safetensors", into=plain, strict=False, rename=given)
     assert report.suggestion == {**given, r"(?:^module\.)": ""}
     assert len(mp.load(tmp_path / "twice.safetensors", into=plain, rename=report.suggestion).loaded) == 4
+
+
+def test_what_would_not_fit_or_was_renamed_away_is_not_suggested(tmp_path):
+    mp.save(mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 10)), tmp_path / "net.safetensors")
+    other = mp.nn.Sequential({"hidden": mp.nn.Linear(4, 8), "act": mp.nn.ReLU(), "head": mp.nn.Linear(8, 3)})
+    report = mp.load(tmp_path / "net.safetensors", into=other, rename={r"^0\.": "hidden."}, strict=False)
+    assert report.suggestion == {}  # the head's shapes differ
+    same = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 10))
+    report = mp.load(tmp_path / "net.safetensors", into=same, rename={r"^2\.": "left out."}, strict=False)
+    assert (report.missing, report.suggestion) == (["2.weight", "2.bias"], {})
+    assert mp.diff(tmp_path / "net.safetensors", other).suggestion == {}
+
+
+def test_near_names_are_those_of_near_layers(tmp_path, nets):
+    mp.save({"encoder.weight": np.ones(1), "decoder.gain": np.ones(1)}, tmp_path / "other.safetensors")
+    net = mp.nn.Sequential({"encoders": mp.nn.Linear(1, 1), "0": mp.nn.Linear(1, 1)})
+    with pytest.raises(mp.MismatchError) as caught:
+        mp.load(tmp_path / "other.safetensors", into=net)
+    assert "missing: encoders.weight (close: encoder.weight)" in str(caught.value)
+    assert "missing: 0.weight\n" in str(caught.value)

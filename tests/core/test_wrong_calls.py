@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from multiparam_numpy.layers import Module, Variable
 
 import multiparam as mp
 from multiparam import formats
@@ -132,3 +133,33 @@ def test_half_a_byte_is_no_size(net):
     for wrong in (1.5, "0.5", "1.5 B"):
         with pytest.raises(mp.ArgumentError, match="a size is a positive number of bytes"):
             mp.save(net, "net.safetensors", shard_size=wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda net: mp.init.Normal(0, 0.01), r"std comes first and is 0 here.*std=0\.01"),
+        (lambda net: mp.init.TruncatedNormal(0, 0.02), r"std comes first and is 0 here.*std=0\.02"),
+        (lambda net: mp.parameters(net).select(kind=mp.nn.Linear), "kind='Linear' say, not"),
+        (lambda net: mp.parameters(net).select(role=0), "role='weight' say, not 0"),
+        (lambda net: mp.layers(net)["weight"], "'weight' is a parameter"),
+        (lambda net: mp.save(mp.layers(net), "net.safetensors"), r"Layer \(pass its \.native\)"),
+        (lambda net: mp.nn.Sequential([net]), "a list \\(pass what is in it one by one\\)"),
+        (lambda net: mp.nn.Dense, "no 'Dense'; did you mean 'Linear'"),
+        (lambda net: mp.nn.Conv2D, "no 'Conv2D'; did you mean 'Conv2d'"),
+        (lambda net: mp.init.GlorotUniform, "did you mean 'XavierUniform'"),
+        (lambda net: mp.layers(mp.nn.Sequential(net, net))[3], "has 2 layers below it"),
+    ],
+)
+def test_the_error_says_what_can_be_meant(net, call, why):
+    with pytest.raises((mp.MultiparamError, AttributeError, IndexError), match=why):
+        call(net)
+
+
+def test_a_rule_that_is_undefined_names_what_it_is_defined_for():
+    class Scaled(Module):
+        def __init__(self):
+            self.w, self.scales = Variable(np.zeros((3, 4), np.float32)), Variable(np.zeros(4, np.float32))
+
+    with pytest.raises(mp.ArgumentError, match=r"(?s)'0\.scales'.*Scaled.*register_layer.*'0\.w' for instance"):
+        mp.initialize(mp.nn.Sequential(Scaled()), mp.init.XavierUniform())
