@@ -85,7 +85,7 @@ class MismatchReport:
         kinds: (layer, expected kind, given kind, why) where layers of one name are different functions; told beside
             what is wrong, and no fault in itself.
         suggestion: what to pass as `rename=` where names do not fit because of a prefix; else empty.
-        matchable: (layer given, layer expected) that `match="auto"` would pair, where all would fit then.
+        hint: what else can be done, a sentence; else empty.
     """
 
     missing: Sequence[str] = ()
@@ -95,7 +95,7 @@ class MismatchReport:
     unrepresentable: Sequence[tuple[str, str]] = ()
     kinds: Sequence[tuple[str, str, str, str]] = ()
     suggestion: Mapping[str, str] = field(default_factory=dict)
-    matchable: Sequence[tuple[str, str]] = ()
+    hint: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected or self.misshaped or self.mistyped or self.unrepresentable)
@@ -109,11 +109,7 @@ class MismatchReport:
         lines += [f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped]
         lines += [f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped]
         lines += [f"{name} cannot be represented: {why}" for name, why in self.unrepresentable]
-        if self.matchable:
-            pairs = [f"{given or 'the model'} with {want or 'the model'}" for given, want in self.matchable]
-            more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
-            lines.append(f"layers that hold the same have other names: match='auto' pairs {', '.join(pairs[:3])}{more}")
-        return "\n".join(map(printable, [*lines, *prefix_hint(self.suggestion)]))
+        return "\n".join(map(printable, [*lines, *prefix_hint(self.suggestion), *filter(None, [self.hint])]))
 
 
 class MismatchError(MultiparamError, ValueError):
@@ -193,8 +189,13 @@ def prefix_hint(rename: Mapping[str, str]) -> list[str]:
     >>> print(*prefix_hint({r"^module\.": ""}))
     a prefix differs: pass rename={r"^module\.": ""}
     """
+    return [f"a prefix differs: pass {as_rename(rename)}"] if rename else []
+
+
+def as_rename(rename: Mapping[str, str]) -> str:
+    """A renaming as one would write it in a call."""
     pairs = ", ".join(f"{_literal(pattern)}: {_literal(new)}" for pattern, new in rename.items())
-    return [f"a prefix differs: pass rename={{{pairs}}}"] if rename else []
+    return f"rename={{{pairs}}}"
 
 
 def _literal(text: str) -> str:

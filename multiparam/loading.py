@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,11 +23,12 @@ from .errors import (
     MismatchError,
     MismatchReport,
     UninitializedError,
+    as_rename,
     misfits,
     prefix_hint,
     printable,
 )
-from .formats import Entry, Model, verified
+from .formats import Entry, Model, listed, verified
 from .html import Section, report
 from .kinds import KINDS, neutral
 from .layout import Handle
@@ -109,7 +111,7 @@ class _Plan:
     writes: list[tuple[Parameter, tuple[Handle, ...], Entry]] = field(default_factory=list)
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
-    matchable: list[tuple[str, str]] = field(default_factory=list)
+    hint: str = ""
     report: LoadReport = field(default_factory=LoadReport)
     problems: dict[str, list[Any]] = field(
         default_factory=lambda: {"misshaped": [], "mistyped": [], "unrepresentable": []}
@@ -208,7 +210,9 @@ def _planned(
 
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting, alike))
     if strict and plan.report.missing and not pairs and not plan.report.suggestion:
-        plan.matchable = _matchable(plan.report.missing, checkpoint, renamed, tree, slots)
+        plan.hint = _matchable(plan.report.missing, checkpoint, renamed, tree, slots)
+    elif not strict:
+        plan.hint = _left_out(plan.problems["misshaped"], given)
     _refuse(checkpoint, plan, strict)
     return tree, plan
 
@@ -254,13 +258,23 @@ def _pairs(
 
 def _matchable(
     missing: list[str], checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, slots: Mapping[str, Slot]
-) -> list[tuple[str, str]]:
-    """The pairs of layers after which nothing would be missing; none if something would."""
+) -> str:
+    """That `match="auto"` pairs layers, if nothing would be missing then."""
     try:
         pairs = _pairs(checkpoint, renamed, tree, slots)
     except AmbiguousMatchError:
-        return []
-    return [*pairs.items()] if {name.rpartition(".")[0] for name in missing} <= {*pairs.values()} else []
+        return ""
+    if not {name.rpartition(".")[0] for name in missing} <= {*pairs.values()}:
+        return ""
+    shown = [f"{layer or 'the model'} with {here or 'the model'}" for layer, here in pairs.items()]
+    return f"layers that hold the same have other names: match='auto' pairs {listed(shown, most=3)}"
+
+
+def _left_out(misshaped: list[tuple[str, Any, Any]], given: Mapping[str, str]) -> str:
+    """How what does not fit is left out, which `strict=False` alone does not."""
+    layers = dict.fromkeys(given[name].rpartition(".")[0] for name, *_ in misshaped if "." in given.get(name, ""))
+    away = {f"^{re.escape(layer)}\\.": f"left out.{layer}." for layer in layers}
+    return f"to load the rest, rename what does not fit away: {as_rename(away)}" if away else ""
 
 
 def _given_names(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> dict[str, str]:
@@ -460,7 +474,7 @@ def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:
             for kind in kinds
         ],
         suggestion=plan.report.suggestion if strict else {},
-        matchable=plan.matchable,
+        hint=plan.hint,
     )
     if found:
         raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found)

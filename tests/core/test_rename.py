@@ -144,3 +144,14 @@ def test_near_names_are_those_of_near_layers(tmp_path, nets):
         mp.load(tmp_path / "other.safetensors", into=net)
     assert "missing: encoders.weight (close: encoder.weight)" in str(caught.value)
     assert "missing: 0.weight\n" in str(caught.value)
+
+
+def test_a_partial_load_says_how_to_leave_out_what_does_not_fit(tmp_path):
+    mp.save(mp.nn.Sequential({"body": mp.nn.Linear(4, 8), "head": mp.nn.Linear(8, 10)}), tmp_path / "net.safetensors")
+    net = mp.nn.Sequential({"body": mp.nn.Linear(4, 8), "head": mp.nn.Linear(8, 3)})
+    with pytest.raises(mp.MismatchError) as caught:
+        mp.load(tmp_path / "net.safetensors", into=net, strict=False)
+    assert str(caught.value).endswith(r'rename what does not fit away: rename={r"^head\.": "left out.head."}')
+    report = mp.load(tmp_path / "net.safetensors", into=net, strict=False, rename={r"^head\.": "left out.head."})
+    assert (report.loaded, report.missing) == (["body.weight", "body.bias"], ["head.weight", "head.bias"])
+    assert not report.suggestion
