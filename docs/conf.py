@@ -49,7 +49,7 @@ python_maximum_signature_line_length = 88
 # aliases of types, which are text
 ALIASES = frozenset(("Array", "FilePath", "Sampler", "Selection", "Shape", "Target"))
 # what annotations name of other packages and of Python, whose inventories would have to be fetched
-FOREIGN = re.compile(r"(abc|builtins|collections|contextlib|enum|ml_dtypes|np|npt|numpy|os|pathlib|pytest|typing)(\.|$)")
+FOREIGN = re.compile(r"(abc|builtins|collections|contextlib|enum|ml_dtypes|numpy|os|pathlib|typing)(\.|$)")
 
 
 def setup(app: Sphinx) -> None:
@@ -91,7 +91,7 @@ def at_its_public_place(
         return content
     thing = _imported(target)
     domain = env.domains["py"]
-    for name, entry in domain.objects.items():  # type: ignore[attr-defined]  # of the Python domain
+    for name in list(domain.objects):  # type: ignore[attr-defined]  # of the Python domain
         if name.rpartition(".")[2] == target.rpartition(".")[2] and thing is not None and _imported(name) is thing:
             builder = app.builder
             assert builder is not None

@@ -1,0 +1,102 @@
+"""The pages' code runs, and prints what they say; the site's check finds what is broken.
+
+`make test-docs` runs this in both environments: MXNet's tabs need theirs.
+"""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pages
+import pytest
+
+import multiparam as mp
+
+TABS = [(page, framework) for page in pages.pages() for framework in pages.frameworks(page)]
+HERE = {one.name for one in mp.backends() if one.installed}
+
+
+def run(page, folder, framework=""):
+    """Runs a page in a process of its own; returns how many of its blocks ran."""
+    ran = subprocess.run(
+        # what a page's own code is warned of is an error; what frameworks warn of among themselves is not
+        [sys.executable, "-W", "error:::page", pages.__file__, page, *([framework] if framework else [])],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **pages.environment(framework), "PYTHONPATH": os.pathsep.join([*sys.path])},
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-6000:]
+    return int(ran.stdout.split()[-2])
+
+
+def expected(page, framework=""):
+    """How many blocks of a page there are to be run."""
+    found = pages.blocks((pages.ROOT / page).read_text("utf-8"))
+    return sum(
+        one.language in ("python", "console")
+        and one.tab in ("", pages.OURS, framework)
+        and not one.why_not
+        and not one.rest.startswith("file:")
+        for one in found
+    )
+
+
+@pytest.mark.parametrize("page", [page for page in pages.pages() if not pages.frameworks(page)])
+def test_the_code_of_a_page_runs(page, tmp_path):
+    assert run(page, tmp_path) == expected(page)
+
+
+@pytest.mark.parametrize(("page", "framework"), [tab for tab in TABS if tab[1] in HERE])
+def test_a_frameworks_tabs_do_what_multiparams_do(page, framework, tmp_path):
+    assert run(page, tmp_path, framework) == expected(page, framework)
+
+
+def test_every_step_has_a_tab_for_every_framework():
+    assert sorted(framework for page, framework in TABS if page == "docs/side_by_side.md") == sorted(
+        {"torch", "keras", "flax", "paddle", "mxnet"}
+    )
+    text = (pages.ROOT / "docs" / "side_by_side.md").read_text("utf-8")
+    steps = Counter((one.step, one.tab) for one in pages.blocks(text))
+    assert set(steps.values()) == {1}
+    assert len(steps) == 6 * len({step for step, _ in steps})
+    assert {step for step, _ in steps} >= set(pages.RANDOM)
+
+
+def test_what_is_not_run_says_why():
+    left = {}
+    for page in pages.pages():
+        for one in pages.blocks((pages.ROOT / page).read_text("utf-8")):
+            known = one.rest == "" or one.why_not or one.rest.startswith("file: ") or one.rest == "shown"
+            assert known, f"{page}:{one.line}: {one.rest!r} is no reason"
+            assert one.language in ("", "python", "text", "console", "sh", "toml"), f"{page}:{one.line}"
+            if one.why_not:
+                left[page] = left.get(page, 0) + 1
+    assert left == {"docs/how_to/write_an_adapter.md": 1}
+
+
+def test_a_page_that_is_wrong_fails(tmp_path):
+    page = tmp_path / "page.md"
+    for code, why in (
+        ("```python\n1 / 0\n```\n", "ZeroDivisionError"),
+        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "is not what was printed"),
+        ("```console\n$ multiparam show missing\n```\n", "missing"),
+        ("```console\n$ multiparam backends --json\nnothing\n```\n", "is not what was printed"),
+    ):
+        page.write_text(code)
+        with pytest.raises(AssertionError, match=why):
+            run(str(page), tmp_path)
+
+
+def test_the_sites_check_finds_what_leads_nowhere(tmp_path):
+    (tmp_path / "other.html").write_text("<h1 id='top'>other</h1>")
+    links = ["other.html#top", "other.html", "#here", "https://example.org", "gone.html", "other.html#gone", "#gone"]
+    body = "".join(f"<a href='{link}'>x</a>" for link in links)
+    fetched = "<img src='gone.png'><script src='https://example.org/a.js'></script>"
+    (tmp_path / "page.html").write_text(f"<p id='here'>{body}{fetched}</p>")
+    check = Path(pages.ROOT) / "docs" / "check.py"
+    ran = subprocess.run([sys.executable, str(check), str(tmp_path)], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 5
