@@ -124,6 +124,7 @@ parity: setup ## print every layer kind from each framework into each other
 
 docs: setup ## build the site into build/site; any broken link or reference fails
 	$(BIN)/python docs/generate.py $(if $(wildcard $(MXNET)/python),--python $(MXNET)/python)
+	rm -rf build/site
 	$(BIN)/python -m sphinx -q -n -W --keep-going docs build/site
 	$(BIN)/python docs/check.py build/site
 	@echo "the site is in build/site/index.html"

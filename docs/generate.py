@@ -7,6 +7,7 @@ python docs/generate.py --python INTERPRETER # and those of another environment
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import json
 import re
@@ -130,12 +131,21 @@ def defaults() -> Iterator[str]:
     rules: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for kind, role, found in _rules():
         rules.setdefault(found, {}).setdefault(role, []).append(kind)
-    rows = [
-        [", ".join(dict.fromkeys(kinds)), f"`{role}`", *found]
-        for found, roles in rules.items()
-        for role, kinds in roles.items()
-    ]
-    yield from _table(["layers", "parameter", *RECIPES], rows)
+    grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for found, roles in rules.items():
+        for role, kinds in roles.items():
+            grouped.setdefault((_ranks(kinds), found), []).append(f"`{role}`")
+    rows = [[kinds, ", ".join(roles), *found] for (kinds, found), roles in grouped.items()]
+    yield from _table(["layers", "parameters", *RECIPES], sorted(rows, key=lambda row: row[0] != "Linear"))
+
+
+def _ranks(kinds: Sequence[str]) -> str:
+    """Names of kinds, those of three ranks as one."""
+    names = dict.fromkeys(kinds)
+    for name in [one[:-2] for one in names if one.endswith("1d")]:
+        if {f"{name}2d", f"{name}3d"} <= names.keys():
+            names = dict.fromkeys(re.sub(rf"^{name}[123]d$", f"{name}1d to 3d", one) for one in names)
+    return ", ".join(names)
 
 
 def _rules() -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -155,8 +165,14 @@ def _rules() -> Iterator[tuple[str, str, tuple[str, ...]]]:
 def _rule(rule: Any) -> str:
     if rule is None:
         return "none"
-    short = re.sub(r"\d+\.\d{4,}", lambda found: f"{float(found[0]):.4g}", repr(rule))
-    return f"`{re.sub(r'multiparam[.]init[.]', '', short)}`"
+    said = repr(rule)
+    for name in dict.fromkeys(re.findall(r"\b([A-Z]\w+)\(", said)):
+        # what every such rule has need not be said of each
+        for argument in inspect.signature(getattr(mp.init, name)).parameters.values():
+            said = re.sub(rf"(?<=[( ]){argument.name}={re.escape(repr(argument.default))}(, |(?=\)))", "", said)
+    said = re.sub(r", \)", ")", re.sub(r"\d+\.\d{4,}", lambda found: f"{float(found[0]):.4g}", said))
+    several = said.removeprefix("each block: ").split(", ")
+    return f"`each block: {several[0]}`" if len(several) > 1 and len({*several}) == 1 else f"`{said}`"
 
 
 # --- layers and parity -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -63,6 +64,46 @@ def test_every_step_has_a_tab_for_every_framework():
     assert set(steps.values()) == {1}
     assert len(steps) == 6 * len({step for step, _ in steps})
     assert {step for step, _ in steps} >= set(pages.RANDOM)
+
+
+def columns():
+    """What the README's table for those who know PyTorch has: PyTorch's calls, and ours."""
+    text = (pages.ROOT / "README.md").read_text("utf-8")
+    section = text.partition("## If you know PyTorch")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [\w ]+ \| (`.*`) \| (`.*`) \|$", section, re.MULTILINE)
+    assert len(rows) == 11  # and one for a layer of the reader's own
+    return [[call for row in rows for call in re.findall(r"`([^`]+)`", row[at])] for at in (0, 1)]
+
+
+def test_the_readmes_column_of_pytorch_is_right(tmp_path):
+    made = """
+import torch
+from torch import nn
+
+net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+x, path = torch.ones(2, 4), "net.pt"
+"""
+    _run_calls(made, columns()[0], "torch", tmp_path)
+
+
+@pytest.mark.parametrize("framework", sorted({"torch", "keras", "flax", "paddle", "mxnet"} & HERE))
+def test_the_readmes_column_of_multiparam_is_right(framework, tmp_path):
+    made = """
+import numpy as np
+import multiparam as mp
+
+Linear, ReLU = mp.nn.Linear, mp.nn.ReLU
+net = mp.nn.Sequential(Linear(4, 8), ReLU(), Linear(8, 8), ReLU(), Linear(8, 8))
+x, path = np.ones((2, 4), np.float32), "net.safetensors"
+"""
+    _run_calls(made, columns()[1], framework, tmp_path)
+
+
+def _run_calls(made, calls, framework, folder):
+    page = folder / "page.md"
+    loss = "def loss(net, x):\n    return net(x)[0, 0]\n"
+    page.write_text("\n".join(["```python", made, loss, *calls, "```", ""]), "utf-8")
+    assert run(str(page), folder, framework) == 1
 
 
 def test_what_is_not_run_says_why():

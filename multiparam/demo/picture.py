@@ -6,7 +6,6 @@ import io
 import re
 from typing import Any
 
-
 from rich.console import CONSOLE_SVG_FORMAT, Console  # type: ignore[attr-defined]  # it has no __all__
 
 __all__ = ["picture"]
