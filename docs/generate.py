@@ -107,20 +107,18 @@ def capabilities() -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     """The help of each command, as the program prints it."""
-    with click.Context(cli, info_name="multiparam", terminal_width=100, max_content_width=100) as context:
+    with click.Context(cli, info_name="multiparam", terminal_width=84, max_content_width=84) as context:
         yield from _help(cli, context)
         for name in cli.list_commands(context):
             command = cli.get_command(context, name)
             assert command is not None
             yield f"\n## multiparam {name}\n"
-            with click.Context(
-                command, context, f"multiparam {name}", terminal_width=100, max_content_width=100
-            ) as inner:
+            with click.Context(command, context, name, terminal_width=84, max_content_width=84) as inner:
                 yield from _help(command, inner)
 
 
 def _help(command: click.Command, context: click.Context) -> Iterator[str]:
-    yield f"```text\n{command.get_help(context).replace('multiparam multiparam', 'multiparam')}\n```"
+    yield f"```text\n{command.get_help(context)}\n```"
 
 
 # --- defaults --------------------------------------------------------------------------------------------------------
@@ -252,23 +250,25 @@ def _times(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         middle = number(statistics.median(ratios(dict(row))))
         return [
             row["backend"],
-            row["peer"],
+            _text(row["peer"]),
             milliseconds(row["ours"]),
             milliseconds(row["theirs"]),
             f"{middle} ({least} to {most})" if len(ratios(dict(row))) > 1 else f"{middle} (1 round)",
             _target(row, number(row["target"]) if row["target"] else ""),
         ]
 
-    yield from _table(["", "beside", "ours, ms", "theirs, ms", "ratio", "target"], map(cells, rows), right=(2, 3, 4))
+    yield from _table(
+        ["framework", "beside", "ours, ms", "theirs, ms", "ratio", "target"], map(cells, rows), right=(2, 3, 4)
+    )
 
 
 def _peaks(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(
-        ["", "what", "anonymous, MB", "resident, MB", "target"],
+        ["framework", "with", "anonymous, MB", "resident, MB", "target"],
         (
             [
                 row["backend"],
-                row["peer"],
+                _text(row["peer"]),
                 f"{row['anonymous']:.1f}",
                 f"{row['resident']:.1f}",
                 _target(row, f"{row['target'] or 0:.0f}"),
@@ -281,6 +281,11 @@ def _peaks(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _target(row: Mapping[str, Any], shown: str) -> str:
     return f"≤ {shown}, {'met' if row['met'] else 'not met'}" if row["target"] else ""
+
+
+def _text(words: str) -> str:
+    """Words in which nothing is markup."""
+    return re.sub(r"([_*`<|])", r"\\\1", words)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:

@@ -3,6 +3,8 @@
 `make test-docs` runs this in both environments: MXNet's tabs need theirs.
 """
 
+import importlib
+import json
 import os
 import re
 import subprocess
@@ -129,6 +131,31 @@ def test_a_page_that_is_wrong_fails(tmp_path):
         page.write_text(code)
         with pytest.raises(AssertionError, match=why):
             run(str(page), tmp_path)
+
+
+def test_a_record_of_benchmarks_becomes_tables(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(pages.ROOT / "docs"))
+    generate = importlib.import_module("generate")
+    record = tmp_path / "record.json"
+    assert "make bench RECORD=" in "".join(generate.benchmarks(record))
+    sizes = {"layers": 2, "width": 4, "fewer": 2, "more": 4, "measured": 1, "rounds": 2, "least": 0.0}
+    about = {
+        "date": "2026-01-01",
+        "commit": "abc",
+        "machine": "one core",
+        "system": "Linux",
+        "versions": {"numpy": "2"},
+    }
+    timed = {"table": "save", "backend": "torch", "peer": "raw_write", "ours": [1.0, 2.0], "theirs": [2.0, 2.0]}
+    peak = {"table": "memory-save", "backend": "torch", "peer": "multiparam", "anonymous": 0.5, "resident": 1.0}
+    record.write_text(json.dumps({**about, "sizes": sizes, "rows": [timed, peak], "failed": []}))
+    text = "\n".join(generate.benchmarks(record))
+    assert "at commit abc" in text
+    assert r"| torch | raw\_write | 1500 | 2000 | 0.75 (0.50 to 1.00) |" in text
+    assert "| torch | multiparam | 0.5 | 1.0 | ≤ 1, met |" in text
+    record.write_text(json.dumps({**about, "sizes": sizes, "rows": [], "failed": [{"error": "it broke"}]}))
+    with pytest.raises(SystemExit, match="not complete"):
+        list(generate.benchmarks(record))
 
 
 def test_the_sites_check_finds_what_leads_nowhere(tmp_path):
