@@ -19,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 .PHONY: help setup test test-full lint parity docs screenshots demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example docs)
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/.made ## make the environment .venv with every framework but MXNet
 
