@@ -43,7 +43,7 @@ autodoc_class_signature = "mixed"
 autodoc_default_options = {"exclude-members": "__init__"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]  # which would be called variables
 python_maximum_signature_line_length = 88
 
 # aliases of types, which are text
@@ -55,21 +55,33 @@ FOREIGN = re.compile(r"(abc|builtins|collections|contextlib|enum|ml_dtypes|numpy
 def setup(app: Sphinx) -> None:
     """Registers what docstrings need to become pages."""
     app.connect("autodoc-process-docstring", mark_code)
+    app.connect("autodoc-process-signature", without_factories)
     app.connect("missing-reference", at_its_public_place)
 
 
 def mark_code(app: Sphinx, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
     """Turns single backticks, which mean code in docstrings, into links to public names and into code."""
+    # an adapter's `run` is another thing than `multiparam.run`
+    linked = not name.startswith(tuple(f"multiparam.{one}." for one in ("adapter", "plugin", "table", "formats")))
     for number, line in enumerate(lines):
         if not line.lstrip().startswith(">>>"):
-            lines[number] = re.sub(r"(?<![`:\\])`([^`]+)`(?!`)", lambda found: _code(found[1]), _escape(line))
+            marked = re.compile(r"(?<![`:\\])`([^`]+)`(?!`)")
+            lines[number] = marked.sub(lambda found: _code(found, linked), _escape(line))
 
 
-def _code(text: str) -> str:
+def _code(found: re.Match[str], linked: bool) -> str:
+    text, before = found[1], found.string[: found.start()]
     bare = text.removeprefix("multiparam.")
-    if bare in multiparam.__all__ and not isinstance(getattr(multiparam, bare), ModuleType):
-        return f":py:obj:`~multiparam.{bare}`"
-    return f"``{text}``"
+    public = bare in multiparam.__all__ and not isinstance(getattr(multiparam, bare), ModuleType)
+    # a group of entry points may be called as a function is
+    return f":py:obj:`~multiparam.{bare}`" if public and linked and not before.endswith("group ") else f"``{text}``"
+
+
+def without_factories(
+    app: Sphinx, what: str, name: str, of: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Writes a default that a dataclass makes as Python can read it."""
+    return signature and signature.replace("<factory>", "..."), returned
 
 
 def _escape(line: str) -> str:

@@ -99,6 +99,16 @@ def test_the_commands_of_the_readme_can_be_called_as_they_stand_there():
         cli.commands[name].make_context(name, arguments)  # fails where an option or an argument is none
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_into_the_repository_lead_somewhere(name):
+    text = (ROOT / name).read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text)
+    assert all((ROOT / path).is_file() for path, _ in links if path)
+    for path, anchor in links:
+        heads = re.findall(r"^#+ (.*)$", (ROOT / (path or name)).read_text("utf-8"), re.MULTILINE)
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+
+
 def test_the_six_steps_are_real():
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     (code,) = blocks(text, "python")
