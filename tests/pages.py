@@ -154,7 +154,7 @@ def _executed(page: str, block: Block, scope: dict[str, Any]) -> str:
 
 
 def _commands(page: str, block: Block) -> None:
-    """Runs a session of commands, and compares what they print where the page shows it."""
+    """Runs commands, and compares what they print where the page shows it."""
     for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.code, re.MULTILINE):
         program, *arguments = shlex.split(command, comments=True)
         assert program == "multiparam", f"{page}:{block.line}: {program} is no command of multiparam's"
