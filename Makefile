@@ -16,10 +16,10 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example)
+.PHONY: help setup test test-full lint parity docs screenshots demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example docs)
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/.made ## make the environment .venv with every framework but MXNet
 
@@ -51,7 +51,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench test-example dist ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench test-example test-docs docs dist ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -107,6 +107,11 @@ test-models: setup
 test-bench: setup
 	$(BIN)/python $(PYTEST) tests/test_benchmarks.py
 
+# every code block of README and docs; each framework's tabs beside multiparam's
+test-docs: setup .venv-mxnet/.made
+	$(BIN)/python $(PYTEST) tests/test_docs.py
+	$(MXNET)/python $(PYTEST) tests/test_docs.py -k mxnet
+
 # as its users have it: two packages, neither imported from this folder; tinygrad's own device needs no compiler
 test-example: wheels .venv-example/.made
 	$(EXAMPLE)/pip install -q --no-deps --force-reinstall dist/multiparam-*.whl dist/multiparam_tinygrad-*.whl
@@ -117,19 +122,25 @@ test-example: wheels .venv-example/.made
 parity: setup ## print every layer kind from each framework into each other
 	$(BIN)/python -m multiparam.testing.parity_table
 
-docs: setup ## write docs/layers.md from the layer tables
-	@mkdir -p docs
-	$(BIN)/python -m multiparam.testing.layer_docs > docs/layers.md
+docs: setup ## build the site into build/site; any broken link or reference fails
+	$(BIN)/python docs/generate.py $(if $(wildcard $(MXNET)/python),--python $(MXNET)/python)
+	rm -rf build/site
+	$(BIN)/python -m sphinx -q -n -W --keep-going docs build/site
+	$(BIN)/python docs/check.py build/site
+	@echo "the site is in build/site/index.html"
+
+screenshots: docs ## pictures of the site and of what notebooks show, in headless Chromium
+	$(BIN)/python docs/screenshots.py build/screenshots
 
 demo: setup .venv-mxnet/.made ## train one model in every framework and exchange the files
 	$(BIN)/multiparam demo --python $(MXNET)/python
 
-bench: setup .venv-mxnet/.made ## time multiparam beside the native tools
-	$(BIN)/python benchmarks/run.py --python $(MXNET)/python
+bench: setup .venv-mxnet/.made ## time multiparam beside the native tools; RECORD=docs/benchmarks.json keeps it
+	$(BIN)/python benchmarks/run.py --python $(MXNET)/python $(if $(RECORD),--json $(RECORD))
 
 # what earlier builds left behind would get into the new ones
 wheels: setup
-	rm -rf dist build multiparam.egg-info
+	rm -rf dist build/lib build/bdist.* multiparam.egg-info
 	$(BIN)/python -m build -qq
 	rm -rf examples/third_party_adapter/*.egg-info
 	$(BIN)/python -m build -qq --outdir dist examples/third_party_adapter

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found += worker(pythons[backend], backend, size, [name for name in operations if name != "import"])
     rows = judged([one for one in found if "table" in one], sizes)
     failed = [one for one in found if "failed" in one]
-    about = {"date": time.strftime("%Y-%m-%d %H:%M"), **machine(), "versions": versions(found)}
+    about = {"date": time.strftime("%Y-%m-%d %H:%M"), "commit": commit(), **machine(), "versions": versions(found)}
     _print(about, rows, failed, sizes)
     if options.json:
         result = {**about, "sizes": asdict(sizes), "rows": rows, "failed": failed}
@@ -125,6 +125,15 @@ def worker(python: str, backend: str, size: str, operations: Sequence[str]) -> I
             yield {"backend": backend, "failed": "its process", "error": log.read()[-2000:]}
 
 
+def commit() -> str:
+    """What is measured, with `-dirty` where that is not all of it; empty outside of version control."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def machine() -> dict[str, str]:
     """Where this runs."""
     info = Path("/proc/cpuinfo")
@@ -133,13 +142,15 @@ def machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "machine": f"{model}, {os.cpu_count()} cores, {memory:.0f} GB",
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}",
     }
 
 
 def _print(about: dict[str, Any], rows: list[dict[str, Any]], failed: list[dict[str, Any]], sizes: Sizes) -> None:
     print(f"multiparam beside the native tools, {about['date']}{', quick' if sizes is QUICK else ''}")
     print(about["machine"], about["system"], sep="\n")
+    if about["commit"]:
+        print(f"commit {about['commit']}")
     line = ""
     for name, version in about["versions"].items():
         if len(line) + len(name) + len(version) > 76:

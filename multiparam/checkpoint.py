@@ -251,7 +251,7 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
         check: compare a tensor's bytes with their digest when it is first read whole, where the file has digests.
 
     Returns:
-        A `Checkpoint`: an ordered mapping of names to entries with `.shape`, `.dtype`, `.value`, `.original`, and
+        A `Checkpoint`, an ordered mapping of names to entries with `.shape`, `.dtype`, `.value`, `.original`, and
         slices, `entry[0:3]`.
 
     Raises:

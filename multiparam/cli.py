@@ -459,11 +459,12 @@ def _markdown() -> str:
     metavar="PATH",
     help="The interpreter of another environment, whose backends take part too; may be given several times.",
 )
-def demo(backend: str | None, python: Sequence[str]) -> int:
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write the last table as a picture, too.")
+def demo(backend: str | None, python: Sequence[str], svg: Path | None) -> int:
     """Train one model in every framework and exchange the files.
 
     Exit codes: 0 every promise was kept; 1 one was not, or a backend cannot take part; 2 wrong usage.
     """
     from .demo import demo as run
 
-    return int(run(backend, list(python)))
+    return int(run(backend, list(python), svg=svg))

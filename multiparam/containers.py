@@ -41,8 +41,8 @@ def collect(
         is_variable: tells a variable.
 
     Returns:
-        The variables by path (those in lists and dicts belong to the layer itself), and the children: layers, and
-        containers with layers somewhere in them.
+        The variables by path (those in lists and dicts belong to the layer itself), and the children, which are
+        layers, and containers with layers somewhere in them.
 
     >>> attributes = [("a", 1j), ("b", [2j, {1}]), ("c", {2})]
     >>> collect(attributes, lambda value: isinstance(value, set), lambda value: isinstance(value, complex))

@@ -62,7 +62,7 @@ class DiffReport:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs: names, shapes, dtypes, values, ties and settings."""
+        """Whether nothing differs in names, shapes, dtypes, values, ties and settings."""
         return not any(rows for _, rows in self._sections())
 
     def _sections(self) -> list[tuple[str, list[tuple[str, ...]]]]:

@@ -70,12 +70,12 @@ class Parameter:
 
     @property
     def role(self) -> str:
-        """What the tensor is in its layer: `"weight"`, `"bias"`."""
+        """What the tensor is in its layer, `"weight"` or `"bias"`."""
         return self._slot.role
 
     @property
     def kind(self) -> str:
-        """The kind of its layer: `"Linear"`; for a layer of no known kind its class's name."""
+        """The kind of its layer, `"Linear"`; for a layer of no known kind its class's name."""
         return self._slot.node.kind
 
     @property
@@ -94,7 +94,7 @@ class Parameter:
 
     @property
     def shape(self) -> LazyShape:
-        """The canonical shape; lazy: None for an unknown axis, or None altogether."""
+        """The canonical shape; where it is lazy None for an unknown axis, or None altogether."""
         return self._slot.shape()
 
     @property
@@ -150,7 +150,7 @@ class Parameter:
 
     @property
     def value(self) -> Array:
-        """A snapshot of the numbers: a read-only array in canonical layout.
+        """A snapshot of the numbers, a read-only array in canonical layout.
 
         Raises:
             UninitializedError: a lazy parameter has no value yet.

@@ -1,6 +1,7 @@
 """The benchmarks' driver: every table appears, and holds numbers; what they are is for `make bench`."""
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,9 @@ def test_every_table_appears_and_has_numbers(names, tables, tmp_path):
     assert all(len(line) <= 80 for line in ended.stdout.splitlines())
     results = json.loads(written.read_text())
     assert results["failed"] == []
+    assert all(results[name] for name in ("date", "machine", "system", "versions"))
+    assert "commit" in results
+    assert platform.node() not in written.read_text()  # it is for documents
     assert {row["table"] for row in results["rows"]} == tables
     for row in results["rows"]:
         taken = (

@@ -19,6 +19,7 @@ from rich.table import Table
 from ..errors import ArgumentError, BackendError, MultiparamError
 from ..plugin import Capability
 from ..registry import adapter, backends
+from .picture import picture
 
 __all__ = ["demo"]
 
@@ -75,13 +76,19 @@ class _Promises:
             self.console.print(f"[red]not kept:[/] {promise}")
 
 
-def demo(backend: str | None = None, pythons: Sequence[str] = (), console: Console | None = None) -> int:
+def demo(
+    backend: str | None = None,
+    pythons: Sequence[str] = (),
+    console: Console | None = None,
+    svg: Path | None = None,
+) -> int:
     """Trains one model with a shared layer in every installed framework and exchanges the files.
 
     Args:
         backend: only this one (beside the numpy reference); None is every installed one.
         pythons: interpreters of other environments, whose backends take part too: not all frameworks share one.
         console: where to print.
+        svg: where to write the table at the end as a picture.
 
     Returns:
         0 if every promise was kept, else 1.
@@ -104,8 +111,11 @@ def demo(backend: str | None = None, pythons: Sequence[str] = (), console: Conso
         finally:
             for part in parts:
                 part.close()
-    console.print("[bold]Saved by the row, loaded by the column[/]: difference of outputs, test accuracy")
+    title = "[bold]Saved by the row, loaded by the column[/]: difference of outputs, test accuracy"
+    console.print(title)
     console.print(table)
+    if svg is not None:
+        svg.write_text(picture(title, table, title="multiparam demo"), "utf-8")
     if promises.failed:
         console.print(f"[red]{len(promises.failed)} promises were not kept.[/]")
         return 1

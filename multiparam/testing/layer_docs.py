@@ -46,7 +46,7 @@ def _of(case: Case, framework: str, layer: NativeLayer | None) -> Iterator[str]:
         return
     root = mp.layers(layer.make())
     native = root.native
-    yield f"**{framework}**: `{type(native).__name__}`\n"
+    yield f"**{framework}**: `{root.node.adapter.layer_class(native).__name__}`\n"
     for one in root.walk():
         node = one.node
         for slot in node.slots:

@@ -96,6 +96,15 @@ def test_the_demo_keeps_its_promises_on_the_reference_backend(capsys):
     assert "Every promise was kept." in capsys.readouterr().out
 
 
+def test_the_demos_table_is_a_picture_that_fetches_nothing(tmp_path, capsys):
+    path = tmp_path / "demo.svg"
+    assert main(["demo", "--backend", "numpy", "--svg", str(path)]) == 0
+    drawn = path.read_text("utf-8")
+    assert drawn.startswith("<svg")
+    assert "numpy" in drawn
+    assert not re.search(r"@font-face|url\(.?http|src=", drawn)
+
+
 def test_the_demo_fails_if_a_promise_is_not_kept(capsys, monkeypatch):
     from multiparam.demo import run
 

@@ -3,15 +3,18 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
 
 import multiparam as mp
-from multiparam.cli import main
+from multiparam import adapter
+from multiparam.cli import cli, main
 from multiparam.plugin import Plugin
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +78,35 @@ def test_every_public_name_of_the_readme_exists():
         thing = mp
         for part in name.split("."):
             thing = getattr(thing, part)
+
+
+def test_every_public_name_is_in_the_reference():
+    text = "".join(path.read_text("utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    documented = set(re.findall(r":: multiparam\.([\w.]+)", text))
+    assert set(mp.__all__) <= documented
+    # builders and rules come with their modules; an adapter's author finds all that it may import
+    members = {name.strip() for line in re.findall(r":members: (.*)", text) for name in line.split(",")}
+    known = {name.rpartition(".")[2] for name in documented} | members
+    surface = {name for name in adapter.__all__ if isinstance(getattr(adapter, name), (type, FunctionType))}
+    assert surface - known == set()
+
+
+def test_the_commands_of_the_readme_can_be_called_as_they_stand_there():
+    lines = re.findall(r"^multiparam ((?:show|diff|verify|convert) .*?)(?:  +#.*)?$", README, re.MULTILINE)
+    assert len(lines) == 4
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        cli.commands[name].make_context(name, arguments)  # fails where an option or an argument is none
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_into_the_repository_lead_somewhere(name):
+    text = (ROOT / name).read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text)
+    assert all((ROOT / path).is_file() for path, _ in links if path)
+    for path, anchor in links:
+        heads = re.findall(r"^#+ (.*)$", (ROOT / (path or name)).read_text("utf-8"), re.MULTILINE)
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
 
 
 def test_the_six_steps_are_real():
