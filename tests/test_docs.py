@@ -68,6 +68,19 @@ def test_every_step_has_a_tab_for_every_framework():
     assert {step for step, _ in steps} >= set(pages.RANDOM)
 
 
+@pytest.mark.parametrize("backend", ["flax", "keras", "paddle"])
+def test_the_readmes_training_is_the_same_elsewhere(backend, tmp_path):
+    _, code = [
+        one.code for one in pages.blocks((pages.ROOT / "README.md").read_text("utf-8")) if one.language == "python"
+    ]
+    code = "import numpy as np\nimport multiparam as mp\n" + code.replace('"torch"', repr(backend))
+    if backend == "keras":
+        code = "import keras\n" + code.replace("((net(x) - y) ** 2).mean()", "keras.ops.mean((net(x) - y) ** 2)")
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert mp.open(tmp_path / "net.safetensors")["out.weight"].shape == (1, 8)
+
+
 def columns():
     """What the README's table for those who know PyTorch has: PyTorch's calls, and ours."""
     text = (pages.ROOT / "README.md").read_text("utf-8")
