@@ -16,7 +16,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example)
+.PHONY: help setup test test-full lint parity docs notebooks demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example notebooks)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,7 +51,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench test-example dist ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench test-example dist notebooks test-notebooks ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -107,6 +107,9 @@ test-models: setup
 test-bench: setup
 	$(BIN)/python $(PYTEST) tests/test_benchmarks.py
 
+test-notebooks: setup
+	$(BIN)/python $(PYTEST) tests/test_notebooks.py
+
 # as its users have it: two packages, neither imported from this folder; tinygrad's own device needs no compiler
 test-example: wheels .venv-example/.made
 	$(EXAMPLE)/pip install -q --no-deps --force-reinstall dist/multiparam-*.whl dist/multiparam_tinygrad-*.whl
@@ -123,6 +126,9 @@ docs: setup ## write docs/layers.md from the layer tables
 
 demo: setup .venv-mxnet/.made ## train one model in every framework and exchange the files
 	$(BIN)/multiparam demo --python $(MXNET)/python
+
+notebooks: setup .venv-mxnet/.made ## execute the notebooks on every backend, and write them as they are shown
+	$(BIN)/python notebooks/execute.py --python mxnet=$(MXNET)/python --write
 
 bench: setup .venv-mxnet/.made ## time multiparam beside the native tools
 	$(BIN)/python benchmarks/run.py --python $(MXNET)/python

@@ -91,7 +91,7 @@ class Summary:
         from rich.console import Console
 
         out = io.StringIO()
-        Console(file=out, width=100).print(self)
+        Console(file=out, width=100, force_jupyter=False).print(self)  # or a notebook would show it
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     __repr__ = __str__
