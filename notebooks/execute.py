@@ -67,7 +67,12 @@ def execute(chapter: str, backend: str, python: str, log: IO[str], complete: boo
     environment |= {"MULTIPARAM_BACKEND": backend, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment |= {COMPLETE: "1"} if complete else {}
     client = NotebookClient(
-        read, km=manager, timeout=SECONDS, record_timing=False, resources={"metadata": {"path": str(HERE)}}
+        read,
+        km=manager,
+        timeout=SECONDS,
+        record_timing=False,
+        coalesce_streams=True,  # or it depends on the time which lines come together
+        resources={"metadata": {"path": str(HERE)}},
     )
     client.execute(env=environment, stderr=log)
     read.metadata["language_info"] = nbformat.from_dict({"name": "python"})  # its version is this machine's

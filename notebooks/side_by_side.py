@@ -199,6 +199,9 @@ def recorded(chapter: str, capability: str = "build") -> dict[str, dict[str, Any
 
 def same_everywhere(results: Mapping[str, Mapping[str, Any]], name: str) -> None:
     """Demands that all runs have the same bits under a name, and says which were compared."""
+    if not results:
+        print(f"{name}: nothing to compare")
+        return
     first = next(iter(results))
     for backend, arrays in results.items():
         if not same(arrays[name], results[first][name]):
@@ -208,6 +211,9 @@ def same_everywhere(results: Mapping[str, Mapping[str, Any]], name: str) -> None
 
 def close_everywhere(results: Mapping[str, Mapping[str, Any]], name: str, tolerance: float = 1e-5) -> None:
     """Demands that all runs have the same numbers under a name up to a tolerance; prints the largest difference."""
+    if not results:
+        print(f"{name}: nothing to compare")
+        return
     first = next(iter(results))
     most = 0.0
     for backend, arrays in results.items():
