@@ -35,7 +35,7 @@ RTOL, ATOL = 1e-5, 1e-6
 # one colour and one line style for each backend, in every plot; Okabe and Ito's palette, which colour-blind people can
 # tell apart
 COLOURS = dict(zip(BACKENDS, ("#000000", "#D55E00", "#CC79A7", "#009E73", "#0072B2", "#E69F00"), strict=True))
-DASHES = dict(zip(BACKENDS, ("-", "-", (0, (6, 2)), (0, (4, 4)), (0, (1, 2)), (0, (3, 2, 1, 2))), strict=True))
+DASHES = dict(zip(BACKENDS, ("-", "-", (0, (2, 1)), (0, (1, 1.5)), (0, (1, 3)), "-"), strict=True))
 NAMES = dict(zip(BACKENDS, ("numpy", "PyTorch", "Keras", "Flax", "Paddle", "MXNet"), strict=True))
 
 
