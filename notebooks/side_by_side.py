@@ -6,8 +6,9 @@
 equals the neutral `bias`, to the bit. `~=` in place of `==` allows differences of 1e-5. Without either the cell is only
 run, for a definition. A cell of another backend is left out without a word, so that five can stand below each other.
 
-`%%where gradients` runs its cell if the active backend can compute gradients (any capability of `mp.backends()`). If it
-cannot, the cell is run all the same, and has to be refused with an `UnsupportedError`, which is then printed.
+`%%where gradients` runs its cell if the active backend can compute gradients (any capability of `mp.backends()`, or any
+layer of `mp.nn`). If it cannot, the cell is run all the same, and has to be refused with an `UnsupportedError`, which is
+then printed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 
 import multiparam as mp
+from multiparam.registry import adapter
 
 BACKENDS = ("numpy", "torch", "keras", "flax", "paddle", "mxnet")
 RESULTS = Path(__file__).parent / "results"
@@ -45,8 +47,10 @@ def active() -> str:
 
 
 def can(capability: str, backend: str | None = None) -> bool:
-    """Whether a backend, the active one if none is named, declares a capability."""
+    """Whether a backend, the active one if none is named, declares a capability, or can build a layer of `mp.nn`."""
     name = active() if backend is None else backend
+    if capability[:1].isupper() and hasattr(mp.nn, capability):
+        return adapter(name).table.builder(capability) is not None
     declared = {info.name: info.capabilities for info in mp.backends()}
     if not any(capability in one for one in declared.values()):
         known = sorted({one for each in declared.values() for one in each})
