@@ -148,4 +148,4 @@ dist: wheels ## build wheel and sdist, and check them where nothing else is inst
 	$(BIN)/python $(PYTEST) tests/test_dist.py
 
 clean: ## remove the environments and what tools left behind
-	rm -rf .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist .venv-example build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info examples/*/*.egg-info
+	rm -rf notebooks/results .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist .venv-example build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info examples/*/*.egg-info

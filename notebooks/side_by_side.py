@@ -6,9 +6,9 @@
 equals the neutral `bias`, to the bit. `~=` in place of `==` allows differences of 1e-5. Without either the cell is only
 run, for a definition. A cell of another backend is left out without a word, so that five can stand below each other.
 
-`%%where gradients` runs its cell if the active backend can compute gradients (any capability of `mp.backends()`, or any
-layer of `mp.nn`). If it cannot, the cell is run all the same, and has to be refused with an `UnsupportedError`, which is
-then printed.
+`%%where gradients` runs its cell if the active backend can compute gradients (any capability of `mp.backends()`, or
+any layer of `mp.nn`). If it cannot, the cell is run all the same, and has to be refused with an `UnsupportedError`,
+which is then printed.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ def test_a_printed_summary_is_text_in_a_notebook_too(monkeypatch, capsys):
     net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU())
     outside = str(mp.summary(net))
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a notebook's kernel has it
     assert str(mp.summary(net)) == outside
     assert "(8, 4)" in outside
     assert not capsys.readouterr().out
