@@ -183,6 +183,10 @@ def _pair(a: _Trace, b: _Trace, report: VerifyReport) -> None:
     report.unpaired = list(dict.fromkeys(name for name, _ in (*a.calls, *b.calls) if name not in paired))
     # a fused activation makes a layer's output differ and the next one's input agree: something known goes first
     report.first, report.why = next((one for one in diverging if one[1]), (*diverging, (None, []))[0])
+    if report.first and not report.why:
+        kinds = [_node(trace.tree, report.first).kind for trace in (a, b)]
+        if kinds[0] != kinds[1]:  # one is a function, or a class of the user's, of which a file would say nothing
+            report.why = [f"{report.first} has kind {kinds[0]}, and {kinds[1]}"]
     for name in report.unpaired if not report.agrees and not report.why else ():
         both = [[node for node in trace.tree.root.walk() if node.name == name] for trace in (a, b)]
         report.why += _why(both[0][0], both[1][0]) if all(both) else []
