@@ -16,7 +16,7 @@ PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-full lint parity docs screenshots demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example docs)
+.PHONY: help setup test test-full lint parity docs screenshots notebooks demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example docs notebooks)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,7 +51,7 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 	@touch $@
 
 ifeq ($(BACKEND),all)
-test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench test-example test-docs docs dist ## run all tests; BACKEND=flax runs one backend's
+test: lint test-core test-floor test-numpy test-torch test-flax test-linen test-paddle test-mxnet test-files test-keras test-parity test-exchange test-models test-bench test-example notebooks test-notebooks test-docs docs dist ## run all tests; BACKEND=flax runs one backend's
 else
 test: test-$(BACKEND)
 endif
@@ -112,6 +112,9 @@ test-docs: setup .venv-mxnet/.made
 	$(BIN)/python $(PYTEST) tests/test_docs.py
 	$(MXNET)/python $(PYTEST) tests/test_docs.py -k mxnet
 
+test-notebooks: setup
+	$(BIN)/python $(PYTEST) tests/test_notebooks.py
+
 # as its users have it: two packages, neither imported from this folder; tinygrad's own device needs no compiler
 test-example: wheels .venv-example/.made
 	$(EXAMPLE)/pip install -q --no-deps --force-reinstall dist/multiparam-*.whl dist/multiparam_tinygrad-*.whl
@@ -135,6 +138,9 @@ screenshots: docs ## pictures of the site and of what notebooks show, in headles
 demo: setup .venv-mxnet/.made ## train one model in every framework and exchange the files
 	$(BIN)/multiparam demo --python $(MXNET)/python
 
+notebooks: setup .venv-mxnet/.made ## execute the notebooks on every backend, and write them as they are shown
+	$(BIN)/python notebooks/execute.py --python mxnet=$(MXNET)/python --write
+
 bench: setup .venv-mxnet/.made ## time multiparam beside the native tools; RECORD=docs/benchmarks.json keeps it
 	$(BIN)/python benchmarks/run.py --python $(MXNET)/python $(if $(RECORD),--json $(RECORD))
 
@@ -153,4 +159,4 @@ dist: wheels ## build wheel and sdist, and check them where nothing else is inst
 	$(BIN)/python $(PYTEST) tests/test_dist.py
 
 clean: ## remove the environments and what tools left behind
-	rm -rf .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist .venv-example build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info examples/*/*.egg-info
+	rm -rf notebooks/results .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist .venv-example build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info examples/*/*.egg-info

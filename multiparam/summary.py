@@ -91,7 +91,8 @@ class Summary:
         from rich.console import Console
 
         out = io.StringIO()
-        Console(file=out, width=100).print(self)
+        # plain text, also in a notebook, which rich would show it in, and where colours are forced
+        Console(file=out, width=100, force_jupyter=False, force_terminal=False).print(self)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     __repr__ = __str__

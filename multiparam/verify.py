@@ -210,6 +210,9 @@ def _pair(a: _Trace, b: _Trace, report: VerifyReport) -> None:
         first = next((one for one in diverging if one.why or not one.has_weights), diverging[0])
         report.first, report.why = first.name, first.why
         report.passed = [one.name for one in diverging[: diverging.index(first)]]
+        kinds = [_node(trace.tree, first.name).kind for trace in (a, b)]
+        if not first.why and kinds[0] != kinds[1]:  # one is a function, say, or a class of the user's
+            report.why = [f"{first.name} has kind {kinds[0]}, and {kinds[1]}"]
     for name in report.unpaired if not report.agrees and not report.why else ():
         both = [[node for node in trace.tree.root.walk() if node.name == name] for trace in (a, b)]
         report.why += _why(both[0][0], both[1][0]) if all(both) else []

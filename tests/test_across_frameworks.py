@@ -529,6 +529,15 @@ def test_outputs_are_compared_by_their_keys():
         mp.verify(Opaque(4, 2), Opaque(4, 2), np.ones((1, 4)))
 
 
+def test_a_function_in_the_place_of_a_layer_is_said():
+    layers = nn.Flatten(), mp.nn.Lambda(lambda x: x.flip(1), backend="torch")
+    a, b = (nn.Sequential(first, nn.Linear(4, 2)) for first in layers)
+    for model in (a, b):
+        mp.initialize(model, mp.init.XavierUniform(), seed=0)
+    report = mp.verify(a, b, np.arange(4.0).reshape(1, 4))
+    assert (report.first, report.why) == ("0", ["0 has kind Flatten, and Lambda"])
+
+
 def test_layers_that_cannot_be_compared_are_named_and_searched():
     class Last(nn.LSTM):
         def forward(self, x):

@@ -67,6 +67,16 @@ def test_a_tie_is_a_link_to_where_the_parameter_stands(net):
     assert set(page.ids).isdisjoint(shown(mp.summary(net)).ids)  # or a link would lead into another cell
 
 
+def test_a_printed_summary_is_text_in_a_notebook_too(monkeypatch, capsys):
+    net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU())
+    outside = str(mp.summary(net))
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a notebook's kernel has it
+    assert str(mp.summary(net)) == outside
+    assert "(8, 4)" in outside
+    assert not capsys.readouterr().out
+
+
 def test_a_drawing_says_in_words_what_it_shows(net):
     (label,) = shown(mp.parameters(net)["again.weight"]).labels
     values = mp.parameters(net)["again.weight"].value
