@@ -22,6 +22,7 @@ from multiparam.adapter import (
 
 from . import attention, layouts, recurrent, spatial
 from .additions import GELU, LogSoftmax, NamedSequential
+from .functions import Function
 
 # what an Activation layer is, canonically, by its function's name
 ACTIVATIONS = {
@@ -81,7 +82,7 @@ def table() -> LayerTable:
                 builds={"PReLU": _prelu},
                 lazy=lambda native: _lazy(native, {"weight": (None,)}),
             ),
-            Row("Lambda", layers.Lambda, builds={"Lambda": layers.Lambda}),
+            Row("Lambda", layers.Lambda, builds={"Lambda": Function}),
             Row(_relu, layers.ReLU, settings=_of_relu, builds={"ReLU": layers.ReLU}),
             Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
             Row(

@@ -36,6 +36,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "Dropout": (lambda backend: mp.nn.Dropout(0.9, backend=backend), (3, 4)),
     "Identity": (lambda backend: mp.nn.Identity(backend=backend), (3, 4)),
     "Lambda": (lambda backend: mp.nn.Lambda(lambda x: x * 2 + 1, backend=backend), (3, 4)),
+    "Lambda with methods": (lambda backend: mp.nn.Lambda(lambda x: 1 - (x - x.mean()), backend=backend), (3, 4)),
 }
 
 
