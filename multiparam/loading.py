@@ -156,10 +156,12 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
     """
     for parameter, handles, entry in plan.writes:
         slot, value = parameter.slot, plan.folded.get(parameter.name)
-        value = converted(parameter.name, entry.read() if value is None else value, slot.dtype_of(handles))
-        places = slot.places(handles, value)
+        value = entry.read() if value is None else value
+        made = converted(parameter.name, value, slot.dtype_of(handles))
+        # what was made for the purpose is not held any longer than it takes
+        places = slot.places(handles, value) if made is value else None
         if places is None:
-            slot.write(handles, value)
+            slot.write(handles, made)
         else:
             yield from places
             copied.append(slot)

@@ -74,7 +74,7 @@ def _families(layers: Iterable[str]) -> dict[str, list[str]]:
     """The layers by their names without numbers, each family in the order of these."""
     families: dict[str, list[str]] = defaultdict(list)
     for layer in sorted(layers, key=lambda layer: [int(number) for number in re.findall(r"\d+", layer)]):
-        families[re.sub(r"\d+", "#", layer)].append(layer)
+        families[re.sub(r"_?\d+", "", layer)].append(layer)  # Keras counts dense, dense_1, dense_2
     return families
 
 
@@ -82,9 +82,9 @@ def _paired(given: dict[str, list[str]], wanted: dict[str, list[str]]) -> dict[s
     """The layers of two sets of families that hold the same."""
     pairs: dict[str, str] = {}
     ends = _by_end(given), _by_end(wanted)
-    alike = [(ends[0][end], ends[1][end]) for end in ends[0] if ends[1].get(end) and ends[0][end]]
-    for one, other in alike if len(given) > 1 or len(wanted) > 1 else ():
-        if len(given[one]) == len(wanted[other]):
+    for end in ends[0] if len(given) > 1 or len(wanted) > 1 else ():
+        one, other = ends[0][end], ends[1].get(end)
+        if one is not None and other is not None and len(given[one]) == len(wanted[other]):
             pairs |= zip(given.pop(one), wanted.pop(other), strict=True)
     if not given or not wanted:
         return pairs
@@ -99,10 +99,10 @@ def _paired(given: dict[str, list[str]], wanted: dict[str, list[str]]) -> dict[s
     return pairs | dict(zip(*lines, strict=True))
 
 
-def _by_end(families: Mapping[str, list[str]]) -> dict[str, str]:
-    """The families by their last component, empty where two have the same."""
-    found: dict[str, str] = {}
+def _by_end(families: Mapping[str, list[str]]) -> dict[str, str | None]:
+    """The families by their last component, None where two have the same."""
+    found: dict[str, str | None] = {}
     for family in families:
         end = family.rpartition(".")[2]
-        found[end] = "" if end in found else family
+        found[end] = None if end in found else family
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from .init.rule import number
 from .kinds import image_ranks, takes_features_last
 from .names import join
 from .registry import infer_model
+from .rename import renamed_layer, renamer
 from .run import Turned, as_numpy, batches, turned_ranks
 from .settings import TRAINING, differing
 from .steps import Array
@@ -83,7 +84,15 @@ def _mark(first: bool) -> str:
     return "first to diverge" if first else ""
 
 
-def verify(a: Any, b: Any, x: Any = None, *, native: Any = False, tolerance: float = 1e-5) -> VerifyReport:
+def verify(
+    a: Any,
+    b: Any,
+    x: Any = None,
+    *,
+    native: Any = False,
+    tolerance: float = 1e-5,
+    rename: Mapping[str, str] | None = None,
+) -> VerifyReport:
     """Compares two models' forward passes on a batch, and names the first layer that diverges.
 
     Args:
@@ -93,6 +102,7 @@ def verify(a: Any, b: Any, x: Any = None, *, native: Any = False, tolerance: flo
         native: True passes the batch on in each model's own order of axes as it is; a pair of samples, one for each
             model, takes the place of x.
         tolerance: the largest absolute difference, times the largest output where that exceeds 1.
+        rename: regular expressions and their replacements, applied to the names of a's tensors in turn, as for `diff`.
 
     Raises:
         MismatchError: the outputs have different structures or shapes.
@@ -120,7 +130,8 @@ def verify(a: Any, b: Any, x: Any = None, *, native: Any = False, tolerance: flo
     samples = native if isinstance(native, (tuple, list)) else (x, x)
     if len(samples) != 2:
         raise ArgumentError(f"native= takes a pair of samples, one for each model, and there are {len(samples)}")
-    traces = [_traced(model, sample, bool(native)) for model, sample in zip((a, b), samples, strict=True)]
+    renamed = renamer(rename or {})
+    traces = [_traced(a, samples[0], renamed, bool(native)), _traced(b, samples[1], str, bool(native))]
     expected, given = (dict(_leaves(trace.output)) for trace in traces)
     if not expected or _shapes(expected) != _shapes(given):
         raise MismatchError(
@@ -144,11 +155,13 @@ class _Trace:
     calls: dict[tuple[str, int], Leaves] = field(default_factory=dict)
 
 
-def _traced(model: Any, sample: Any, native: bool) -> _Trace:
+def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool) -> _Trace:
     """Runs a model, and keeps what each of its layers gave, by the layer's name and the number of the call."""
     adapter = infer_model(model)
     adapter.require(Capability.RUN)
     trace = _Trace(Tree(adapter, model))
+    for node in trace.tree.root.walk():
+        node.name = renamed_layer(renamed, node.name)
     turned = Turned() if native else turned_ranks(trace.tree)
     names: dict[int, str] = {}
     watched = []

@@ -481,6 +481,18 @@ def test_a_layer_without_weights_that_diverges_first_is_named(target):
     assert "momentum" not in str(report)  # no forward pass in eval mode depends on it
 
 
+def test_layers_of_other_names_are_compared_under_the_same():
+    a = mp.nn.Sequential({"stem": mp.nn.Linear(4, 8, backend="torch"), "out": mp.nn.Linear(8, 2, backend="torch")})
+    b = mp.nn.Sequential(mp.nn.Linear(4, 8, backend="flax"), mp.nn.Linear(8, 2, backend="flax"))
+    mp.initialize(a, mp.init.XavierUniform(), seed=0)
+    mp.initialize(b, mp.init.XavierUniform(), seed=1)
+    names = {r"^stem\.": "0.", r"^out\.": "1."}
+    report = mp.verify(a, b, np.ones((3, 4)), rename=names)
+    assert report.first == "0"
+    assert [name for name, _ in report.layers] == ["0", "1", ""]
+    assert not report.unpaired
+
+
 def test_what_only_the_order_of_axes_explains_is_said():
     class Pictures(nn.Module):
         def __init__(self):

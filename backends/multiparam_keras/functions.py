@@ -17,13 +17,14 @@ _UNARY = ("neg", "pos", "abs", "invert")
 class Function(keras.layers.Lambda):
     """As Keras's own Lambda; its function may call any function of `keras.ops` as a method of its tensor."""
 
-    def call(self, *inputs: Any, **options: Any) -> Any:
+    # Keras reads the signature: these are its Lambda's
+    def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> Any:
         """The function's output."""
         try:
-            return super().call(*inputs, **options)
+            return super().call(inputs, mask, training)
         except AttributeError:
             try:
-                return _bare(super().call(*keras.tree.map_structure(_Methods, inputs), **options))
+                return _bare(super().call(keras.tree.map_structure(_Methods, inputs), mask, training))
             except AttributeError:
                 pass
             raise

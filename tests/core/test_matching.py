@@ -18,6 +18,17 @@ def test_layers_of_one_kind_are_paired_in_the_order_of_their_numbers():
     assert matched(given, linear("0", "2", "4")) == {"block10.fc": "4", "block2.fc": "2", "block1.fc": "0"}
 
 
+def test_kerass_automatic_names_are_numbered_from_the_second():
+    given = linear("layers.dense", "layers.dense_1", "layers.dense_10", "layers.dense_2")
+    found = matched(given, linear("0", "2", "4", "6"))
+    assert list(found.items()) == [
+        ("layers.dense", "0"),
+        ("layers.dense_1", "2"),
+        ("layers.dense_10", "6"),
+        ("layers.dense_2", "4"),
+    ]
+
+
 def test_what_ends_alike_belongs_together_and_one_left_on_each_side_too():
     given = linear("encoder.0.attn.query", "encoder.0.attn.key", "encoder.0.attn.dense")
     wanted = linear("blocks_0.query", "blocks_0.key", "blocks_0.out")
