@@ -163,16 +163,14 @@ class MXNetAdapter(Adapter):
             value = loss(model, *_tensors(model, inputs))
         if not isinstance(value, mx.nd.NDArray) or value.size != 1:
             raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
-        with autograd.pause():
-            for gradient in (one for variable in variables for one in variable._grad):
-                clear(gradient)
+        _forget_gradients(variables)
         try:
             value.backward()
         except mx.MXNetError as error:
             if "not in a computational graph" not in str(error):
                 raise
-            if variables:
-                raise self.unused_net() from None
+        if variables and not any(one._fresh_grad for variable in variables for one in variable._data):
+            raise self.unused_net()
         for variable in variables:
             for one in variable._data:
                 one._fresh_grad = True
@@ -241,6 +239,16 @@ def _summed(parameter: Any) -> Any:
     """The gradient, of all devices together."""
     first, *others = (to_numpy(one) for one in parameter._grad)
     return sum(others, first)
+
+
+def _forget_gradients(variables: Sequence[Any]) -> None:
+    """Sets gradients to zero, and notes that they are none."""
+    for variable in variables:
+        with autograd.pause():
+            for gradient in variable._grad:
+                clear(gradient)
+        for one in variable._data:
+            one._fresh_grad = False
 
 
 def _is_marked(parameter: Any) -> bool:
