@@ -69,18 +69,23 @@ def copy_each(pairs: Iterable[tuple[Array, Array]]) -> None:
     (array([1., 1.]), array([0., 1., 2.]))
     """
     shares: list[tuple[Array, Array]] = []
+    targets: list[Array] = []
     held = 0
     for source, target in pairs:
         if np.may_share_memory(source, target):
             source = np.array(source)  # or what was written would be read
+        if any(np.may_share_memory(target, other) for other in targets):
+            each(_copy_share, shares)  # of what overlaps the last one stays
+            shares, targets, held = [], [], 0
         if source.nbytes < LARGE:
             copy_here(source, target)
             continue
+        targets.append(target)
         shares += _shares(source, target)
         held += source.nbytes
         if held >= HELD:
             each(_copy_share, shares)
-            shares, held = [], 0
+            shares, targets, held = [], [], 0
     each(_copy_share, shares)
 
 

@@ -216,11 +216,10 @@ def _hint(close: Sequence[str], known: Sequence[str]) -> str:
 
 def _near(name: str, others: Sequence[str]) -> str:
     layer, _, role = name.rpartition(".")
+    ends = [other for other in others if f".{name}".endswith(f".{other}") or f".{other}".endswith(f".{name}")]
     # of the same role the layers' names tell, which a long role would drown
-    layers = [
-        one for other in others if layer and other.rpartition(".")[2] == role and (one := other.rpartition(".")[0])
-    ]
-    below = [one for one in layers if f".{layer}".endswith(f".{one}") or f".{one}".endswith(f".{layer}")]
-    close = [f"{one}.{role}" for one in (*below, *close_names(layer, layers, 1))]
-    close = close or [one for one in close_names(name, others, 1) if one.rpartition(".")[2] != role]
+    layers = [one for one, _, its in (other.rpartition(".") for other in others) if its == role and one]
+    close = ends or [f"{one}.{role}" for one in close_names(layer, layers, 1)]
+    if not close:
+        close = [one for one in close_names(name, others, 1) if "." in layer or one.rpartition(".")[2] != role]
     return f" (close: {close[0]})" if close else ""

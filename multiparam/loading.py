@@ -40,6 +40,7 @@ from .rename import extended, renamed_layer, renamer, suggested
 from .run import unready
 from .settings import differing
 from .steps import Array
+from .table import LazyShape
 from .text import counted
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
@@ -254,8 +255,14 @@ def _pairs(
         names = [renamed(name) for name in group]
         kept = [given[name] for name in names if name in given]
         given |= dict.fromkeys(names, kept[0]) if kept else {}
-    wanted = {name: slot.shape() for name, slot in slots.items() if not slot.transient}
-    return matched(given, wanted | {name: value.shape for name, value in tree.file_only()[0].items()})
+    wanted: dict[str, LazyShape] = {name: slot.shape() for name, slot in slots.items() if not slot.transient}
+    wanted |= {name: value.shape for name, value in tree.file_only()[0].items()}
+    for name in checkpoint.own:  # of which it is not known whether they are turned
+        shape = given.get(renamed(name), ())
+        if len(shape) == 2 and shape != shape[::-1] and shape[::-1] in wanted.values():
+            return {}
+    kinds = {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()}
+    return matched(given, wanted, (kinds, {node.name: node.kind for node in tree.root.walk()}))
 
 
 def _matchable(
@@ -334,7 +341,12 @@ def _doubts(checkpoint: Checkpoint, given: Mapping[str, str], plan: _Plan) -> li
     """What fits as well with its axes in the other order, and is not known to be in this one."""
     found = []
     for name in plan.report.loaded:
-        why = checkpoint.doubts.get(given.get(name, ""))
+        key = given.get(name, "")
+        why = checkpoint.doubts.get(key, "")
+        if not why and key in checkpoint.own and name.endswith("weight") and "kernel" in re.split(r"[./:]", key):
+            why = (
+                f"{key!r} is as in the file, where a kernel may have its axes the other way round; its shape fits both"
+            )
         shape = checkpoint[given[name]].shape if why else ()
         if shape and shape == shape[::-1]:
             found.append(f"{name}: {why}")

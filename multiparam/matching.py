@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .errors import AmbiguousMatchError
+from .kinds import alike
 from .names import join
 from .steps import Shape
 from .table import LazyShape
@@ -14,35 +15,45 @@ from .table import LazyShape
 __all__ = ["matched", "moved"]
 
 _Contents = frozenset[tuple[str, LazyShape]]
+_Families = dict[str, list[str]]
 
 
-def matched(given: Mapping[str, Shape], wanted: Mapping[str, LazyShape]) -> dict[str, str]:
+def matched(
+    given: Mapping[str, Shape],
+    wanted: Mapping[str, LazyShape],
+    kinds: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> dict[str, str]:
     """Which layers of a file are which layers of a model.
 
-    Layers of one name are left alone. Of the others those belong together that hold the same roles and shapes, where
-    each side has one such layer; or several that differ by the numbers in their names only, which are paired in their
-    order; or several kinds of names, those that end alike.
+    Those of one name and contents belong together. Of the others those do that hold the same roles and shapes, where
+    each side has one such layer; or several whose names differ by one number only, which are paired in its order; or
+    several kinds of names, which all end alike.
 
     Args:
         given: the shapes of the file's tensors, by name.
         wanted: those of the model's.
+        kinds: the kinds of the file's layers and of the model's, as far as they are known.
 
     Returns:
-        The model's layers by the file's.
+        The model's layers by the file's, where the names differ.
 
     Raises:
-        AmbiguousMatchError: more than one pairing is possible.
+        AmbiguousMatchError: more than one pairing is possible, or one of names and one of contents contradict.
 
     >>> matched({"fc1.weight": (8, 4), "fc2.weight": (1, 8)}, {"0.weight": (8, 4), "2.weight": (1, 8)})
     {'fc1': '0', 'fc2': '2'}
     """
-    apart = _layers(given, wanted), _layers(wanted, given)
+    layers, others = _layers(given), _layers(wanted)
     pairs: dict[str, str] = {}
-    for contents, layers in apart[0].items():
-        others = apart[1].get(contents, [])
-        if others:
-            pairs |= _paired(_families(layers), _families(others))
-    return {layer: pairs[layer] for layers in apart[0].values() for layer in layers if layer in pairs}
+    for contents, ours in layers.items():
+        theirs = others.get(contents, [])
+        if theirs:
+            pairs |= _paired(ours, theirs)
+    for layer, other in pairs.items():
+        known = kinds[0].get(layer, ""), kinds[1].get(other, "")
+        if all(known) and not alike(*known):
+            raise _ambiguous([layer], [other], f", and are a {known[0]} and a {known[1]}")
+    return {layer: pairs[layer] for group in layers.values() for layer in group if layer in pairs}
 
 
 def moved(renamed: Callable[[str], str], layers: Mapping[str, str]) -> Callable[[str], str]:
@@ -56,53 +67,76 @@ def moved(renamed: Callable[[str], str], layers: Mapping[str, str]) -> Callable[
     return both
 
 
-def _layers(shapes: Mapping[str, LazyShape], others: Mapping[str, LazyShape]) -> dict[_Contents, list[str]]:
-    """The layers that have no tensor in common with the others, by what is in them."""
+def _layers(shapes: Mapping[str, LazyShape]) -> dict[_Contents, list[str]]:
+    """The layers by what is in them."""
     found: dict[str, set[tuple[str, LazyShape]]] = defaultdict(set)
-    named = {name.rpartition(".")[0] for name in shapes if name in others}
     for name, shape in shapes.items():
         layer, _, role = name.rpartition(".")
-        if layer not in named and shape != ():  # counters are in some frameworks only
+        if shape != ():  # counters are in some frameworks only
             found[layer].add((role, shape))
-    sorted_out: dict[_Contents, list[str]] = defaultdict(list)
+    layers: dict[_Contents, list[str]] = defaultdict(list)
     for layer, contents in found.items():
-        sorted_out[frozenset(contents)].append(layer)
-    return sorted_out
+        layers[frozenset(contents)].append(layer)
+    return layers
 
 
-def _families(layers: Iterable[str]) -> dict[str, list[str]]:
+def _paired(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """The layers of a file and of a model that hold the same, but for those of one name."""
+    common = {*ours} & {*theirs}
+    left, right = ([layer for layer in layers if layer not in common] for layers in (ours, theirs))
+    if not left or not right:
+        return {}
+    families, others = _families(left), _families(right)
+    if {*map(_family, common)} & {*families, *others}:
+        raise _ambiguous(left, right)  # their numbers may count something else
+    if len(families) > 1 or len(others) > 1:
+        return _by_end(families, others)
+    (one,), (other,) = families.values(), others.values()
+    if len(one) != len(other) or (len(one) > 1 and families.keys() != others.keys() and not _counts(one, other)):
+        raise _ambiguous(left, right)
+    return dict(zip(one, other, strict=True))
+
+
+def _by_end(families: _Families, others: _Families) -> dict[str, str]:
+    """The layers of families of which each ends as one of the others does, and no other."""
+    ends, their_ends = ({family.rpartition(".")[2]: family for family in one} for one in (families, others))
+    groups = [(families[family], others[their_ends[end]]) for end, family in ends.items() if end in their_ends]
+    whole = len(groups) == len(families) == len(others)
+    if not whole or any(len(one) != len(other) or (len(one) > 1 and not _counts(one, other)) for one, other in groups):
+        raise _ambiguous(_all(families), _all(others))
+    return {layer: here for one, other in groups for layer, here in zip(one, other, strict=True)}
+
+
+def _counts(*sides: Sequence[str]) -> bool:
+    """Whether on one side at least a single number counts the layers; of several it is not known what each counts."""
+    return any(all(len(_numbers(layer)) <= 1 for layer in side) for side in sides)
+
+
+def _families(layers: Iterable[str]) -> _Families:
     """The layers by their names without numbers, each family in the order of these."""
-    families: dict[str, list[str]] = defaultdict(list)
-    for layer in sorted(layers, key=lambda layer: [int(number) for number in re.findall(r"\d+", layer)]):
-        families[re.sub(r"_?\d+", "", layer)].append(layer)  # Keras counts dense, dense_1, dense_2
+    families: _Families = defaultdict(list)
+    for layer in sorted(layers, key=_numbers):
+        families[_family(layer)].append(layer)
+    for family in [family for family in families if family.endswith("_#") and family[:-2] in families]:
+        families[family] = [*families.pop(family[:-2]), *families[family]]  # Keras counts dense, dense_1, dense_2
     return families
 
 
-def _paired(given: dict[str, list[str]], wanted: dict[str, list[str]]) -> dict[str, str]:
-    """The layers of two sets of families that hold the same."""
-    pairs: dict[str, str] = {}
-    ends = _by_end(given), _by_end(wanted)
-    for end in ends[0] if len(given) > 1 or len(wanted) > 1 else ():
-        one, other = ends[0][end], ends[1].get(end)
-        if one is not None and other is not None and len(given[one]) == len(wanted[other]):
-            pairs |= zip(given.pop(one), wanted.pop(other), strict=True)
-    if not given or not wanted:
-        return pairs
-    lines = [layers for families in (given, wanted) for layers in families.values()]
-    if len(lines) > 2 or len(lines[0]) != len(lines[1]):
-        whose = {"the file": given, "the model": wanted}
-        raise AmbiguousMatchError(
-            "layers that hold the same roles and shapes could be paired in several ways, and nothing was written; "
-            "rename= says which is which",
-            [f"{layer!r} of {side}" for side, families in whose.items() for one in families.values() for layer in one],
-        )
-    return pairs | dict(zip(*lines, strict=True))
+def _family(layer: str) -> str:
+    return re.sub(r"\d+", "#", layer)
 
 
-def _by_end(families: Mapping[str, list[str]]) -> dict[str, str | None]:
-    """The families by their last component, None where two have the same."""
-    found: dict[str, str | None] = {}
-    for family in families:
-        end = family.rpartition(".")[2]
-        found[end] = None if end in found else family
-    return found
+def _numbers(layer: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", layer)]
+
+
+def _all(families: _Families) -> list[str]:
+    return [layer for family in families.values() for layer in family]
+
+
+def _ambiguous(ours: Sequence[str], theirs: Sequence[str], why: str = "") -> AmbiguousMatchError:
+    return AmbiguousMatchError(
+        f"layers that hold the same roles and shapes could be paired in several ways{why}; nothing was written, and "
+        f"rename= says which is which",
+        [*(f"{layer!r} of the file" for layer in ours[:6]), *(f"{layer!r} of the model" for layer in theirs[:6])],
+    )

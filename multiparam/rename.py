@@ -86,6 +86,8 @@ def suggested(
     best, most = ("", ""), min(len(missing), len(unexpected)) / 2
     # of those that make equally many fit, the one that takes away and adds least
     for old, new in sorted(_candidates(missing, unexpected), key=lambda pair: (len(pair[0]) + len(pair[1]), pair)):
+        if re.sub(r"\d+", "#", old) == re.sub(r"\d+", "#", new):
+            continue  # what another number counts is not known
         moved = {name: new + name[len(old) :] for name in unexpected if name.startswith(old)}
         found = [(name, new) for name, new in moved.items() if new in wanted]
         hits = len(found) if all(alike(*pair) for pair in found) else 0

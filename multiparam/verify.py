@@ -14,7 +14,7 @@ from .errors import ArgumentError, MismatchError, MismatchReport
 from .formats import listed
 from .html import report
 from .init.rule import number
-from .kinds import image_ranks, takes_features_last
+from .kinds import KINDS, image_ranks, takes_features_last
 from .names import join
 from .registry import infer_model
 from .rename import renamed_layer, renamer
@@ -140,7 +140,9 @@ def verify(
         )
     report = VerifyReport(_difference(expected, given), limit, _close(expected, given, limit))
     _pair(traces[0], traces[1], report)
-    if report.first is not None and not report.why and len({_has_channels_last(trace.tree) for trace in traces}) > 1:
+    images = any(one.ndim > 2 for sample in samples for _, one in _leaves(sample))
+    turned = len({_has_channels_last(trace.tree) for trace in traces}) > 1
+    if report.first is not None and not report.why and images and turned:
         report.why.append(
             "its weights and settings agree: look at what is between it and the layer before; one of the models has "
             "its channels last, and flattens or reshapes images in another order unless they are turned first"
@@ -160,8 +162,7 @@ def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool
     adapter = infer_model(model)
     adapter.require(Capability.RUN)
     trace = _Trace(Tree(adapter, model))
-    for node in trace.tree.root.walk():
-        node.name = renamed_layer(renamed, node.name)
+    _rename(trace.tree, renamed)
     turned = Turned() if native else turned_ranks(trace.tree)
     names: dict[int, str] = {}
     watched = []
@@ -184,6 +185,20 @@ def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool
     with adapter.watch(watched, seen):
         trace.output = as_numpy(adapter, adapter.run(model, inputs), turned.outputs)
     return trace
+
+
+def _rename(tree: Tree, renamed: Callable[[str], str]) -> None:
+    """Gives the layers of a tree other names; a container without tensors of its own makes room for a layer."""
+    taken: dict[str, Node] = {}
+    for node in sorted(tree.root.walk(), key=lambda node: not node.slots):
+        name = renamed_layer(renamed, node.name)
+        if name in taken and node.slots:
+            raise ArgumentError(f"rename= turns both {taken[name].name!r} and {node.name!r} into {name!r}")
+        if name not in taken:
+            taken[name] = node
+    for node in tree.root.walk():
+        name = renamed_layer(renamed, node.name)
+        node.name = name if taken[name] is node else f"{name} (a container)"
 
 
 def _follow(images: set[int], kind: str, channels_last: bool, to_images: bool) -> None:
@@ -220,12 +235,13 @@ def _pair(a: _Trace, b: _Trace, report: VerifyReport) -> None:
     paired = {name for name, _ in report.layers}
     report.unpaired = list(dict.fromkeys(name for name, _ in (*a.calls, *b.calls) if name not in paired))
     if diverging:
-        first = next((one for one in diverging if one.why or not one.has_weights), diverging[0])
+        first = next((one for one in diverging if one.why), diverging[0])
+        first = first if diverging[0].has_weights else diverging[0]
         report.first, report.why = first.name, first.why
         report.passed = [one.name for one in diverging[: diverging.index(first)]]
         kinds = [_node(trace.tree, first.name).kind for trace in (a, b)]
-        if not first.why and kinds[0] != kinds[1]:  # one is a function, say, or a class of the user's
-            report.why = [f"{first.name} has kind {kinds[0]}, and {kinds[1]}"]
+        if not first.why and kinds[0] != kinds[1] and not KINDS.keys().isdisjoint(kinds):  # one is a function, say
+            report.why = [f"{first.name or 'the model'} has kind {kinds[0]}, and {kinds[1]}"]
     for name in report.unpaired if not report.agrees and not report.why else ():
         both = [[node for node in trace.tree.root.walk() if node.name == name] for trace in (a, b)]
         report.why += _why(both[0][0], both[1][0]) if all(both) else []

@@ -481,6 +481,35 @@ def test_a_layer_without_weights_that_diverges_first_is_named(target):
     assert "momentum" not in str(report)  # no forward pass in eval mode depends on it
 
 
+def test_a_layer_with_weights_is_not_passed_over_for_one_without():
+    class Flat(nn.Module):
+        def __init__(self, turned):
+            super().__init__()
+            self.turned, self.conv = turned, nn.Conv2d(1, 2, 3, padding=1)
+            self.fc, self.act, self.out = nn.Linear(32, 4), nn.Tanh(), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.out(self.act(self.fc((x.permute(0, 2, 3, 1) if self.turned else x).flatten(1))))
+
+    a, b = Flat(False), Flat(True)
+    b.load_state_dict(a.state_dict())
+    report = mp.verify(a, b, np.random.default_rng(0).standard_normal((2, 1, 4, 4)))
+    assert (report.first, report.passed) == ("fc", [])
+
+
+def test_names_that_fall_together_are_refused_or_told_apart():
+    a = mp.nn.Sequential(mp.nn.Linear(3, 3), mp.nn.Linear(3, 3))
+    b = mp.nn.Sequential(mp.nn.Linear(3, 3), mp.nn.Linear(3, 3))
+    for one in (a, b):
+        mp.initialize(one, mp.init.XavierUniform(), seed=0)
+    mp.parameters(b)["1.bias"][:] = 1
+    report = mp.verify(mp.nn.Sequential(a), b, np.ones((2, 3)), rename={r"^0\.(\d)": r"\1"})
+    assert (report.first, report.why) == ("1", ["1.bias differs by 1"])
+    with pytest.raises(mp.ArgumentError, match="turns both '0' and '1' into 'fc'"):
+        mp.verify(a, b, np.ones((2, 3)), rename={r"^\d": "fc"})
+
+
 def test_layers_of_other_names_are_compared_under_the_same():
     a = mp.nn.Sequential({"stem": mp.nn.Linear(4, 8, backend="torch"), "out": mp.nn.Linear(8, 2, backend="torch")})
     b = mp.nn.Sequential(mp.nn.Linear(4, 8, backend="flax"), mp.nn.Linear(8, 2, backend="flax"))

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import pickle
 
 import jax
@@ -207,6 +208,32 @@ def test_the_order_of_definition_is_known_without_the_source():
         names,
     )
     assert [layer.name for layer in mp.layers(names["Net"]())] == ["zebra", "yak", "ant"]
+
+
+def test_attributes_of_all_styles_of_classes_have_an_order():
+    class Base(nnx.Module):
+        def __init__(self):
+            self.z = linear(1, 1)
+
+        def later(self, other):
+            other.b, other.m = 1, 2
+
+    class Net(Base):
+        def __init__(self):
+            super().__init__()
+
+            def inner():
+                self.m = linear(1, 1)
+
+            inner()
+            self.b = linear(1, 1)
+            self.make()
+
+        @functools.wraps(len)
+        def make(self):
+            self.a = linear(1, 1)
+
+    assert [layer.name for layer in mp.layers(Net())] == ["z", "m", "b", "a"]
 
 
 def test_more_than_ten_layers_stay_in_order():

@@ -724,3 +724,18 @@ def test_what_a_normalization_computes_with_follows_its_variables(tmp_path):
     mp.save(original, tmp_path / "net.safetensors")
     mp.load(tmp_path / "net.safetensors", into=other)
     np.testing.assert_array_equal(mp.run(other, x), mp.run(original, x))
+
+
+def test_a_function_that_calls_numpys_methods_is_a_layer(tmp_path):
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    functions = [
+        lambda x: x - x.mean(axis=1, keepdims=True),
+        lambda x: x if x.mean() > 100 else -x,
+        lambda x: 1 / (2 + x.max()) + float(x.min()),
+    ]
+    if keras.backend.backend() != "torch":  # whose tensors have some of these under other names
+        functions.append(lambda x: x.reshape(-1, 6).transpose(1, 0).T.flatten().astype("float32") * x.size)
+    for function in functions:
+        np.testing.assert_allclose(mp.run(mp.nn.Lambda(function, backend="keras"), x), function(x), rtol=1e-6)
+    with pytest.raises(AttributeError, match="nonsense"):
+        mp.run(mp.nn.Lambda(lambda x: (x * 1, None.nonsense), backend="keras"), x)

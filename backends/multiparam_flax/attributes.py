@@ -6,6 +6,7 @@ lie there depends on what was done with the module before. The class's code does
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import inspect
@@ -36,30 +37,39 @@ def attributes(module: Any, without: str = "", beside: Mapping[str, Any] | None 
 @functools.cache
 def _definitions(cls: type) -> dict[str, int]:
     """The positions of the attributes that the classes' bodies and methods define."""
-    names: dict[str, int] = {}
-    for base in reversed(cls.__mro__):
-        for name in _of_class(base):
-            names.setdefault(name, len(names))
-    return names
+    bases = cls.__mro__[::-1]
+    found = [name for base in bases for name in _of_class(base)]
+    found += [name for base in bases for method in vars(base).values() for name in _stores(method)]
+    return {name: position for position, name in reversed([*enumerate(found)])}
 
 
 def _of_class(cls: type) -> Iterator[str]:
+    """What a class declares, and what its `__init__` sets."""
     yield from vars(cls).get("__annotations__", {})
-    methods = [one for one in vars(cls).values() if isinstance(one, FunctionType)]
-    for method in sorted(methods, key=lambda one: one.__name__ != "__init__"):  # and what it calls
-        yield from _stores(inspect.unwrap(method).__code__)
+    yield from _stores(vars(cls).get("__init__"))
 
 
-def _stores(code: CodeType) -> Iterator[str]:
+def _stores(method: Any) -> Iterator[str]:
     """The attributes that a method gives its object, in order."""
-    before = ""
+    with contextlib.suppress(ValueError):  # a cycle of wrappers
+        code = getattr(inspect.unwrap(method), "__code__", None) if isinstance(method, FunctionType) else None
+        if code is not None and code.co_argcount:
+            yield from _stored(code, code.co_varnames[0])
+
+
+def _stored(code: CodeType, owner: str) -> Iterator[str]:
+    """The attributes that code gives to a variable, in order, functions within it where they are made."""
+    before: Any = None
     for step in dis.get_instructions(code):
         if step.opname == "EXTENDED_ARG":
             continue
-        # of a variable, which is the object itself: `self.a`, and not `self.a.b`
-        if step.opname == "STORE_ATTR" and before.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")):
-            yield step.argval
-        before = step.opname
+        if step.opname == "LOAD_CONST" and isinstance(step.argval, CodeType) and owner in step.argval.co_freevars:
+            yield from _stored(step.argval, owner)
+        if step.opname == "STORE_ATTR" and before is not None:
+            loaded = before.argval[-1] if isinstance(before.argval, tuple) else before.argval
+            if loaded == owner and before.opname.startswith(("LOAD", "STORE_FAST_LOAD_FAST")):
+                yield step.argval
+        before = step
 
 
 def _natural(name: str) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -82,7 +82,7 @@ def table() -> LayerTable:
                 builds={"PReLU": _prelu},
                 lazy=lambda native: _lazy(native, {"weight": (None,)}),
             ),
-            Row("Lambda", layers.Lambda, builds={"Lambda": Function}),
+            Row("Lambda", layers.Lambda, builds={"Lambda": _lambda}),
             Row(_relu, layers.ReLU, settings=_of_relu, builds={"ReLU": layers.ReLU}),
             Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
             Row(
@@ -280,6 +280,11 @@ def _group_norm(native: Any) -> str:
 
 def _sequential(children: Mapping[str, Any], named: bool) -> keras.Sequential:
     return NamedSequential(children) if named else keras.Sequential(list(children.values()))
+
+
+def _lambda(function: Callable[..., Any]) -> Any:
+    # the tensors of the other engines have numpy's methods themselves
+    return Function(function) if keras.backend.backend() == "tensorflow" else keras.layers.Lambda(function)
 
 
 def _batch_norm(num_features: int, eps: float, momentum: float) -> Any:

@@ -107,10 +107,8 @@ def _spread(std: float, mean: float) -> tuple[float, float]:
     if spread < 0:
         raise ArgumentError(f"std must not be negative, and is {std}")
     if not spread and middle:
-        raise ArgumentError(
-            f"std comes first and is 0 here, and mean is {mean}: std={mean} if PyTorch's order was meant, "
-            f"or Constant({mean})"
-        )
+        swapped = f"std={mean} if PyTorch's order was meant, or " if middle > 0 else ""
+        raise ArgumentError(f"std comes first and is 0 here, and mean is {mean}: {swapped}Constant({mean})")
     return spread, middle
 
 

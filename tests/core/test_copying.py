@@ -90,3 +90,10 @@ def test_dtypes_without_a_width_of_their_own():
         target = np.empty_like(array)
         copy(array.T, target)
         assert (target == array.T).all()
+
+
+def test_of_targets_that_overlap_the_last_one_stays():
+    shared = np.zeros((1100, 1100), np.float32)
+    first, last = np.full_like(shared, 1), np.full_like(shared, 2)
+    copy_each([(first, shared), (last, shared.T)])
+    assert (shared == 2).all()

@@ -29,14 +29,50 @@ def test_kerass_automatic_names_are_numbered_from_the_second():
     ]
 
 
-def test_what_ends_alike_belongs_together_and_one_left_on_each_side_too():
-    given = linear("encoder.0.attn.query", "encoder.0.attn.key", "encoder.0.attn.dense")
-    wanted = linear("blocks_0.query", "blocks_0.key", "blocks_0.out")
-    assert matched(given, wanted) == {
-        "encoder.0.attn.query": "blocks_0.query",
-        "encoder.0.attn.key": "blocks_0.key",
-        "encoder.0.attn.dense": "blocks_0.out",
-    }
+def test_what_ends_alike_belongs_together():
+    given = linear(*(f"encoder.{block}.attn.{name}" for block in (0, 10, 9) for name in ("query", "key", "out")))
+    wanted = linear(*(f"blocks_{block}.{name}" for name in ("query", "key", "out") for block in (1, 2, 3)))
+    found = matched(given, wanted)
+    assert len(found) == 9
+    assert (found["encoder.0.attn.query"], found["encoder.10.attn.key"]) == ("blocks_1.query", "blocks_3.key")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ([0, 2, 4], [0, 1, 2]),  # activations count on one side
+        (["layer0", "layer1"], ["layer1", "layer2"]),
+        (["layers.0.fc1", "layers.0.fc2", "layers.1.fc1", "layers.1.fc2"], ["fc1.0", "fc1.1", "fc2.0", "fc2.1"]),
+        (["h0.l0", "h0.l1", "h1.l0", "h1.l1"], ["l0.h0", "l0.h1", "l1.h0", "l1.h1"]),
+        (["fc1", "fc2", "fc"], [0, 1, 2]),
+        (["x.q", "x.k"], ["y.q", "y.v"]),
+        (["a.q", "b.q"], ["c.q", "d.q"]),
+        (["wte.0", "wte.1"], ["wte.1", "out"]),
+    ],
+)
+def test_what_could_be_wrong_is_refused(given, wanted):
+    with pytest.raises(mp.AmbiguousMatchError):
+        matched(linear(*given), linear(*wanted))
+
+
+def test_several_numbers_on_one_side_are_paired_with_one_on_the_other():
+    given = linear(*(f"layer{stage}.{block}.conv{number}" for stage in (1, 2) for block in (0, 1) for number in (1, 2)))
+    assert list(matched(given, linear(*range(8))).values()) == [str(index) for index in range(8)]
+
+
+def test_kinds_that_are_known_have_to_agree():
+    norms = {"n1.weight": (4,), "n1.bias": (4,)}
+    wanted = {"m1.weight": (4,), "m1.bias": (4,)}
+    assert matched(norms, wanted, ({"n1": "LayerNorm"}, {"m1": "LayerNorm"})) == {"n1": "m1"}
+    with pytest.raises(mp.AmbiguousMatchError, match="are a LayerNorm and a GroupNorm"):
+        matched(norms, wanted, ({"n1": "LayerNorm"}, {"m1": "GroupNorm"}))
+
+
+def test_matrices_that_may_be_turned_are_left_alone(tmp_path):
+    np.savez(tmp_path / "net.npz", **{"enc.weight": np.ones((4, 8)), "dec.weight": np.ones((8, 4))})
+    net = mp.nn.Sequential({"down": mp.nn.Linear(4, 8, bias=False), "up": mp.nn.Linear(8, 4, bias=False)})
+    with pytest.raises(mp.MismatchError, match=r"missing: down\.weight"):
+        mp.load(tmp_path / "net.npz", into=net, match="auto")
 
 
 def test_nothing_is_guessed():
