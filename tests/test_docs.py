@@ -178,7 +178,7 @@ def test_the_sites_check_finds_what_leads_nowhere(tmp_path):
     (tmp_path / "other.html").write_text("<h1 id='top'>other</h1>")
     links = ["other.html#top", "other.html", "#here", "https://example.org", "gone.html", "other.html#gone", "#gone"]
     body = "".join(f"<a href='{link}'>x</a>" for link in links)
-    fetched = "<img src='gone.png'><script src='https://example.org/a.js'></script>"
+    fetched = "<img src='gone.png' alt='a picture'><script src='https://example.org/a.js'></script>"
     (tmp_path / "page.html").write_text(f"<p id='here'>{body}{fetched}</p>")
     check = Path(pages.ROOT) / "docs" / "check.py"
     ran = subprocess.run([sys.executable, str(check), str(tmp_path)], capture_output=True, text=True)
