@@ -85,8 +85,10 @@ def without_factories(
 
 
 def _escape(line: str) -> str:
-    """A star before a word, as in `(batch, channels, *spatial)`, begins no emphasis."""
-    return re.sub(r"(?<![\\*\w`])\*(?=\w+[,)])", r"\\*", line)
+    """A star before a word, as in `(batch, channels, *spatial)`, begins no emphasis; within backticks it stays."""
+    parts = re.split(r"(`+[^`]*`+)", line)
+    star = re.compile(r"(?<![\\*\w`])\*(?=\w+[,)])")
+    return "".join(part if number % 2 else star.sub(r"\\*", part) for number, part in enumerate(parts))
 
 
 def at_its_public_place(
