@@ -3,8 +3,9 @@
 `%load_ext side_by_side` brings two cell magics. A notebook runs on one backend at a time, the active one.
 
 `%%native torch == bias` runs its cell if the active backend is torch, and then demands that the value of its last line
-equals the neutral `bias`, to the bit. `~=` in place of `==` allows differences of 1e-5. Without either the cell is only
-run, for a definition. A cell of another backend is left out without a word, so that five can stand below each other.
+equals the neutral `bias`, to the bit. `~=` in place of `==` allows differences of 1e-5. The value is shown if it is
+short. Without either sign the cell is only run, for a definition. A cell of another backend is left out without a word,
+so that five can stand below each other.
 
 `%%where gradients` runs its cell if the active backend can compute gradients (any capability of `mp.backends()`, or
 any layer of `mp.nn`). If it cannot, the cell is run all the same, and has to be refused with an `UnsupportedError`,
@@ -24,6 +25,7 @@ from typing import Any, NoReturn
 import numpy as np
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
+from IPython.lib.pretty import pretty
 
 import multiparam as mp
 from multiparam.registry import adapter
@@ -33,6 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 # set by execute.py in the last run of all, when there is a result of every backend
 COMPLETE = "MULTIPARAM_NOTEBOOKS_COMPLETE"
 RTOL, ATOL = 1e-5, 1e-6
+LINES = 10  # that a native value may take to be shown
 
 # one colour and one line style for each backend, in every plot; Okabe and Ito's palette, which colour-blind people can
 # tell apart
@@ -111,6 +114,8 @@ class SideBySide(Magics):
             raise DisagreementError(
                 f"the {backend} cell gives\n{_shown(value)}\nand the neutral {neutral} is\n{_shown(expected)}"
             )
+        if pretty(value).count("\n") < LINES:
+            self.shell.displayhook(value)
         how = "agrees to 1e-5 with" if sign == "~=" else "equals"
         print(f"{NAMES[backend]}: {how} the neutral {neutral}")
 

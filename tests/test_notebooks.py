@@ -119,6 +119,21 @@ def test_what_is_shown_is_the_same_on_every_machine(chapter):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_text_needs_no_mathjax(chapter):
+    for cell in read(chapter, ".md").cells:
+        if cell.cell_type == "markdown":
+            assert "$" not in cell.source
+            assert "\\begin{" not in cell.source
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_plot_has_a_text_for_those_who_do_not_see_it(chapter):
+    for cell in read(chapter, ".ipynb").cells:
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            assert cell.metadata["mystnb"]["image"]["alt"]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_all_backends_were_compared(chapter):
     (last,) = [
         "".join(output.get("text", "") for output in cell.outputs)
@@ -165,9 +180,20 @@ def test_most_cells_are_compared(chapter):
 def test_a_native_cell_that_agrees_says_so(shell, capsys):
     shell.user_ns["bias"] = np.ones(3)
     shell.run_cell_magic("native", "torch == bias", "import numpy\nnumpy.ones(3)")
-    assert capsys.readouterr().out == "PyTorch: equals the neutral bias\n"
+    assert capsys.readouterr().out.endswith("PyTorch: equals the neutral bias\n")
     shell.run_cell_magic("native", "torch ~= bias + 1", "2.000001 * numpy.ones(3)")
-    assert capsys.readouterr().out == "PyTorch: agrees to 1e-5 with the neutral bias + 1\n"
+    assert capsys.readouterr().out.endswith("PyTorch: agrees to 1e-5 with the neutral bias + 1\n")
+
+
+def test_a_native_value_is_shown_if_it_is_short(shell, capsys):
+    shell.user_ns["bias"] = list(range(5))
+    shell.run_cell_magic("native", "torch == bias", "list(range(5))")
+    assert "[0, 1, 2, 3, 4]\n" in capsys.readouterr().out
+    shell.user_ns["bias"] = ["a long one, so that each gets a line of its own"] * 11
+    shell.run_cell_magic("native", "torch == bias", "list(bias)")
+    assert capsys.readouterr().out == "PyTorch: equals the neutral bias\n"
+    shell.run_cell_magic("native", "torch == bias[:10]", "bias[:10]")
+    assert "a long one" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
