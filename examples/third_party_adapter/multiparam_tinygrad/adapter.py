@@ -109,10 +109,8 @@ class TinygradAdapter(core.Adapter):
         return Tensor(core.fresh(value).reshape(-1)).reshape(value.shape).realize()
 
     def array(self, tensor: Tensor) -> Any:
-        if tensor.dtype not in _BITS:
-            return tensor.numpy()
-        known, bits = _BITS[tensor.dtype]
-        return tensor.bitcast(bits).numpy().view(known)
+        known, bits = _BITS.get(tensor.dtype, (None, None))
+        return tensor.numpy() if bits is None else tensor.bitcast(bits).numpy().view(known)
 
     def trainable(self, variable: Tensor) -> bool:
         return bool(variable.is_param)
@@ -150,9 +148,11 @@ class TinygradAdapter(core.Adapter):
         value = loss(model, *map(self.tensor, inputs))
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise core.ArgumentError(f"the loss must be a scalar tensor, and is {getattr(value, 'shape', value)}")
-        for variable, gradient in zip(variables, value.reshape(()).gradient(*variables), strict=True):
-            unused = gradient.device is None  # a constant zero, which lies nowhere
-            variable.grad = (gradient.clone(device=variable.device) if unused else gradient).realize()
+        found = value.reshape(()).gradient(*variables)
+        if found and all(one.device is None for one in found):  # constant zeros, which lie nowhere
+            raise self.unused_net()
+        for variable, one in zip(variables, found, strict=True):
+            variable.grad = (one.clone(device=variable.device) if one.device is None else one).realize()
         return [self.array(variable.grad) for variable in variables]
 
     def own_gradient(self, variable: Tensor) -> Any:
