@@ -153,8 +153,8 @@ def load(
         strict: names must be the same; False loads what is in both, and reports the rest.
         rename: regular expressions and their replacements, applied to the file's names in turn.
         match: `"name"`, or `"auto"`: layers whose names differ are paired by the roles and shapes of what they hold;
-            several alike that differ by the numbers in their names only in the order of these. The report lists the
-            pairs. Whether outputs agree is for `multiparam.verify` to say.
+            several alike, whose names differ by a number only, in its order. The report lists the pairs. Whether
+            outputs agree is for `multiparam.verify` to say.
         backend: for tensors, whose they should be; None is the active backend.
         check: compare the tensors with their digests, where the file has them, before anything is written.
 
