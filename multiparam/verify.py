@@ -27,6 +27,9 @@ from .tree import Node, Tree
 __all__ = ["VerifyReport", "verify"]
 
 
+_AGREES = "its weights and settings agree: look at what is between it and the layer before"
+_UNPAIRED = "layers whose names differ were not compared, nor were their weights: rename= says which are which"
+
 Leaves = dict[str, Array]  # the tensors of an output, by their place in it
 
 
@@ -62,7 +65,7 @@ class VerifyReport:
         if self.first is not None:
             difference = next(found for name, found in self.layers if name == self.first)
             lines.append(f"first to diverge: {self.first or 'the model itself'}, by {difference:.2g}")
-            lines += self.why or ["its weights and settings agree: look at what is between it and the layer before"]
+            lines += self.why or [_AGREES if self.first or not self.unpaired else _UNPAIRED]
             if self.passed:
                 lines.append(
                     f"outputs of {listed(self.passed)} differ before it, where weights and settings agree: an "
@@ -142,10 +145,10 @@ def verify(
     _pair(traces[0], traces[1], report)
     images = any(one.ndim > 2 for sample in samples for _, one in _leaves(sample))
     turned = len({_has_channels_last(trace.tree) for trace in traces}) > 1
-    if report.first is not None and not report.why and images and turned:
+    if report.first and not report.why and images and turned:
         report.why.append(
-            "its weights and settings agree: look at what is between it and the layer before; one of the models has "
-            "its channels last, and flattens or reshapes images in another order unless they are turned first"
+            f"{_AGREES}; one of the models has its channels last, and flattens or reshapes images in another order "
+            f"unless they are turned first"
         )
     return report
 

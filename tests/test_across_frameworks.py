@@ -516,6 +516,9 @@ def test_layers_of_other_names_are_compared_under_the_same():
     mp.initialize(a, mp.init.XavierUniform(), seed=0)
     mp.initialize(b, mp.init.XavierUniform(), seed=1)
     names = {r"^stem\.": "0.", r"^out\.": "1."}
+    report = mp.verify(a, b, np.ones((3, 4)))
+    assert report.first == ""
+    assert "rename= says which are which" in str(report)
     report = mp.verify(a, b, np.ones((3, 4)), rename=names)
     assert report.first == "0"
     assert [name for name, _ in report.layers] == ["0", "1", ""]
