@@ -406,6 +406,9 @@ class Parameters(Mapping[str, Parameter]):
             raise ParameterNotFoundError("parameter", name, [*self._walked.primary, *self._walked.aliases])
         return found
 
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise ArgumentError(f"a parameter stays where it is: params[{name!r}][:] = value writes its numbers")
+
     def __iter__(self) -> Iterator[str]:
         self._walk()
         return iter(list(self._walked.primary))

@@ -165,7 +165,12 @@ def common(natives: Iterable[Any]) -> Adapter | None:
     """
     found: Adapter | None = None
     for native in natives:
-        other = infer(native, "a layer")
+        try:
+            other = infer(native, "a layer")
+        except BackendError as error:
+            if callable(native) and not isinstance(native, type):
+                raise BackendError(f"{error}; multiparam.nn.Lambda makes a layer of a function") from None
+            raise
         if found is not None and other is not found:
             raise BackendError(f"layers of different backends: {found.name} and {other.name}")
         found = other

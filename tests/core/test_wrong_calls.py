@@ -145,6 +145,8 @@ def test_half_a_byte_is_no_size(net):
         (lambda net: mp.layers(net)["weight"], "'weight' is a parameter"),
         (lambda net: mp.save(mp.layers(net), "net.safetensors"), r"Layer \(pass its \.native\)"),
         (lambda net: mp.nn.Sequential([net]), "a list \\(pass what is in it one by one\\)"),
+        (lambda net: mp.nn.Sequential(net, np.tanh), r"multiparam\.nn\.Lambda makes a layer of a function"),
+        (lambda net: mp.parameters(net).__setitem__("weight", 1), r"params\['weight'\]\[:\] = value"),
         (lambda net: mp.nn.Dense, "no 'Dense'; did you mean 'Linear'"),
         (lambda net: mp.nn.Conv2D, "no 'Conv2D'; did you mean 'Conv2d'"),
         (lambda net: mp.init.GlorotUniform, "did you mean 'XavierUniform'"),
