@@ -105,11 +105,11 @@ def at_its_public_place(
         return content
     thing = _imported(target)
     domain = env.domains["py"]
-    for name in list(domain.objects):  # type: ignore[attr-defined]  # of the Python domain
+    for name in list(domain.objects):
         if name.rpartition(".")[2] == target.rpartition(".")[2] and thing is not None and _imported(name) is thing:
             builder = app.builder
             assert builder is not None
-            return domain.resolve_xref(env, node["refdoc"], builder, "obj", name, node, content)  # type: ignore[arg-type]
+            return domain.resolve_xref(env, node["refdoc"], builder, "obj", name, node, content)
     return None
 
 

@@ -37,7 +37,7 @@ BESIDE = ("mxnet", "torch", "paddle")  # what shares MXNet's environment
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.report import NOTES, judged, milliseconds, number, ratios, titles  # noqa: E402 - found by the path above
-from benchmarks.sizes import Sizes  # noqa: E402
+from benchmarks.sizes import Sizes  # noqa: E402 - found by the path above
 
 
 def main() -> int:

@@ -185,7 +185,7 @@ def _planned(
     kinds = {node.name: node.kind for node in tree.root.walk()}
     file, pairs = checkpoint, {}
     checkpoint = suited(file, adapter.name, slots, kinds, renamed)
-    if by_contents and (pairs := _pairs(checkpoint, renamed, tree, slots)):
+    if by_contents and (pairs := _pairs(checkpoint, renamed, tree, slots, kinds)):
         renamed = moved(renamed, pairs)
         checkpoint = suited(file, adapter.name, slots, kinds, renamed)
     given = _given_names(checkpoint, renamed)
@@ -212,8 +212,8 @@ def _planned(
         return checkpoint[key].shape == slots[missing].shape() and key != missing  # or it would undo `rename=`
 
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting, alike))
-    if strict and plan.report.missing and not pairs and not plan.report.suggestion:
-        plan.hint = _matchable(plan.report.missing, checkpoint, renamed, tree, slots)
+    if strict and plan.report.missing and not by_contents and not plan.report.suggestion:
+        plan.hint = _matchable(plan.report.missing, lambda: _pairs(checkpoint, renamed, tree, slots, kinds))
     elif not strict:
         plan.hint = _left_out(plan.problems["misshaped"], given)
     _refuse(checkpoint, plan, strict)
@@ -247,7 +247,11 @@ def suited(
 
 
 def _pairs(
-    checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, slots: Mapping[str, Slot]
+    checkpoint: Checkpoint,
+    renamed: Callable[[str], str],
+    tree: Tree,
+    slots: Mapping[str, Slot],
+    kinds: Mapping[str, str],
 ) -> dict[str, str]:
     """The model's layers by those of the file that have other names and the same contents."""
     given = {renamed(name): entry.shape for name, entry in checkpoint.items()}
@@ -261,16 +265,14 @@ def _pairs(
         shape = given.get(renamed(name), ())
         if len(shape) == 2 and shape != shape[::-1] and shape[::-1] in wanted.values():
             return {}
-    kinds = {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()}
-    return matched(given, wanted, (kinds, {node.name: node.kind for node in tree.root.walk()}))
+    told = {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()}
+    return matched(given, wanted, (told, kinds))
 
 
-def _matchable(
-    missing: list[str], checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, slots: Mapping[str, Slot]
-) -> str:
+def _matchable(missing: list[str], pair: Callable[[], dict[str, str]]) -> str:
     """That `match="auto"` pairs layers, if nothing would be missing then."""
     try:
-        pairs = _pairs(checkpoint, renamed, tree, slots)
+        pairs = pair()
     except AmbiguousMatchError:
         return ""
     if not {name.rpartition(".")[0] for name in missing} <= {*pairs.values()}:

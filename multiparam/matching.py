@@ -118,7 +118,7 @@ def _families(layers: Iterable[str]) -> _Families:
     for layer in sorted(layers, key=_numbers):
         families[_family(layer)].append(layer)
     for family in [family for family in families if family.endswith("_#") and family[:-2] in families]:
-        families[family] = [*families.pop(family[:-2]), *families[family]]  # Keras counts dense, dense_1, dense_2
+        families[family] = [*families.pop(family[:-2]), *families[family]]  # dense, dense_1, dense_2
     return families
 
 

@@ -28,7 +28,7 @@ from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 from IPython.lib.pretty import pretty
 
 import multiparam as mp
-from multiparam.registry import adapter
+from multiparam.registry import active, adapter
 
 BACKENDS = ("numpy", "torch", "keras", "flax", "paddle", "mxnet")
 RESULTS = Path(__file__).parent / "results"
@@ -42,11 +42,6 @@ LINES = 10  # that a native value may take to be shown
 COLOURS = dict(zip(BACKENDS, ("#000000", "#D55E00", "#CC79A7", "#009E73", "#0072B2", "#E69F00"), strict=True))
 DASHES = dict(zip(BACKENDS, ("-", "-", (0, (2, 1)), (0, (1, 1.5)), (0, (1, 3)), "-"), strict=True))
 NAMES = dict(zip(BACKENDS, ("numpy", "PyTorch", "Keras", "Flax", "Paddle", "MXNet"), strict=True))
-
-
-def active() -> str:
-    """The backend that this run is about."""
-    return os.environ.get("MULTIPARAM_BACKEND", "numpy")
 
 
 def can(capability: str, backend: str | None = None) -> bool:

@@ -94,7 +94,7 @@ class Methods:
     def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> Any:
         return self._tensor
 
-    __hash__ = None  # type: ignore[assignment]  # as tensors
+    __hash__ = None  # type: ignore[assignment]  # == compares numbers, so that, as tensors, they cannot be hashed
 
 
 def _extents(given: tuple[Any, ...]) -> Any:
