@@ -6,8 +6,10 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from .adapter import Adapter
 from .errors import ArgumentError, ParameterNotFoundError
 from .names import join
+from .outline import Outline, outlined
 from .parameter import Parameter, Parameters
 from .registry import infer_model
 from .text import counted
@@ -29,7 +31,7 @@ def parameters(net: Any) -> Parameters:
     >>> list(mp.parameters(mp.nn.Linear(4, 8)))
     ['weight', 'bias']
     """
-    return _mapping(net, lambda slot: not slot.is_buffer)
+    return _mapping(net, lambda slot: not slot.is_buffer, outlined)
 
 
 def buffers(net: Any) -> Parameters:
@@ -183,14 +185,23 @@ class Layer:
         return f"Layer({self.name!r}, {self.kind}{f', {own}' if own else ''}, {len(self)} children)"
 
 
-def _mapping(net: Any, wanted: Callable[[Slot], bool]) -> Parameters:
+def _mapping(
+    net: Any,
+    wanted: Callable[[Slot], bool],
+    outline: Callable[[Adapter, Any, int], Outline | None] = lambda adapter, model, epoch: None,
+) -> Parameters:
     native, above, model = net, (), net
     if isinstance(net, Layer):  # names from here on, effects on the whole model
         native, above, model = net.native, net._node.above, net._model
     adapter = infer_model(native)
-    mapping = Parameters(model, lambda: Tree(adapter, native, "", above), epoch, wanted, _layer_of(native))
-    len(mapping)  # walked now, so that a wrong model is refused here and not at the first use
-    return mapping
+    return Parameters(
+        model,
+        lambda: Tree(adapter, native, "", above),
+        epoch,
+        wanted,
+        _layer_of(native),
+        lambda: outline(adapter, native, epoch()),
+    )
 
 
 def _layer_of(model: Any) -> Callable[[Slot], Layer]:

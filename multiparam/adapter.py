@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,7 @@ __all__ = [
     "Flip",
     "Fold",
     "GATES",
+    "Glance",
     "Handle",
     "Insert",
     "KINDS",
@@ -112,6 +113,20 @@ class Members:
     opaque: bool = False
 
 
+class Glance(NamedTuple):
+    """What some native layers hold, told of all of them at once.
+
+    Attributes:
+        names: the native names of each layer's parameters.
+        variables: the parameters themselves, of all layers in turn; None for one that is not there.
+        children: each layer's children, by name; None for one that is not there.
+    """
+
+    names: Sequence[tuple[str, ...]]
+    variables: Sequence[Any]
+    children: Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class TieSide:
     """One end of a tie: a native tensor of a layer.
@@ -168,6 +183,14 @@ class Adapter(ABC):
     @abstractmethod
     def members(self, native: Any) -> Members:
         """What a layer or container directly holds."""
+
+    def glance(self, layers: Sequence[Any]) -> Glance | None:
+        """What `members` tells of each of some layers, but told faster, so that a model's names are soon listed.
+
+        None where it is not so simple: where something else than a layer's class and the names of what it holds
+        decides which parameters it has, where a buffer could be called like one, or where something is lazy.
+        """
+        return None
 
     def part(self, native: Any, name: str) -> Any:
         """One of the variables that `members` lists, found without listing; None where there is none (any more)."""

@@ -23,6 +23,7 @@ from .html import MOST_ROWS, MOST_VALUES, histogram, page, table
 from .kinds import Fans, fans
 from .layout import Handle
 from .names import Pattern, matcher
+from .outline import Outline
 from .registry import recognized
 from .steps import Array
 from .table import LazyShape
@@ -386,13 +387,18 @@ class Parameters(Mapping[str, Parameter]):
         epoch: Callable[[], int],
         wanted: Callable[[Slot], bool],
         layer: Callable[[Slot], Any],
+        outline: Callable[[], Outline | None] = lambda: None,
     ) -> None:
         self._model = model
         self._tree = tree
         self._epoch = epoch
         self._wanted = wanted
         self._layer = layer
+        self._outline = outline
+        self._outlined = outline()
         self._walked = _Walked(None, {})
+        if self._outlined is None:
+            self._walk()  # now, so that a wrong model is refused here and not at the first use
 
     def __getitem__(self, name: str) -> Parameter:
         self._follow_verbs()
@@ -410,11 +416,18 @@ class Parameters(Mapping[str, Parameter]):
         raise ArgumentError(f"a parameter stays where it is: params[{name!r}][:] = value writes its numbers")
 
     def __iter__(self) -> Iterator[str]:
-        self._walk()
-        return iter(list(self._walked.primary))
+        names = self._at_a_glance()
+        if names is None:
+            self._walk()
+            names = list(self._walked.primary)
+        return iter(names)
 
     def __len__(self) -> int:
-        self._follow_verbs()  # `list` asks for the length beside iterating: a second walk would be for nothing
+        # `list` asks for the length beside iterating: a second look would be for nothing
+        outlined = self._outlined
+        if outlined is not None and outlined.epoch == self._epoch():
+            return len(outlined.names)
+        self._follow_verbs()
         return len(self._walked.primary)
 
     def __contains__(self, name: object) -> bool:
@@ -520,6 +533,13 @@ class Parameters(Mapping[str, Parameter]):
     def _repr_html_(self) -> str:
         return _as_table(self.values())
 
+    def _at_a_glance(self) -> list[str] | None:
+        """The names as they are now; None where it takes a walk to tell them, or one was made anyway."""
+        outlined = self._outlined
+        if outlined is not None and (outlined.epoch != self._epoch() or not outlined.stands()):
+            outlined = self._outlined = self._outline()
+        return None if outlined is None else outlined.names
+
     def _follow_verbs(self) -> None:
         if self._walked.epoch != self._epoch() or self._walked.tree.lazy:
             self._walk()
@@ -534,7 +554,7 @@ class Parameters(Mapping[str, Parameter]):
             if name in walked.primary and parameter.follow(tree.group(walked.primary[name])):
                 walked.made[name] = parameter
         # all at once, so that a walk that fails, or another thread, finds the old state and not half of the new
-        self._walked = walked
+        self._walked, self._outlined = walked, None
 
 
 class _Walked:

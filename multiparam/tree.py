@@ -19,7 +19,7 @@ from .names import join
 from .steps import Array, Shape
 from .table import Fold, LazyShape, Row, Setting
 
-__all__ = ["Node", "Slot", "Tree", "changed", "epoch"]
+__all__ = ["Node", "Slot", "Tree", "changed", "epoch", "own_slots"]
 
 _epoch = itertools.count(1)
 _current = 0
@@ -432,7 +432,7 @@ class _Walk:
         members = self._adapter.members(native)
         self.marks.append((native, _mark(members)))
         node.opaque = members.opaque
-        slots = _slots(node, members, claimed)
+        slots = own_slots(node, members, claimed)
         if node.row is not None and node.row.inner:
             node.slots = [slot for slot in slots if slot.node is node]
             node.children = list({id(slot.node): slot.node for slot in slots if slot.node is not node}.values())
@@ -518,7 +518,8 @@ def _path(part: str, members: Members) -> tuple[str, ...]:
     return (part,) if part in members.parameters or part in members.buffers else tuple(part.split("/"))
 
 
-def _slots(node: Node, members: Members, claimed: Claims) -> list[Slot]:
+def own_slots(node: Node, members: Members, claimed: Claims = frozenset()) -> list[Slot]:
+    """The tensors that a layer has itself, given what it holds and what layers above have claimed of it."""
     row = node.row
     if claimed:
         members = replace(

@@ -369,6 +369,22 @@ def test_layers_that_share_a_variable_natively_are_tied():
     assert mp.tied(model) == [("0.block 0.0.weight", "0.block 1.0.weight")]
 
 
+def test_names_alone_follow_native_changes():
+    model = keras.Sequential([dense(4, 4), layers.BatchNormalization(name="norm"), layers.Dropout(0.5)])
+    model.build((None, 4))
+    params = mp.parameters(model)
+    assert list(params) == ["0.weight", "0.bias", "norm.weight", "norm.bias"]
+    model.add(dense(4, 2))
+    assert list(params) == ["0.weight", "0.bias", "norm.weight", "norm.bias", "3.weight", "3.bias"]
+    model.layers[0]._tracker.unlock()
+    model.layers[0].extra = keras.Variable(np.zeros(2))
+    assert list(params)[:3] == ["0.weight", "0.bias", "0.extra"]
+    model.pop()
+    model.add(layers.LayerNormalization())  # of the size of what comes in: it has nothing yet
+    model.layers[-1].built = False
+    assert list(params)[-2:] == ["3.weight", "3.bias"]
+
+
 def test_importing_the_adapter_moves_no_counter_of_automatic_names():
     code = "import keras, multiparam as mp; mp.registry.adapter('keras'); print(keras.Sequential().name)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -408,6 +408,41 @@ def test_a_mapping_sees_what_was_changed_natively():
     assert [one.name for one in params.values()][-3:] == ["2.weight", "2.bias", "3.bias"]
 
 
+def test_names_alone_follow_native_changes_too():
+    net = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.LayerNorm(3), nn.BatchNorm1d(3)), nn.Linear(3, 3))
+    params = mp.parameters(net)
+
+    def follows():
+        return list(params) == [name for name, _ in net.named_parameters()]
+
+    assert follows()
+    assert len(params) == 8
+    net[0] = nn.Linear(4, 3, bias=False)
+    assert follows()
+    net[1][0].bias = None
+    assert follows()
+    net[1].append(nn.ParameterList([torch.zeros(1), torch.ones(1)]))
+    assert follows()
+    del net[1][1]
+    assert follows()
+    net[1].append(nn.Sequential())
+    assert follows()
+    net[1].append(nn.Sequential())
+    net[1][2].append(nn.Linear(2, 2, bias=False))
+    assert follows()
+    net[1][2], net[1][3] = nn.Sequential(), net[1][2]
+    assert follows()
+    net[1][3]._modules, net[1][2]._modules = net[1][2]._modules, net[1][3]._modules
+    assert follows()
+    del net[1][2:]
+    net[1].above = net  # a layer that refers back is no child of its own
+    assert follows()
+    net[2].weight = net[0].weight
+    assert follows()
+    assert mp.tied(net) == [("0.weight", "2.weight")]
+    assert len(params) == 5
+
+
 def norms():
     return nn.Sequential(nn.LayerNorm(4), nn.LayerNorm(4))
 

@@ -17,6 +17,7 @@ from keras.src.models import Functional
 from multiparam.adapter import (
     Adapter,
     ArgumentError,
+    Glance,
     Handle,
     Members,
     TieSide,
@@ -32,7 +33,7 @@ from multiparam.adapter import (
 from . import plugin
 from .compiled import reset
 from .layers import ACTIVATIONS, table
-from .walk import VIEWS, contents, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
+from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
 _WAITING = "_multiparam_waiting"
 
@@ -72,6 +73,15 @@ class KerasAdapter(Adapter):
             transient=frozenset(key for key in buffers if _is_between_batches(native, key)),
             opaque=is_opaque(native) and (row is None or row.lazy is None or row.lazy(native) is None),
         )
+
+    def glance(self, layers: Sequence[Any]) -> Glance | None:
+        return glance(layers, self._places)
+
+    def _places(self, native: type) -> tuple[list[str], ...] | None:
+        row = self.table.row(native)
+        if row is None or row.native is not native or callable(row.sources):
+            return None
+        return tuple([part for one in some.values() for part in one.parts] for some in (row.sources, row.buffers))
 
     def child(self, native: Any, key: str) -> Any:
         if type(native) is keras.Sequential and key.isdigit() and int(key) < len(native.layers):

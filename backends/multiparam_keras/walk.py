@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import keras
 from keras.src.models import Functional
 from keras.src.utils.naming import to_snake_case
 
-from multiparam.adapter import AmbiguousMatchError, collect, entries, escape, is_container, resolve
+from multiparam.adapter import AmbiguousMatchError, Glance, collect, entries, escape, is_container, resolve
 
 from .additions import NamedSequential
 
@@ -41,6 +42,7 @@ _OWN = frozenset(name for thing in _empty() for name in vars(thing) if name.star
         "_child_names",
     )
 }
+_MODELS = (keras.Sequential, NamedSequential, Functional)  # whose children are all listed in them
 _BUILDS = {base.build for base in (keras.layers.Layer, keras.Model, keras.Sequential, Functional)}
 
 
@@ -64,13 +66,46 @@ def contents(layer: Any) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     variables, children = collect(_attributes(layer), is_layer, is_variable)
     for name, variable in _unreached(layer, variables):
         variables[name] = variable
-    order = {id(one): position for position, one in enumerate(layer._layers)}
+    order = {id(one): position for position, one in enumerate(layer._layers)} if children else {}
     children.sort(key=lambda child: min((order.get(id(one), len(order)) for one in _leaves(child[1])), default=0))
     if isinstance(layer, NamedSequential):
         return variables, [*zip(layer.child_names(), layer.layers, strict=True), *children]
     seen = {id(one) for _, child in children for one in _leaves(child)}
     children += [(name, child) for name, child in _listed(layer) if id(child) not in seen]
     return variables, children
+
+
+def glance(layers: Sequence[Any], places: Callable[[type], tuple[Sequence[str], ...] | None]) -> Glance | None:
+    """What some layers hold, where they are models of listed layers, or of classes that need no search.
+
+    Args:
+        layers: the layers.
+        places: tells where the layers of a class keep parameters and buffers; None where that is not the same for all.
+    """
+    known = {native: None if native in _MODELS else places(native) for native in {*map(type, layers)}}
+    names: list[tuple[str, ...]] = []
+    variables: list[Any] = []
+    children: list[dict[str, Any]] = []
+    for layer in layers:
+        held = known[type(layer)]
+        if held is None:
+            own, below = contents(layer) if type(layer) in _MODELS else ({"": layer}, [])
+            if own or len(dict(below)) < len(below):
+                return None
+            names.append(())
+            children.append(dict(below))
+            continue
+        attributes, (sources, buffers) = vars(layer), held
+        own = [place for place in sources if attributes.get(place) is not None]
+        state = [place for place in buffers if attributes.get(place) is not None] if buffers else buffers
+        if layer._layers or not layer.built or len(own) != len(layer._trainable_variables):
+            return None
+        if len(state) != len(layer._non_trainable_variables):
+            return None
+        names.append(tuple(own))
+        variables += [attributes[place] for place in own]
+        children.append({})
+    return Glance(names, variables, children)
 
 
 def held(layer: Any) -> dict[str, Any]:
@@ -115,9 +150,11 @@ def is_opaque(layer: Any) -> bool:
 def _attributes(layer: Any) -> Iterator[tuple[str, Any]]:
     # on the PyTorch backend a layer is a torch module, which keeps its sublayers apart
     for held in (vars(layer), vars(layer).get("_modules", {})):
-        for name, value in list(held.items()):
-            if name not in _OWN and not name.startswith(("_self_", "_multiparam_")):
-                yield name, value
+        yield from [
+            (name, value)
+            for name, value in held.items()
+            if name not in _OWN and not name.startswith(("_self_", "_multiparam_"))
+        ]
 
 
 def _leaves(child: Any) -> Iterator[Any]:
@@ -145,6 +182,11 @@ def _listed(owner: Any) -> Iterator[tuple[str, Any]]:
     for layer in owner.layers if isinstance(owner, keras.Model) else owner._layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        automatic = re.fullmatch(rf"{re.escape(to_snake_case(type(layer).__name__))}(_\d+)?", layer.name)
-        yield str(position) if automatic else layer.name, layer
+        yield str(position) if _automatic(type(layer).__name__).fullmatch(layer.name) else layer.name, layer
         position += 1
+
+
+@lru_cache(maxsize=256)
+def _automatic(name: str) -> re.Pattern[str]:
+    """What Keras calls the layers of a class that the user gave no names."""
+    return re.compile(rf"{re.escape(to_snake_case(name))}(_\d+)?")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ with warnings.catch_warnings():
     from mxnet import autograd, gluon
     from mxnet.util import is_np_array
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide
+from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide
 
 from . import plugin
 from .constants import constants
@@ -56,6 +58,23 @@ class MXNetAdapter(Adapter):
             parameters={key: one for key, one in own.items() if key not in buffers},
             buffers={key: one for key, one in own.items() if key in buffers},
             children=[(key, one) for key, one in native._children.items() if one is not fused],
+        )
+
+    def glance(self, layers: Sequence[Any]) -> Glance | None:
+        held = list(map(attrgetter("_reg_params"), layers))
+        variables = list(chain.from_iterable(map(dict.values, held)))
+        registered = chain.from_iterable(map(dict.values, map(attrgetter("_params._params"), layers)))
+        if (
+            {*map(type, variables)} - {gluon.Parameter}
+            or "null" in map(attrgetter("_grad_req"), variables)  # as what stands in for nothing is
+            or None in map(attrgetter("_data"), variables)
+            or list(map(id, registered)) != list(map(id, variables))
+        ):
+            return None
+        return Glance(
+            names=list(map(tuple, map(dict.keys, held))),
+            variables=variables,
+            children=list(map(attrgetter("_children"), layers)),
         )
 
     def child(self, native: gluon.Block, key: str) -> Any:

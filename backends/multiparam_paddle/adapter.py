@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ with warnings.catch_warnings():
     from paddle import nn
     from paddle.base.framework import EagerParamBase
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, copy, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, see, unsee
 
 from . import plugin
 from .compiled import forget
@@ -60,6 +62,14 @@ class PaddleAdapter(Adapter):
             if is_fused(native)
             else [(key, one) for key, one in native._sub_layers.items() if one is not None],
             transient=frozenset(native._non_persistable_buffer_names_set),
+        )
+
+    def glance(self, layers: Sequence[Any]) -> Glance:
+        held = list(map(attrgetter("_parameters"), layers))
+        return Glance(
+            names=list(map(tuple, map(dict.keys, held))),
+            variables=list(chain.from_iterable(map(dict.values, held))),
+            children=list(map(attrgetter("_sub_layers"), layers)),
         )
 
     def child(self, native: nn.Layer, key: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
-from multiparam.adapter import Adapter, ArgumentError, Handle, Members, TieSide, copy, fresh, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, fresh, see, unsee
 
 from . import plugin
 from .layers import table
@@ -55,6 +57,16 @@ class TorchAdapter(Adapter):
             buffers={key: one for key, one in buffers.items() if one is not None} if buffers else {},
             children=[(key, child) for key, child in native._modules.items() if child is not None],
             transient=frozenset(native._non_persistent_buffers_set) if buffers else frozenset(),
+        )
+
+    def glance(self, layers: Sequence[Any]) -> Glance | None:
+        held = list(map(attrgetter("_parameters"), layers))
+        if not {*map(type, held)} <= {dict}:  # a scripted module's are none
+            return None
+        return Glance(
+            names=list(map(tuple, held)),
+            variables=list(chain.from_iterable(map(dict.values, held))),
+            children=list(map(attrgetter("_modules"), layers)),
         )
 
     def child(self, native: nn.Module, key: str) -> Any:

@@ -57,6 +57,14 @@ class NameTests(NativeModels):
         assert list(params) == ["0.weight", "0.bias", "2.weight", "2.bias", "6.weight", "6.bias"]
         assert mp.tied(self.shared()) == [("2.weight", "4.weight"), ("2.bias", "4.bias")]
 
+    def test_names_at_a_glance_are_those_of_the_tree(self) -> None:
+        makers = (self.mlp, self.named, self.nested, self.shared, self.custom, self.containers, self.twice)
+        models = [make() for make in (*makers, self.language_model, self.lazy, self.buffered, self.pair)]
+        models += [mp.layers(self.nested())[0].native, mp.layers(self.mlp())[0].native]
+        for model in models:
+            assert list(mp.parameters(model)) == [one.name for one in mp.parameters(model).values()]
+            assert len(mp.parameters(model)) == len(mp.parameters(model).values())
+
     def test_a_child_is_found_as_it_is_listed(self) -> None:
         for model in (self.mlp(), self.nested(), self.containers(), self.twice(), self.shared(), self.custom()):
             for layer in mp.layers(model).walk():

@@ -62,6 +62,13 @@ BROKEN = {
 """,
         "test_parts_can_be_written",
     ),
+    "sees at a glance what is not there": (
+        """
+    def glance(self, layers):
+        return Glance([("weight",)] * len(layers), [layers], [{}])
+""",
+        "test_names_at_a_glance_are_those_of_the_tree",
+    ),
     "claims a capability": (
         """
     plugin = dataclasses.replace(NumpyAdapter.plugin, capabilities=frozenset(Capability))
@@ -82,6 +89,7 @@ import dataclasses
 import numpy as np
 import pytest
 from multiparam import registry
+from multiparam.adapter import Glance
 from multiparam.plugin import Capability
 from multiparam_numpy.adapter import NumpyAdapter
 from numpy_models import TestNumpy as Sound
