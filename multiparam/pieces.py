@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -19,18 +21,23 @@ def pieces(array: Array) -> Iterator[memoryview]:
     r"""The array's bytes in C order.
 
     They are copies, each as of one moment: whoever changes the array meanwhile, a digest of a piece is that of what is
-    written. The next pieces are made while one is used.
+    written; what nobody can change is not copied again. The next pieces are made while one is used. Each is good until
+    the next is asked for: its memory is used again.
 
     Args:
         array: of any strides.
 
-    >>> b"".join(pieces(np.array([[1, 2], [3, 4]], np.uint8).T))
+    >>> b"".join(map(bytes, pieces(np.array([[1, 2], [3, 4]], np.uint8).T)))
     b'\x01\x03\x02\x04'
     """
     if not array.size:
         return
     if array.flags.c_contiguous:
+        settled = _is_settled(array)
         array = array.reshape(-1).view(np.uint8)
+        if settled:
+            yield from (array[start : start + PIECE].data for start in range(0, len(array), PIECE))
+            return
     row = array[0].nbytes
     if row > PIECE and array.ndim > 1:
         for one in array:
@@ -38,14 +45,24 @@ def pieces(array: Array) -> Iterator[memoryview]:
         return
     rows = max(1, PIECE // row)
     blocks = [array[start : start + rows] for start in range(0, len(array), rows)]
-    yield from map(_bytes, map(_in_order, blocks) if len(blocks) == 1 else ahead(_in_order, blocks))
+    free: deque[Array] = deque()
+    make = partial(_in_order, free)
+    for memory, size in map(make, blocks) if len(blocks) == 1 else ahead(make, blocks):
+        yield memory[:size].data
+        free.append(memory)
 
 
-def _in_order(array: Array) -> Array:
-    made = np.empty(array.shape, array.dtype)
-    copy_here(array, made)
-    return made
+def _is_settled(array: Array) -> bool:
+    """Whether it looks into memory that numpy itself holds, read-only."""
+    owner = array if array.base is None else array.base
+    return isinstance(owner, np.ndarray) and owner.base is None and not owner.flags.writeable
 
 
-def _bytes(array: Array) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
+def _in_order(free: deque[Array], array: Array) -> tuple[Array, int]:
+    """A copy in C order, in memory that is free or fresh, and its size in bytes."""
+    try:
+        memory = free.pop()
+    except IndexError:
+        memory = np.empty(PIECE, np.uint8)
+    copy_here(array, memory[: array.nbytes].view(array.dtype).reshape(array.shape))
+    return memory, array.nbytes

@@ -22,8 +22,9 @@ def numpy_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def to_numpy(tensor: Any) -> Any:
-    """The tensor's numbers, a copy."""
+    """The tensor's numbers, a copy that nobody else has."""
     array = tensor.asnumpy()
+    array.flags.writeable = False
     return array.view(ml_dtypes.bfloat16) if array.dtype == _BFLOAT16 else array
 
 
