@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .containers import check_replaceable, collect, entries, is_container, replace, resolve
-from .copying import copy, fresh
+from .copying import ALIGNMENT, copy, fresh
 from .dense import attention_sources, einsum_sources, general_sources
 from .errors import AmbiguousMatchError, ArgumentError, MultiparamError, UninitializedError, UnsupportedError
 from .kinds import GATES, KINDS, base_role, image_ranks
@@ -30,6 +30,7 @@ from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_ki
 from .views import see, unsee
 
 __all__ = [
+    "ALIGNMENT",
     "Adapter",
     "AmbiguousMatchError",
     "ArgumentError",

@@ -20,7 +20,8 @@ from .steps import Array
 
 __all__ = ["copy", "copy_each", "copy_here", "fresh"]
 
-TILE = 1 << 10  # bytes on each side
+TILE = 1 << 10  # bytes in a line of a tile
+LINES = 448  # of a tile, each in a line of the nearest cache of 32 KB while they are read across
 SMALL = 64 << 10  # bytes, which the cache holds anyway
 LARGE = 4 << 20  # bytes, from which on threads are worth it
 HELD = 100_000_000  # bytes of arrays that wait for threads
@@ -72,6 +73,8 @@ def copy_each(pairs: Iterable[tuple[Array, Array]]) -> None:
     targets: list[Array] = []
     held = 0
     for source, target in pairs:
+        if 1 in source.shape:
+            source, target = source.squeeze(), target.squeeze()
         if np.may_share_memory(source, target):
             source = np.array(source)  # or what was written would be read
         if any(np.may_share_memory(target, other) for other in targets):
@@ -93,9 +96,12 @@ def _shares(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     """A large array and where it goes, in parts."""
     if source.flags.c_contiguous and target.flags.c_contiguous:
         source, target = source.reshape(-1), target.reshape(-1)
-    axis, _ = _way(source)
+    axis, way = _way(source)
     lines = max(1, LARGE * source.shape[axis] // source.nbytes)
     edge = _edge(source.dtype)
+    if way is _from_first_fastest and source.ndim == 2 and lines < edge:
+        axis, edge = 1, LINES  # tiles would be narrower than they are long
+        lines = max(1, LARGE * source.shape[axis] // source.nbytes)
     lines = lines // edge * edge or lines  # no part of a tile is left over
     for start in range(0, source.shape[axis], lines):
         share = (*(slice(None),) * axis, slice(start, start + lines))
@@ -111,6 +117,8 @@ def copy_here(source: Array, target: Array) -> None:
     if source.nbytes <= SMALL or source.dtype.hasobject:
         np.copyto(target, source)
         return
+    if 1 in source.shape:  # which would hide in which order the others lie
+        source, target = source.squeeze(), target.squeeze()
     if source.dtype == target.dtype and source.dtype.isbuiltin == 2 and source.dtype.itemsize in (1, 2, 4, 8):
         bits = np.dtype(f"u{source.dtype.itemsize}")  # numpy copies dtypes that are not its own one by one
         source, target = source.view(bits), target.view(bits)
@@ -164,11 +172,11 @@ def _matrix(source: Array, axis: int, others: Sequence[int]) -> Array:
 
 
 def _from_first_fastest(source: Array, target: Array) -> None:
+    if source.ndim == 2:
+        _tile(source, target)
+        return
     order = _order(source)
     matrix = _matrix(source, 0, order[:-1])
-    if source.ndim == 2:
-        _tile(matrix, target)
-        return
     extents = [source.shape[axis] for axis in order[:-1]]
     back = (0, *(1 + order.index(axis) for axis in range(1, source.ndim)))
     edge = _edge(source.dtype)
@@ -194,21 +202,21 @@ def _from_last_slowest(source: Array, target: Array) -> None:
 
 def _tile(source: Array, target: Array) -> None:
     """Copies a matrix whose first axis is its fastest into one whose last axis is."""
-    edge, buffer = _edge(source.dtype), _near(source.dtype)
-    lines, columns = source.shape
-    for line in range(0, lines, edge):
-        for column in range(0, columns, edge):
-            here = (slice(line, line + edge), slice(column, column + edge))
+    length, near = _edge(source.dtype), _near(source.dtype)
+    rows, columns = source.shape
+    for row in range(0, rows, length):
+        for column in range(0, columns, LINES):
+            here = (slice(row, row + length), slice(column, column + LINES))
             tile = source[here].T
-            near = buffer[: tile.shape[0], : tile.shape[1]]
-            np.copyto(near, tile)
-            np.copyto(target[here], near.T)
+            lines = near[: tile.shape[0], : tile.shape[1]]
+            np.copyto(lines, tile)
+            np.copyto(target[here], lines.T)
 
 
 def _near(dtype: np.dtype[Any]) -> Array:
     """A tile in the cache: each thread has one, since fresh memory takes longer to get than a tile to copy."""
     # a little wider than a tile, since the cache keeps what lies a power of two apart in the same few places
-    shape = (_edge(dtype), _edge(dtype) + ALIGNMENT // dtype.itemsize)
+    shape = (LINES, _edge(dtype) + ALIGNMENT // dtype.itemsize)
     size = math.prod(shape) * dtype.itemsize
     memory = getattr(_own, "memory", None)
     if memory is None or memory.nbytes < size:
@@ -218,5 +226,5 @@ def _near(dtype: np.dtype[Any]) -> Array:
 
 
 def _edge(dtype: np.dtype[Any]) -> int:
-    """Elements on each side of a tile."""
+    """Elements in a line of a tile."""
     return max(1, TILE // dtype.itemsize)

@@ -28,6 +28,7 @@ import numpy as np
 from xxhash import xxh3_64
 
 from .collecting import uncollected
+from .copying import ALIGNMENT
 from .errors import CheckpointError
 from .formats import MOST_AXES, Entry, from_json, unreadable
 from .parallel import meanwhile
@@ -278,8 +279,8 @@ def _header(path: Path, tensors: str, about: Mapping[str, Any], digests: Mapping
     ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
     metadata = json.dumps({"format": "pt", "multiparam": ours}, separators=(",", ":"), ensure_ascii=False)
     text = encoded(path, f'{{"__metadata__":{metadata}{"," if len(tensors) > 2 else ""}{tensors[1:]}')
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    length = len(text) + -(8 + len(text)) % ALIGNMENT
+    return length.to_bytes(8, "little") + text.ljust(length)
 
 
 def _opened(path: Path) -> tuple[dict[str, Any], int, memoryview]:

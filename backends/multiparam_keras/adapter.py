@@ -22,7 +22,6 @@ from multiparam.adapter import (
     Members,
     TieSide,
     escape,
-    fresh,
     is_container,
     replace,
     resolve,
@@ -103,9 +102,8 @@ class KerasAdapter(Adapter):
         return self._engine.to_numpy(variable.value).astype(self.dtype(variable), copy=False)
 
     def write(self, variable: Any, value: Any) -> None:
-        own = fresh(_wide(value))
         with self._engine.outside_graphs():
-            variable.assign(self._engine.taken(own))
+            variable.assign(self._engine.copied(_wide(value)))
 
     def written(self, layer: Any) -> None:
         if hasattr(layer, "finalize_state") and layer.built:
@@ -122,7 +120,7 @@ class KerasAdapter(Adapter):
         return found
 
     def tensor(self, value: Any) -> Any:
-        return keras.ops.convert_to_tensor(self._engine.taken(fresh(_wide(value))), dtype=str(value.dtype))
+        return keras.ops.convert_to_tensor(self._engine.copied(_wide(value)), dtype=str(value.dtype))
 
     def array(self, tensor: Any) -> Any:
         if is_variable(tensor):

@@ -10,15 +10,17 @@ import jax
 import keras
 import numpy as np
 
+from multiparam.adapter import fresh
+
 
 def to_numpy(tensor: Any) -> Any:
     """The tensor's numbers, a view where it lies on the CPU."""
     return np.asarray(tensor)
 
 
-def taken(array: Any) -> Any:
-    """What a variable may be assigned instead of an array, whose memory it may take over."""
-    return array
+def copied(array: Any) -> Any:
+    """A copy of an array, to be assigned to a variable."""
+    return fresh(array)
 
 
 def outside_graphs() -> AbstractContextManager[None]:

@@ -9,16 +9,42 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from multiparam.adapter import ALIGNMENT, fresh
+
+LARGE = 1 << 16  # bytes, from which on another way is worth asking for
+
 
 def to_numpy(tensor: Any) -> Any:
     """The tensor's numbers, a view where it lies on the CPU."""
     return np.asarray(tf.convert_to_tensor(tensor))  # its own numpy() copies
 
 
-def taken(array: Any) -> Any:
-    """What a variable may be assigned instead of an array, whose memory it may take over."""
-    shares = array.dtype.kind in "iuf" and array.size
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if shares else array
+def copied(array: Any) -> Any:
+    """A copy of an array, to be assigned to a variable.
+
+    TensorFlow turns axes faster than numpy does. It ends the process where memory is not aligned.
+    """
+    if not array.size or array.dtype.kind not in "iuf":
+        return fresh(array)
+    if array.nbytes < LARGE:
+        return _shared(fresh(array))
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    there, extents = array.transpose(order), [axis for axis in order if array.shape[axis] > 1]
+    if there.flags.c_contiguous and there.ctypes.data % ALIGNMENT == 0 and extents != sorted(extents):
+        return tf.transpose(_shared(np.asarray(_Readable(there))), np.argsort(order))
+    return _shared(fresh(array))
+
+
+class _Readable:
+    """An array's memory as DLPack has it, which has no word for what must not be written to; nobody does."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array  # whose memory must stay
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def _shared(array: Any) -> Any:
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def outside_graphs() -> AbstractContextManager[None]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from multiparam.adapter import fresh
+
 _UNKNOWN = {torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2}
 
 
@@ -17,9 +19,9 @@ def to_numpy(tensor: Any) -> Any:
     return (plain if plain.dtype not in _UNKNOWN else plain.to(torch.float32)).numpy()
 
 
-def taken(array: Any) -> Any:
-    """What a variable may be assigned instead of an array, whose memory it may take over."""
-    return array
+def copied(array: Any) -> Any:
+    """A copy of an array, to be assigned to a variable."""
+    return fresh(array)
 
 
 def outside_graphs() -> AbstractContextManager[None]:
