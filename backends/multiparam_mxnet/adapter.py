@@ -67,8 +67,7 @@ class MXNetAdapter(Adapter):
         if (
             {*map(type, variables)} - {gluon.Parameter}
             or "null" in map(attrgetter("_grad_req"), variables)  # as what stands in for nothing is
-            or None in map(attrgetter("_data"), variables)
-            or list(map(id, registered)) != list(map(id, variables))
+            or list(registered) != variables
         ):
             return None
         return Glance(
