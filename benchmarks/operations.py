@@ -74,10 +74,10 @@ class Bench:
 def enumeration(bench: Bench) -> Iterator[Row]:
     """`mp.parameters`."""
     fewer = bench.own.norms(bench.sizes.fewer // 2, NORM)
-    for table, model in {"enumerate-fewer": fewer, "enumerate-more": bench.many}.items():
-        calls = {"ours": Call(partial(_enumerated, model))}
+    for size, model in {"fewer": fewer, "more": bench.many}.items():
+        calls = {"names": Call(partial(_enumerated, model)), "parameters": Call(partial(_reached, model))}
         calls |= {label: Call(call) for label, call in bench.own.enumerations(model).items()}
-        yield from bench.rows({table: "ours"}, calls)
+        yield from bench.rows({f"enumerate-{size}": "names", f"reach-{size}": "parameters"}, calls)
 
 
 def initialization(bench: Bench) -> Iterator[Row]:
@@ -164,6 +164,10 @@ OPERATIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 def _enumerated(model: Any) -> list[str]:
     return list(mp.parameters(model))
+
+
+def _reached(model: Any) -> dict[str, Any]:
+    return dict(mp.parameters(model).items())
 
 
 def _listed(path: Path) -> dict[str, Any]:

@@ -23,8 +23,10 @@ def titles(sizes: Sizes) -> dict[str, str]:
     part = f"{4e-6 * sizes.measured * sizes.width * (sizes.width + 1):.0f} MB, largest tensor {megabytes(sizes)} MB"
     return {
         "import": "Import: multiparam, a new process",
-        "enumerate-fewer": f"Enumerate {sizes.fewer:,} parameters: mp.parameters",
-        "enumerate-more": f"Enumerate {sizes.more:,} parameters: mp.parameters",
+        "enumerate-fewer": f"Enumerate {sizes.fewer:,} parameters, their names: list(mp.parameters(net))",
+        "enumerate-more": f"Enumerate {sizes.more:,} parameters, their names: list(mp.parameters(net))",
+        "reach-fewer": f"Reach {sizes.fewer:,} parameters: mp.parameters(net).items()",
+        "reach-more": f"Reach {sizes.more:,} parameters: mp.parameters(net).items()",
         "normal": f"Initialize {values}: mp.init.Normal",
         "uniform": f"Initialize {values}: mp.init.Uniform",
         "save": f"Save {gigabytes}: mp.save",

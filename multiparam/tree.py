@@ -95,8 +95,11 @@ class Slot:
 
     def made_of(self, members: Members) -> tuple[Handle, ...] | None:
         """As `handles`, where what the layer directly holds is known already."""
-        held = members.buffers if self.is_buffer else members.parameters
-        found = [held.get(part) for part in self.source.parts]
+        held, parts = members.buffers if self.is_buffer else members.parameters, self.source.parts
+        if len(parts) == 1:  # as nearly always
+            one = held.get(parts[0])
+            return self.handles() if one is None else (_handle(one),)
+        found = [held.get(part) for part in parts]
         for variable in found:
             if variable is None:
                 return self.handles()

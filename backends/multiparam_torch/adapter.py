@@ -21,6 +21,7 @@ from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
+_NONE: frozenset[str] = frozenset()
 
 
 class _Pending(list[Callable[[Any], None]]):
@@ -49,14 +50,15 @@ class TorchAdapter(Adapter):
         return key  # no PyTorch name holds a dot, and state_dict leaves the rest as it is
 
     def members(self, native: nn.Module) -> Members:
-        views, own, buffers = native.__dict__.get(_VIEWS), native._parameters, native._buffers
+        views, own = native.__dict__.get(_VIEWS), native._parameters
+        buffers, below = native._buffers, native._modules
         if views:
             own = {key: views.get(key, one) for key, one in own.items()}
         return Members(
             parameters={key: one for key, one in own.items() if one is not None},
             buffers={key: one for key, one in buffers.items() if one is not None} if buffers else {},
-            children=[(key, child) for key, child in native._modules.items() if child is not None],
-            transient=frozenset(native._non_persistent_buffers_set) if buffers else frozenset(),
+            children=[(key, child) for key, child in below.items() if child is not None] if below else (),
+            transient=frozenset(native._non_persistent_buffers_set) if buffers else _NONE,
         )
 
     def glance(self, layers: Sequence[Any]) -> Glance | None:
