@@ -188,7 +188,7 @@ class Layer:
 def _mapping(
     net: Any,
     wanted: Callable[[Slot], bool],
-    outline: Callable[[Adapter, Any, int], Outline | None] = lambda adapter, model, epoch: None,
+    outline: Callable[[Adapter, Any, int, Sequence[Any]], Outline | None] = lambda *_: None,
 ) -> Parameters:
     native, above, model = net, (), net
     if isinstance(net, Layer):  # names from here on, effects on the whole model
@@ -200,7 +200,7 @@ def _mapping(
         epoch,
         wanted,
         _layer_of(native),
-        lambda: outline(adapter, native, epoch()),
+        lambda: outline(adapter, native, epoch(), above),
     )
 
 

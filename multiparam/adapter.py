@@ -118,8 +118,8 @@ class Glance(NamedTuple):
     """What some native layers hold, told of all of them at once.
 
     Attributes:
-        names: the native names of each layer's parameters.
-        variables: the parameters themselves, of all layers in turn; None for one that is not there.
+        names: the native names of each layer's parameters, and of its buffers where these can be any.
+        variables: the tensors of those names, of all layers in turn; None for one that is not there.
         children: each layer's children, by name; None for one that is not there.
     """
 
@@ -152,11 +152,13 @@ class Adapter(ABC):
         plugin: the backend's declaration: its name and what it can do.
         table: the layer table.
         variables_have_gradients: the framework keeps a variable's gradient with it, as `own_gradient` gives it.
+        reads_copies: what `read` gives is nobody else's, so that it need not be copied when it is written to a file.
     """
 
     plugin: ClassVar[Plugin]
     table: LayerTable
     variables_have_gradients: ClassVar[bool] = False
+    reads_copies: ClassVar[bool] = False
 
     def __init__(self) -> None:
         # by identity: two equal layers are two, and not every layer can be hashed

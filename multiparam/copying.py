@@ -73,7 +73,7 @@ def copy_each(pairs: Iterable[tuple[Array, Array]]) -> None:
     targets: list[Array] = []
     held = 0
     for source, target in pairs:
-        if 1 in source.shape:
+        if 1 in source.shape and source.shape == target.shape:
             source, target = source.squeeze(), target.squeeze()
         if np.may_share_memory(source, target):
             source = np.array(source)  # or what was written would be read
@@ -117,7 +117,7 @@ def copy_here(source: Array, target: Array) -> None:
     if source.nbytes <= SMALL or source.dtype.hasobject:
         np.copyto(target, source)
         return
-    if 1 in source.shape:  # which would hide in which order the others lie
+    if 1 in source.shape and source.shape == target.shape:  # which would hide in which order the others lie
         source, target = source.squeeze(), target.squeeze()
     if source.dtype == target.dtype and source.dtype.isbuiltin == 2 and source.dtype.itemsize in (1, 2, 4, 8):
         bits = np.dtype(f"u{source.dtype.itemsize}")  # numpy copies dtypes that are not its own one by one

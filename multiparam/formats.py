@@ -71,6 +71,7 @@ class Entry:
         refusal: why its numbers cannot be read; empty if they can.
         check: raises a CheckpointError if the file's bytes are not those that were written; None where it cannot tell.
         whole: a part is read with all the rest, and compared as that.
+        settled: its array is made for the purpose, so that nobody changes it.
 
     >>> entry = Entry("bias", np.dtype(np.float32), (3,), lambda: np.arange(3, dtype=np.float32))
     >>> entry, entry[1:]
@@ -85,6 +86,7 @@ class Entry:
     refusal: str = ""
     check: Callable[[], None] | None = field(default=None, repr=False)
     whole: bool = field(default=False, repr=False)
+    settled: bool = field(default=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -103,9 +105,10 @@ class Entry:
             self.check()
 
     def __getitem__(self, index: Any) -> Array:
-        if self.whole:
+        part = np.asarray(self.read()[...][index])
+        if self.whole or part.size == math.prod(self.shape):  # which nearly always is all of it
             self.verify()
-        return frozen(np.asarray(self.read()[...][index]))
+        return frozen(part)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.value, dtype) if copy else np.asarray(self.value, dtype)

@@ -77,7 +77,7 @@ class Outline:
         if not found:
             return True
         above |= {id(layer)}
-        if not above.isdisjoint(map(id, found.values())) or not found.keys().isdisjoint(roles):
+        if not above.isdisjoint(map(id, found.values())) or not found.keys().isdisjoint((*roles, "")):
             return False
         component = self._adapter.component
         return self.look([*found.values()], [f"{prefix}{component(key)}." for key in found], above)
@@ -100,17 +100,21 @@ class Outline:
         return list(map(self._forms.__getitem__, keys))
 
 
-def outlined(adapter: Adapter, model: Any, epoch: int) -> Outline | None:
+def outlined(adapter: Adapter, model: Any, epoch: int, above: Sequence[Any] = ()) -> Outline | None:
     """A model's outline; None where it takes the tree to tell what the names are.
 
     Args:
         adapter: the model's.
         model: the native model.
         epoch: the present one.
+        above: the native layers that lead to it, where it is a part of another.
     """
     outline = Outline(adapter, epoch)
-    with uncollected():
-        told = outline.look([model], [""]) and not outline.has_ties()
+    try:
+        with uncollected():
+            told = outline.look([model], [""], frozenset(map(id, above))) and not outline.has_ties()
+    except RecursionError:  # the tree takes fewer calls for each layer
+        return None
     return outline if told else None
 
 

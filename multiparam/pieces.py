@@ -17,15 +17,16 @@ __all__ = ["pieces"]
 PIECE = 1 << 20  # bytes
 
 
-def pieces(array: Array) -> Iterator[memoryview]:
+def pieces(array: Array, settled: bool = False) -> Iterator[memoryview]:
     r"""The array's bytes in C order.
 
     They are copies, each as of one moment: whoever changes the array meanwhile, a digest of a piece is that of what is
-    written; what nobody can change is not copied again. The next pieces are made while one is used. Each is good until
-    the next is asked for: its memory is used again.
+    written. The next pieces are made while one is used. Each is good until the next is asked for: its memory is used
+    again.
 
     Args:
         array: of any strides.
+        settled: nobody can change it, so that one that lies in C order need not be copied.
 
     >>> b"".join(map(bytes, pieces(np.array([[1, 2], [3, 4]], np.uint8).T)))
     b'\x01\x03\x02\x04'
@@ -33,7 +34,6 @@ def pieces(array: Array) -> Iterator[memoryview]:
     if not array.size:
         return
     if array.flags.c_contiguous:
-        settled = _is_settled(array)
         array = array.reshape(-1).view(np.uint8)
         if settled:
             yield from (array[start : start + PIECE].data for start in range(0, len(array), PIECE))
@@ -41,7 +41,7 @@ def pieces(array: Array) -> Iterator[memoryview]:
     row = array[0].nbytes
     if row > PIECE and array.ndim > 1:
         for one in array:
-            yield from pieces(one)
+            yield from pieces(one, settled)
         return
     rows = max(1, PIECE // row)
     blocks = [array[start : start + rows] for start in range(0, len(array), rows)]
@@ -52,17 +52,11 @@ def pieces(array: Array) -> Iterator[memoryview]:
         free.append(memory)
 
 
-def _is_settled(array: Array) -> bool:
-    """Whether it looks into memory that numpy itself holds, read-only."""
-    owner = array if array.base is None else array.base
-    return isinstance(owner, np.ndarray) and owner.base is None and not owner.flags.writeable
-
-
 def _in_order(free: deque[Array], array: Array) -> tuple[Array, int]:
     """A copy in C order, in memory that is free or fresh, and its size in bytes."""
     try:
         memory = free.pop()
     except IndexError:
-        memory = np.empty(PIECE, np.uint8)
+        memory = np.empty(max(PIECE, array.nbytes), np.uint8)
     copy_here(array, memory[: array.nbytes].view(array.dtype).reshape(array.shape))
     return memory, array.nbytes

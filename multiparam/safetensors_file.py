@@ -95,7 +95,7 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
             array = entry.value
             if array.dtype != entry.dtype or array.nbytes != entry.size:
                 raise CheckpointError(path, f"{entry.name!r} changed while the file was written")
-            digests[entry.name] = _written(flushed, array)
+            digests[entry.name] = _written(flushed, array, entry.settled)
         flushed.wait()
         file.seek(0)
         file.write(_header(path, tensors, about, digests))  # as long as before
@@ -130,10 +130,10 @@ class _Flushed:
             self._flush.exception()  # or it would go on with a file that is closed, and its number another's
 
 
-def _written(file: _Flushed, array: Array) -> str:
+def _written(file: _Flushed, array: Array, settled: bool) -> str:
     """Writes an array in C order; returns the digest of its bytes, which is made while they are written."""
     digest = xxh3_64()
-    for piece in pieces(array):
+    for piece in pieces(array, settled):
         if len(piece) < LONG:
             digest.update(piece)
             file.write(piece)

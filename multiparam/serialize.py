@@ -128,6 +128,7 @@ def _retyped(entry: Entry, dtype: np.dtype[Any]) -> Entry:
         dtype=dtype,
         read=lambda: converted(entry.name, entry.value, dtype, "cannot save"),
         check=None,
+        settled=True,
     )
 
 
@@ -223,7 +224,8 @@ def _slot_entry(name: str, slot: Slot) -> Entry:
             f"{name!r} has no value yet and cannot be saved: call multiparam.materialize(net, sample) first"
         )
     shape = tuple([int(extent or 0) for extent in slot.shape_of(handles) or ()])
-    return Entry(name, slot.dtype_of(handles), shape, lambda: slot.read(handles))
+    settled = slot.node.adapter.reads_copies and slot.source.is_plain
+    return Entry(name, slot.dtype_of(handles), shape, lambda: slot.read(handles), settled=settled)
 
 
 @uncollected()

@@ -877,3 +877,9 @@ def test_a_model_of_the_other_interface_is_told():
 def test_an_initializer_of_gluons_is_refused():
     with pytest.raises(mp.ArgumentError, match=r"Xavier is an initializer of mxnet.*multiparam\.init"):
         mp.initialize(TestMXNet().mlp(), mx.init.Xavier())
+
+
+def test_names_alone_leave_out_what_a_fused_activation_holds():
+    layer = nn.Dense(3, in_units=2)
+    layer.act = nn.PReLU()
+    assert list(mp.parameters(begun(layer))) == [one.name for one in mp.parameters(layer).values()]

@@ -522,3 +522,41 @@ def test_files_are_read_by_safetensors_alone(tmp_path):
     mp.save(model, tmp_path / "mlp.safetensors")
     found = safetensors.numpy.load_file(tmp_path / "mlp.safetensors")
     assert all(np.array_equal(found[name], one) for name, one in TestPaddle().raw_mlp(model).items())
+
+
+def names(model):
+    return [one.name for one in mp.parameters(model).values()]
+
+
+def test_names_alone_follow_the_order_of_parameters():
+    class Two(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.w, self.z = (self.create_parameter((1,)) for _ in range(2))
+
+    model = nn.Sequential(Two(), Two())
+    params = mp.parameters(model)
+    assert list(params) == names(model) == ["0.w", "0.z", "1.w", "1.z"]
+    model[1]._parameters.move_to_end("w")
+    assert list(params) == names(model) == ["0.w", "0.z", "1.z", "1.w"]
+
+
+def test_names_alone_leave_out_what_fused_layers_hold_within():
+    model = nn.Sequential(nn.LSTM(2, 3))
+    del model[0]._sub_layers["0"]
+    model[0].more = nn.Linear(1, 1)
+    assert list(mp.parameters(model)) == names(model)
+
+
+def test_names_alone_of_a_child_without_a_name():
+    model = nn.Sequential()
+    model.add_sublayer("", nn.Linear(1, 1))
+    assert list(mp.parameters(model)) == names(model) == ["weight", "bias"]
+
+
+def test_a_buffer_called_like_a_layer_is_refused():
+    model = nn.Sequential(nn.Linear(1, 1))
+    model.register_buffer("buf", paddle.zeros([1]))
+    model.add_sublayer("buf", nn.Linear(1, 1))
+    with pytest.raises(mp.AmbiguousMatchError, match="'buf'"):
+        mp.parameters(model)

@@ -443,6 +443,33 @@ def test_names_alone_follow_native_changes_too():
     assert len(params) == 5
 
 
+def test_names_alone_of_a_layer_that_was_taken_out():
+    net = nn.Sequential(nn.Sequential(nn.Linear(1, 1)), nn.Linear(1, 1))
+    net[0].add_module("up", net)
+    layer = mp.layers(net)[0]
+    del net[0]
+    assert list(mp.parameters(layer)) == ["0.weight", "0.bias"]
+
+
+def test_names_of_a_model_of_great_depth():
+    net = nn.Linear(1, 1)
+    for _ in range(400):
+        net = nn.Sequential(net)
+    assert list(mp.parameters(net)) == [name for name, _ in net.named_parameters()]
+
+
+def test_a_buffer_called_like_a_parameter_is_refused_wherever_it_is():
+    class Scaled(MyLinear):
+        pass
+
+    mp.register_layer(Scaled, "Linear", weight=mp.Transposed("w"))
+    net = nn.Sequential(Scaled(), Scaled())
+    assert list(mp.parameters(net)) == ["0.weight", "1.weight"]
+    net[1].register_buffer("weight", torch.zeros(1))
+    with pytest.raises(mp.AmbiguousMatchError, match="weight"):
+        mp.parameters(net)
+
+
 def norms():
     return nn.Sequential(nn.LayerNorm(4), nn.LayerNorm(4))
 

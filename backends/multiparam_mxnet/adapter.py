@@ -34,6 +34,7 @@ class MXNetAdapter(Adapter):
     """`mxnet.gluon.Block`s, of `mx.nd` and of `mx.np` arrays."""
 
     plugin = plugin
+    reads_copies = True
     variables_have_gradients = True
 
     def __init__(self) -> None:
@@ -53,11 +54,10 @@ class MXNetAdapter(Adapter):
         own = {key: _seen(one) for key, one in (native._reg_params | unregistered(native)).items() if key not in absent}
         moving = auxiliary(native)
         buffers = {key for key, one in own.items() if isinstance(one, gluon.Constant) or key in statistics | moving}
-        fused = native.act if isinstance(native, _FUSING) else None
         return Members(
             parameters={key: one for key, one in own.items() if key not in buffers},
             buffers={key: one for key, one in own.items() if key in buffers},
-            children=[(key, one) for key, one in native._children.items() if one is not fused],
+            children=[*_below(native).items()],
         )
 
     def glance(self, layers: Sequence[Any]) -> Glance | None:
@@ -73,7 +73,7 @@ class MXNetAdapter(Adapter):
         return Glance(
             names=list(map(tuple, map(dict.keys, held))),
             variables=variables,
-            children=list(map(attrgetter("_children"), layers)),
+            children=list(map(_below, layers)),
         )
 
     def child(self, native: gluon.Block, key: str) -> Any:
@@ -235,6 +235,12 @@ class MXNetAdapter(Adapter):
         if isinstance(model, gluon.HybridBlock):
             notes.append("A hybridized block around this one computes as before until its hybridize() is called again.")
         return notes
+
+
+def _below(native: gluon.Block) -> Any:
+    """The children, but for the activation that a layer calls by itself."""
+    fused = native.act if isinstance(native, _FUSING) else None
+    return {key: one for key, one in native._children.items() if one is not fused} if fused else native._children
 
 
 def _seen(parameter: Any) -> Any:

@@ -22,9 +22,8 @@ def numpy_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def to_numpy(tensor: Any) -> Any:
-    """The tensor's numbers, a copy that nobody else has."""
+    """The tensor's numbers, a copy."""
     array = tensor.asnumpy()
-    array.flags.writeable = False
     return array.view(ml_dtypes.bfloat16) if array.dtype == _BFLOAT16 else array
 
 

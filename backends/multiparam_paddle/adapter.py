@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -16,6 +15,7 @@ with warnings.catch_warnings():
     import paddle
     from paddle import nn
     from paddle.base.framework import EagerParamBase
+    from paddle.nn.layer.rnn import RNNBase
 
 from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, see, unsee
 
@@ -64,11 +64,13 @@ class PaddleAdapter(Adapter):
             transient=frozenset(native._non_persistable_buffer_names_set),
         )
 
-    def glance(self, layers: Sequence[Any]) -> Glance:
+    def glance(self, layers: Sequence[Any]) -> Glance | None:
         held = list(map(attrgetter("_parameters"), layers))
+        if any(map(attrgetter("_buffers"), layers)) or any(issubclass(one, RNNBase) for one in {*map(type, layers)}):
+            return None
         return Glance(
-            names=list(map(tuple, map(dict.keys, held))),
-            variables=list(chain.from_iterable(map(dict.values, held))),
+            names=list(map(tuple, held)),
+            variables=[one for own in held for one in own.values()],
             children=list(map(attrgetter("_sub_layers"), layers)),
         )
 

@@ -65,6 +65,9 @@ class TorchAdapter(Adapter):
         held = list(map(attrgetter("_parameters"), layers))
         if not {*map(type, held)} <= {dict}:  # a scripted module's are none
             return None
+        state = list(map(attrgetter("_buffers"), layers))
+        if any(state):  # one may be called like a parameter, canonically
+            held = [{**own, **its} if its else own for own, its in zip(held, state, strict=True)]
         return Glance(
             names=list(map(tuple, held)),
             variables=list(chain.from_iterable(map(dict.values, held))),

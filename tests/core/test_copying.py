@@ -97,3 +97,23 @@ def test_of_targets_that_overlap_the_last_one_stays():
     first, last = np.full_like(shared, 1), np.full_like(shared, 2)
     copy_each([(first, shared), (last, shared.T)])
     assert (shared == 2).all()
+
+
+def test_axes_of_one_element_are_spread_as_numpy_does():
+    target = np.empty((5, 5))
+    copy(np.arange(5.0)[:, None], target)
+    assert (target == np.arange(5.0)[:, None]).all()
+
+
+def test_large_arrays_with_axes_of_one_element():
+    source = np.arange(2**21, dtype=np.float32).reshape(2048, 1024, 1, 1)
+    target = np.empty((1, 1, 1024, 2048), np.float32)
+    copy(source.transpose(2, 3, 1, 0), target)
+    np.testing.assert_array_equal(target, source.transpose(2, 3, 1, 0))
+
+
+def test_a_long_array_is_turned():
+    source = np.arange(30_000 * 100, dtype=np.float32).reshape(30_000, 100)
+    target = np.empty((100, 30_000), np.float32)
+    copy(source.T, target)
+    np.testing.assert_array_equal(target, source.T)
