@@ -12,7 +12,18 @@ import numpy as np
 from .errors import ArgumentError, MismatchError, MismatchReport
 from .steps import Array
 
-__all__ = ["ReadOnlyArray", "blocks", "checked", "converted", "difference", "frozen", "is_float", "numeric", "rank_of"]
+__all__ = [
+    "ReadOnlyArray",
+    "blocks",
+    "check_converts",
+    "checked",
+    "converted",
+    "difference",
+    "frozen",
+    "is_float",
+    "numeric",
+    "rank_of",
+]
 
 BLOCK = 1 << 20  # elements that are worked on at a time, so that what is made of them is small beside a large tensor
 
@@ -21,6 +32,18 @@ _SMALL_FLOATS = frozenset(
     for name in dir(ml_dtypes)
     if name.startswith(("bfloat", "float")) and isinstance(getattr(ml_dtypes, name), type)
 )
+_DTYPES = {str(dtype): dtype for dtype in _SMALL_FLOATS} | {
+    name: np.dtype(dtype)
+    for dtype, names in {
+        np.float16: ("f16", "fp16"),
+        np.float32: ("f32", "fp32"),
+        np.float64: ("f64", "fp64"),
+        ml_dtypes.bfloat16: ("bf16",),
+        ml_dtypes.float8_e4m3fn: ("f8_e4m3", "fp8_e4m3"),
+        ml_dtypes.float8_e5m2: ("f8_e5m2", "fp8_e5m2"),
+    }.items()
+    for name in names
+}
 _RANKS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
@@ -77,19 +100,25 @@ def real_dtype(given: Any) -> np.dtype[Any]:
     Raises:
         ArgumentError: it is none.
 
-    >>> real_dtype("bf16"), real_dtype("float32")
-    (dtype(bfloat16), dtype('float32'))
+    >>> real_dtype("BF16"), real_dtype("float32"), real_dtype("torch.float16")
+    (dtype(bfloat16), dtype('float32'), dtype('float16'))
     """
-    names = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
-    names |= {"fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
-    name = names.get(given, given) if isinstance(given, str) else given
-    small = {str(dtype): dtype for dtype in _SMALL_FLOATS}
-    try:
-        found = small[name] if name in small else np.dtype(name)
-    except TypeError:
-        found = np.dtype(object)
-    if not is_float(found):
+    found = _numpy_dtype(given)
+    if found is None:  # a framework's own, torch.bfloat16 say
+        found = _numpy_dtype(str(getattr(given, "name", given)).rpartition(".")[2])
+    if found is None or not is_float(found):
         raise ArgumentError(f"a dtype of real numbers is wanted, float32 or bfloat16 say, not {given!r}")
+    return found
+
+
+def _numpy_dtype(given: Any) -> np.dtype[Any] | None:
+    """The dtype of a name or of what numpy takes for one; None if it is neither."""
+    if isinstance(given, str):
+        given = _DTYPES.get(given.lower(), given)
+    try:
+        found: np.dtype[Any] = np.dtype(given)
+    except TypeError:
+        return None
     return found
 
 
@@ -122,18 +151,36 @@ def converted(name: str, array: Array, dtype: np.dtype[Any], what: str = "cannot
     """
     if array.dtype == dtype:
         return array
-    with np.errstate(all="ignore"):
-        made = array.astype(dtype)
-    if rank_of(dtype) in (0, 1):
-        fits = np.array_equal(made, array)
-    else:
-        fits = bool((np.isfinite(_wide(made)) | ~np.isfinite(_wide(array))).all())
-    if not fits:
-        raise MismatchError(
-            f"{what} {name!r}: some numbers do not fit into its dtype",
-            MismatchReport(mistyped=[(name, dtype, array.dtype)]),
-        )
+    made = np.empty_like(array, dtype, subok=False)
+    for source, target in blocks(array, made):
+        with np.errstate(all="ignore"):
+            np.copyto(target, source, casting="unsafe")
+        if not _is_kept(source, target):
+            raise _unfit(name, array, dtype, what)
     return made
+
+
+def check_converts(name: str, array: Array, dtype: np.dtype[Any], what: str) -> None:
+    """Raises as `converted` would, which makes no array here."""
+    for (block,) in blocks(array):
+        with np.errstate(all="ignore"):
+            kept = _is_kept(block, block.astype(dtype))
+        if not kept:
+            raise _unfit(name, array, dtype, what)
+
+
+def _is_kept(array: Array, made: Array) -> bool:
+    """Whether what was made of an array has its numbers, rounded at most."""
+    if rank_of(made.dtype) in (0, 1):
+        return np.array_equal(made, array)
+    return bool((np.isfinite(_wide(made)) | ~np.isfinite(_wide(array))).all())
+
+
+def _unfit(name: str, array: Array, dtype: np.dtype[Any], what: str) -> MismatchError:
+    return MismatchError(
+        f"{what} {name!r}: some numbers do not fit into its dtype",
+        MismatchReport(mistyped=[(name, dtype, array.dtype)]),
+    )
 
 
 def _wide(array: Array) -> Array:
@@ -158,10 +205,20 @@ def checked(name: str, value: Any, dtype: np.dtype[Any], what: str = "cannot wri
 
 
 def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Arrays of one size, flat, a block of each at a time."""
-    flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, BLOCK):
-        yield tuple(one[start : start + BLOCK] for one in flat)
+    """Arrays of one shape, a block of each at a time, as it lies there.
+
+    >>> [block.shape for (block,) in blocks(np.zeros((3, BLOCK)))]
+    [(3, 349525), (3, 349525), (3, 349525), (3, 1)]
+    """
+    size, shape = arrays[0].size, arrays[0].shape
+    if size <= BLOCK:
+        yield from [arrays] if size else []
+        return
+    axis = max(range(len(shape)), key=shape.__getitem__)
+    lines = max(1, BLOCK * shape[axis] // size)
+    for start in range(0, shape[axis], lines):
+        share = (*(slice(None),) * axis, slice(start, start + lines))
+        yield from blocks(*(array[share] for array in arrays))
 
 
 def difference(a: Array, b: Array) -> float:
@@ -182,7 +239,12 @@ def _difference(a: Array, b: Array) -> float:
     kinds = a.dtype.kind + b.dtype.kind
     if set(kinds) <= set("iu") and 8 in (a.itemsize, b.itemsize):
         # exact, where doubles are not
-        return float(max(abs(first - second) for first, second in zip(a.tolist(), b.tolist(), strict=True)))
+        return float(
+            max(
+                abs(first - second)
+                for first, second in zip(a.reshape(-1).tolist(), b.reshape(-1).tolist(), strict=True)
+            )
+        )
     wide = np.complex128 if "c" in kinds else np.float64
     with np.errstate(all="ignore"):
         first, second = a.astype(wide), b.astype(wide)

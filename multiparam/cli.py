@@ -19,6 +19,7 @@ from typing import Any
 import click
 import numpy as np
 
+from .arrays import is_float
 from .checkpoint import open as open_checkpoint
 from .diff import DiffReport
 from .diff import diff as difference_of
@@ -38,8 +39,10 @@ __all__ = ["cli", "main"]
 NO, WRONG, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 PATIENCE = 0.5  # seconds before a progress bar is shown
 
-SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
-FLOATS = {str(dtype): dtype for dtype in DTYPES.values() if str(dtype).startswith(("float", "bfloat"))}
+FLOATS = (
+    *("bf16", "fp16", "fp32", "fp64", "fp8_e4m3", "fp8_e5m2"),
+    *(str(dtype) for dtype in DTYPES.values() if is_float(dtype)),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -299,9 +302,9 @@ def verify(file: str, for_scripts: bool) -> int:
 @click.argument("target", metavar="OUT")
 @click.option(
     "--dtype",
-    type=click.Choice([*SHORT, *FLOATS]),
+    type=click.Choice(FLOATS),
     metavar="DTYPE",
-    help=f"What real numbers are converted to: {', '.join([*SHORT, *FLOATS])}.",
+    help=f"What real numbers are converted to: {', '.join(FLOATS)}.",
 )
 @click.option("--shard-size", metavar="SIZE", callback=_byte_count, help="Begin another file at this size: 2GB, 500MB.")
 @_rename
@@ -336,7 +339,7 @@ def convert(
         save(
             checkpoint.watched(seen),
             target,
-            dtype=None if dtype is None else FLOATS[SHORT.get(dtype, dtype)],
+            dtype=dtype,
             shard_size=shard_size,
         )
     if for_scripts:

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 MOST_CANDIDATES = 12  # that a message names
+MOST_LINES = 200  # of one sort in a message
 
 
 class MultiparamError(Exception):
@@ -106,9 +107,9 @@ class MismatchReport:
             for layer, want, got, why in self.kinds
         ]
         lines += misfits(self.missing, self.unexpected)
-        lines += [f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped]
-        lines += [f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped]
-        lines += [f"{name} cannot be represented: {why}" for name, why in self.unrepresentable]
+        lines += few([f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped])
+        lines += few([f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped])
+        lines += few([f"{name} cannot be represented: {why}" for name, why in self.unrepresentable])
         return "\n".join(map(printable, [*lines, *prefix_hint(self.suggestion), *filter(None, [self.hint])]))
 
 
@@ -176,11 +177,17 @@ def no_attribute(module: str, wanted: str, name: str, names: Iterable[str]) -> s
 def misfits(missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
     """A line for each name that is missing or unexpected, with the one on the other side that looks most like it."""
     # difflib compares each with each: on a file of another model the report would take minutes
-    few = len(missing) * len(unexpected) <= 40_000
+    near = len(missing) * len(unexpected) <= 40_000
     return [
-        *(f"missing: {name}{_near(name, unexpected if few else ())}" for name in missing),
-        *(f"unexpected: {name}{_near(name, missing if few else ())}" for name in unexpected),
+        *few([f"missing: {name}{_near(name, unexpected if near else ())}" for name in missing]),
+        *few([f"unexpected: {name}{_near(name, missing if near else ())}" for name in unexpected]),
     ]
+
+
+def few(lines: Sequence[str]) -> list[str]:
+    """Lines of one sort, as many as one would read; a report has all of them."""
+    left = len(lines) - MOST_LINES
+    return [*lines] if left <= 1 else [*lines[:MOST_LINES], f"… and {left} more, which the report has"]
 
 
 def prefix_hint(rename: Mapping[str, str]) -> list[str]:

@@ -294,6 +294,8 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     # whether there is a folder is not asked of a path that cannot be looked at
     if error.errno == errno.EISDIR or (error.errno == errno.EACCES and os.path.isdir(path)):  # the latter on Windows
         return CheckpointError(path, "is a folder")
+    if error.errno == errno.ENOENT and os.path.islink(path):
+        return CheckpointError(path, f"no such file: it is a link to {os.readlink(path)}, which is not there")
     if error.errno == errno.ENOENT:
         return CheckpointError(path, f"no such file{_nearest(path)}")
     return CheckpointError(path, error.strerror or str(error))

@@ -13,7 +13,7 @@ import numpy as np
 
 from .access import state
 from .adapter import Adapter, Capability
-from .arrays import converted, rank_of
+from .arrays import check_converts, converted, rank_of
 from .checkpoint import Checkpoint
 from .collecting import uncollected
 from .copying import copy_each
@@ -417,7 +417,7 @@ def _fits(parameter: Parameter, handles: tuple[Handle, ...], entry: Entry, plan:
     if not alike:
         plan.problems["mistyped"].append((parameter.name, dtype, entry.dtype))
     elif entry.dtype != dtype:
-        converted(parameter.name, entry.value, dtype, f"{path} cannot be loaded into")
+        check_converts(parameter.name, entry.value, dtype, f"{path} cannot be loaded into")
         plan.report.converted.append((parameter.name, entry.dtype, dtype))
     if why := slot.unwritable(handles):
         plan.problems["unrepresentable"].append((parameter.name, why))

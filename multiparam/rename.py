@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from .errors import ArgumentError
 from .names import join
@@ -33,6 +34,11 @@ def renamer(rename: Mapping[str, str], known: Collection[str] = ()) -> Callable[
         steps = [(re.compile(pattern), replacement) for pattern, replacement in rename.items()]
     except (re.error, TypeError) as error:
         raise ArgumentError(f"rename= takes regular expressions: {error}") from error
+
+    replacements: list[tuple[str, Any]] = [*rename.items()]
+    for pattern, given in replacements:
+        if not (isinstance(given, str) or callable(given)):
+            raise ArgumentError(f"rename= takes strings as replacements; {pattern!r} has {given!r}")
 
     def renamed(name: str) -> str:
         for pattern, replacement in steps:

@@ -15,8 +15,10 @@ import errno
 import itertools
 import json
 import os
+import re
 import secrets
 import stat
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -56,9 +58,13 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
         "C64": np.complex64,
         "F8_E4M3": ml_dtypes.float8_e4m3fn,
         "F8_E5M2": ml_dtypes.float8_e5m2,
+        "F8_E8M0": getattr(ml_dtypes, "float8_e8m0fnu", None),  # which older releases lack
     }.items()
+    if dtype is not None
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
+_TEMPORARY = re.compile(r"[0-9a-f]{16}\.tmp")
+FORSAKEN = 60  # seconds since the last write to a temporary file, after which nobody may be about to lock it
 _NO_DIGEST = "0" * 16
 FLUSHED = 32 << 20  # bytes at a time
 LONG = 1 << 18  # bytes, from which on a thread is worth it
@@ -84,7 +90,8 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
         if entry.refusal:
             entry.read()  # says why it cannot be read
         if entry.dtype not in _CODES:
-            raise CheckpointError(path, f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold")
+            why = f"{entry.name!r} has dtype {entry.dtype}, which safetensors cannot hold, or not for all its readers"
+            raise CheckpointError(path, why)
     # the widest dtypes first, so that every tensor is aligned to its own width
     ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
     tensors = _tensors(entries, ordered)
@@ -310,10 +317,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     folder = path.parent
     temporary = folder / f".{path.name[:40]}.{secrets.token_hex(8)}.tmp"  # of 255 bytes at most, as any name
     mode = mode_of(path)
+    _sweep(folder, f".{path.name[:40]}.")
     try:
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+                _lock(file)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -327,6 +336,32 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
     _sync_folder(path)
+
+
+def _sweep(folder: Path, start: str) -> None:
+    """Removes what saves left that were killed: temporary files of the same name, old and locked by nobody."""
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for one in found:
+            if one.name.startswith(start) and _TEMPORARY.fullmatch(one.name, len(start)) and _is_forsaken(one):
+                os.unlink(one.path)
+
+
+def _is_forsaken(one: os.DirEntry[str]) -> bool:
+    if time.time() - one.stat(follow_symlinks=False).st_mtime < FORSAKEN or not one.is_file(follow_symlinks=False):
+        return False
+    with open(one.path, "rb") as file:
+        return _lock(file)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Locks a file until it is closed or the process has ended; False where another has, or the system cannot."""
+    try:
+        import fcntl  # here, since Windows has none
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def mode_of(path: Path) -> int | None:

@@ -21,7 +21,7 @@ from .arrays import converted, is_float, real_dtype
 from .checkpoint import Checkpoint, FilePath, as_path
 from .checkpoint import open as open_checkpoint
 from .collecting import uncollected
-from .errors import ArgumentError, BackendError, UninitializedError
+from .errors import ArgumentError, BackendError, MultiparamError, UninitializedError
 from .formats import Entry, verified
 from .loading import LoadReport, load_into
 from .parameter import Parameter, Parameters
@@ -200,6 +200,8 @@ def _entry(name: Any, value: Any) -> Entry:
         raise ArgumentError(f"{name!r} cannot be saved: what is in it can, under names such as {f'{name}.{inside}'!r}")
     if isinstance(value, Parameter):
         return _entry_of(name, value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArgumentError(f"{name!r} is a masked array, whose mask no file would have: save .filled(...)")
     if isinstance(value, (bool, int, float, complex, np.generic)):
         value = np.asarray(value)
     try:
@@ -208,7 +210,7 @@ def _entry(name: Any, value: Any) -> Entry:
             raise BackendError(f"expected a tensor; got the model {type(value).__name__}, which is saved by itself")
     except BackendError as error:
         raise BackendError(f"{name!r} cannot be saved: {error}; nor is it a list or dict of tensors") from None
-    array = found.array(value)
+    array = _saved(name, found.array, value)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return Entry(name, array.dtype, array.shape, lambda: array)
 
@@ -223,9 +225,17 @@ def _slot_entry(name: str, slot: Slot) -> Entry:
         raise UninitializedError(
             f"{name!r} has no value yet and cannot be saved: call multiparam.materialize(net, sample) first"
         )
+    dtype, read = _saved(name, slot.dtype_of, handles), functools.partial(_saved, name, slot.read, handles)
     shape = tuple([int(extent or 0) for extent in slot.shape_of(handles) or ()])
-    settled = slot.node.adapter.reads_copies and slot.source.is_plain
-    return Entry(name, slot.dtype_of(handles), shape, lambda: slot.read(handles), settled=settled)
+    return Entry(name, dtype, shape, read, settled=slot.node.adapter.reads_copies and slot.source.is_plain)
+
+
+def _saved(name: str, look: Callable[[Any], Any], thing: Any) -> Any:
+    """What an adapter tells of a tensor; where it cannot, the error says of which."""
+    try:
+        return look(thing)
+    except MultiparamError as error:
+        raise MultiparamError(f"{name!r} cannot be saved: {error}") from error
 
 
 @uncollected()

@@ -659,3 +659,22 @@ def test_a_name_that_was_tied_leads_to_what_is_in_its_place_now():
     params["b.weight"][:] = 7
     assert (net["b"].weight == 7).all()
     assert not (net["a"].weight == 7).any()
+
+
+def test_scales_of_eight_bits_round_trip(tmp_path):
+    net = nn.Linear(2, 2)
+    net.register_buffer("scale", torch.tensor([1, 130], dtype=torch.uint8).view(torch.float8_e8m0fnu))
+    mp.save(net, tmp_path / "net.safetensors")
+    assert safetensors.torch.load_file(tmp_path / "net.safetensors")["scale"].dtype == torch.float8_e8m0fnu
+    other = copy.deepcopy(net)
+    other.scale.copy_(torch.ones(2).to(torch.float8_e8m0fnu))
+    mp.load(tmp_path / "net.safetensors", into=other)
+    assert torch.equal(other.scale.view(torch.uint8), net.scale.view(torch.uint8))
+
+
+def test_a_sparse_tensor_is_refused_by_its_name(tmp_path):
+    net = nn.Linear(2, 2)
+    net.register_buffer("mask", torch.eye(2).to_sparse())
+    for thing, name in ((net, "mask"), ({"eye": torch.eye(2).to_sparse()}, "eye")):
+        with pytest.raises(mp.MultiparamError, match=f"'{name}' cannot be saved.*to_dense"):
+            mp.save(thing, tmp_path / "net.safetensors")

@@ -15,6 +15,11 @@ _THROUGH = {
     torch.bfloat16: (torch.int16, ml_dtypes.bfloat16),
     torch.float8_e4m3fn: (torch.int8, ml_dtypes.float8_e4m3fn),
     torch.float8_e5m2: (torch.int8, ml_dtypes.float8_e5m2),
+} | {
+    # which older releases of one or the other lack
+    getattr(torch, name): (torch.int8, getattr(ml_dtypes, name))
+    for name in ("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+    if hasattr(torch, name) and hasattr(ml_dtypes, name)
 }
 _DTYPES = {
     dtype: np.dtype(name)
@@ -36,6 +41,10 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 def to_numpy(tensor: torch.Tensor) -> Any:
     """The tensor's numbers, a view where it lies on the CPU."""
+    if tensor.layout != torch.strided:
+        raise MultiparamError(
+            f"numpy has no counterpart for tensors of layout {tensor.layout}: to_dense() makes it one"
+        )
     return _seen(tensor.detach().cpu().resolve_conj().resolve_neg())
 
 

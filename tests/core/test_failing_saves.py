@@ -1,12 +1,14 @@
 """Saves that a real fault stops: the old checkpoint is whole, nothing else is left, and the error says why."""
 
 import errno
+import fcntl
 import functools
 import itertools
 import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -373,3 +375,25 @@ def path_of_one(tmp_path):
     mp.save(OLD, tmp_path / "net.safetensors")
     tmp_path.chmod(0o755)
     return tmp_path / "net.safetensors"
+
+
+def test_a_save_removes_what_killed_saves_left(tmp_path):
+    def left(name, age):
+        path = tmp_path / name
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+        return path
+
+    forsaken = left(".model.safetensors.0123456789abcdef.tmp", 1e4)
+    others = [
+        left(".model.safetensors.fedcba9876543210.tmp", 1),  # may be about to be locked
+        left(".another.safetensors.0123456789abcdef.tmp", 1e4),
+        left(".model.safetensors.0123456789abcdef.tmp.mine", 1e4),
+        left(".model.safetensors.mine.tmp", 1e4),
+    ]
+    locked = left(".model.safetensors.00000000000000ff.tmp", 1e4)
+    with locked.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        mp.save({"a": np.zeros(3)}, tmp_path / "model.safetensors")
+    assert not forsaken.exists()
+    assert all(path.exists() for path in [*others, locked])

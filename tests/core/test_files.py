@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import ml_dtypes
 import numpy as np
@@ -20,8 +21,8 @@ import multiparam as mp
 from multiparam.safetensors_file import DTYPES
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
-SMALL = [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
-PLAIN = [dtype for dtype in DTYPES.values() if dtype not in [np.dtype(small) for small in SMALL]]
+SMALL = [dtype.type for dtype in DTYPES.values() if dtype.isbuiltin != 1]
+PLAIN = [dtype for dtype in DTYPES.values() if dtype.isbuiltin == 1]
 
 
 @pytest.fixture
@@ -248,3 +249,53 @@ def test_arguments_that_do_not_go_together_are_refused(tmp_path, net):
 def test_parameters_can_be_saved_as_a_dict(tmp_path, net):
     mp.save(mp.parameters(net), tmp_path / "params.safetensors")
     assert list(mp.load(tmp_path / "params.safetensors")) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize("given", ["BF16", "torch.bfloat16", ml_dtypes.bfloat16, np.dtype(ml_dtypes.bfloat16)], ids=str)
+def test_a_dtype_has_many_names(given, tmp_path):
+    mp.save({"x": np.ones(3, np.float32)}, tmp_path / "x.safetensors", dtype=given)
+    assert mp.open(tmp_path / "x.safetensors")["x"].dtype == ml_dtypes.bfloat16
+
+
+def test_a_conversion_takes_no_more_than_what_it_makes(net, tmp_path):
+    array, path = np.ones((3000, 3000), np.float32), tmp_path / "x.safetensors"
+    model = mp.nn.Linear(3000, 3000, bias=False, backend="numpy")
+    mp.save({"weight": array}, path, dtype="bf16")
+    tracemalloc.start()
+    mp.save({"weight": array}, path, dtype="bf16")
+    _, saving = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    mp.load(path, into=model)
+    _, loading = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    some = 20 << 20  # blocks and pieces
+    assert saving < array.nbytes / 2 + some
+    assert loading < array.nbytes + some
+
+
+def test_all_of_an_entry_is_checked_however_it_is_asked_for(tmp_path):
+    path = tmp_path / "x.safetensors"
+    mp.save({"x": np.arange(100.0)}, path)
+    damaged = bytearray(path.read_bytes())
+    damaged[-3] ^= 1
+    path.write_bytes(damaged)
+    entry = mp.open(path)["x"]
+    for index in (slice(None), ..., (slice(None),), slice(None, None, -1)):
+        with pytest.raises(mp.CheckpointError, match="'x' is damaged"):
+            entry[index]
+    assert (entry[:50] == np.arange(50.0)).all()
+
+
+def test_a_link_to_nothing_is_told(tmp_path):
+    (tmp_path / "model.safetensors").symlink_to("gone.safetensors")
+    with pytest.raises(
+        mp.CheckpointError, match=r"no such file: it is a link to gone\.safetensors, which is not there"
+    ):
+        mp.open(tmp_path / "model.safetensors")
+
+
+def test_a_long_list_of_names_is_cut(net, tmp_path):
+    mp.save({f"{index}.w": np.zeros(1) for index in range(500)}, tmp_path / "x.safetensors")
+    with pytest.raises(mp.MismatchError, match="… and 300 more, which the report has") as raised:
+        mp.load(tmp_path / "x.safetensors", into=net)
+    assert len(raised.value.report.unexpected) == 500

@@ -151,6 +151,8 @@ def test_half_a_byte_is_no_size(net):
         (lambda net: mp.nn.Conv2D, "no 'Conv2D'; did you mean 'Conv2d'"),
         (lambda net: mp.init.GlorotUniform, "did you mean 'XavierUniform'"),
         (lambda net: mp.layers(mp.nn.Sequential(net, net))[3], "has 2 layers below it"),
+        (lambda net: mp.save({"m": np.ma.masked_array([1], [1])}, "m.safetensors"), "'m' is a masked array"),
+        (lambda net: mp.save(net, "m.safetensors", dtype="torch.int8"), "not 'torch.int8'"),
     ],
 )
 def test_the_error_says_what_can_be_meant(net, call, why):
