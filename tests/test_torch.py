@@ -678,3 +678,13 @@ def test_a_sparse_tensor_is_refused_by_its_name(tmp_path):
     for thing, name in ((net, "mask"), ({"eye": torch.eye(2).to_sparse()}, "eye")):
         with pytest.raises(mp.MultiparamError, match=f"'{name}' cannot be saved.*to_dense"):
             mp.save(thing, tmp_path / "net.safetensors")
+
+
+def test_a_model_without_memory_is_told_what_to_do():
+    with torch.device("meta"):
+        net = nn.Linear(2, 2)
+    for call in (mp.run, mp.materialize):
+        with pytest.raises(mp.ArgumentError, match="to_empty"):
+            call(net, np.zeros((1, 2)))
+    mp.initialize(net.to_empty(device="cpu"), mp.init.Constant(1))
+    assert (mp.run(net, np.ones((1, 2), np.float32)) == 2).all()

@@ -248,6 +248,11 @@ def _view(layer: nn.Module, part: str) -> torch.Tensor:
 def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
     first = next((one for one in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
+    if device.type == "meta":
+        raise ArgumentError(
+            "the model is on PyTorch's meta device, where nothing has numbers: model.to_empty(device='cpu') gives it "
+            "memory, and multiparam.initialize or multiparam.load the numbers"
+        )
     return [from_numpy(np.array(one)).to(device) for one in inputs]
 
 
