@@ -105,7 +105,7 @@ class MismatchReport:
             f"kind of {layer or 'the model'}: {want} expected, {got} given{f'; {why}' if why else ''}"
             for layer, want, got, why in self.kinds
         ]
-        lines += misfits(self.missing, self.unexpected)
+        lines += misfits(self.missing, self.unexpected, near=not self.hint)  # which may name others
         lines += [f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped]
         lines += [f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped]
         lines += [f"{name} cannot be represented: {why}" for name, why in self.unrepresentable]
@@ -173,10 +173,16 @@ def no_attribute(module: str, wanted: str, name: str, names: Iterable[str]) -> s
     return f"{module} has no {name!r}{_hint(close, sorted(names))}"
 
 
-def misfits(missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
-    """A line for each name that is missing or unexpected, with the one on the other side that looks most like it."""
+def misfits(missing: Sequence[str], unexpected: Sequence[str], near: bool = True) -> list[str]:
+    """A line for each name that is missing or unexpected, with the one on the other side that looks most like it.
+
+    Args:
+        missing: the names that are missing.
+        unexpected: the names that are unexpected.
+        near: False leaves out what they look like.
+    """
     # difflib compares each with each: on a file of another model the report would take minutes
-    few = len(missing) * len(unexpected) <= 40_000
+    few = near and len(missing) * len(unexpected) <= 40_000
     return [
         *(f"missing: {name}{_near(name, unexpected if few else ())}" for name in missing),
         *(f"unexpected: {name}{_near(name, missing if few else ())}" for name in unexpected),
