@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ from multiparam.adapter import (
 from . import plugin
 from .compiled import reset
 from .layers import ACTIVATIONS, table
+from .saver import saved
 from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
 _WAITING = "_multiparam_waiting"
@@ -95,6 +96,9 @@ class KerasAdapter(Adapter):
         if name in getattr(native, "__dict__", {}).get(VIEWS, {}):
             return native.__dict__[VIEWS][name]
         return variable_at(native, name)
+
+    def saved(self, model: Any, labels: Mapping[str, str]) -> Mapping[str, Any]:
+        return saved(model, labels)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
