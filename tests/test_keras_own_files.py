@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers as L
 
 import multiparam as mp
 
+L = keras.layers
 pytestmark = [  # what Keras does when it saves
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
