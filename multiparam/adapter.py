@@ -221,6 +221,19 @@ class Adapter(ABC):
         """A name's component as it stands in canonical names; PyTorch's adapter leaves it as it is."""
         return escape(key)
 
+    def saved(self, model: Any, labels: Mapping[str, str]) -> Mapping[str, Any]:
+        """A model's variables by the names that the framework's own saver gives them in a file.
+
+        Only where a reader of such files gives `Contents.originals`. What the saver keeps beside parameters is there
+        too. Empty where it cannot be told.
+
+        Args:
+            model: the native model.
+            labels: the names that a file tells of its layers, by their paths in it; where they contradict the model's,
+                the file is another's.
+        """
+        return {}
+
     # --- variables ---------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -15,7 +15,7 @@ from typing import Any, Union
 
 from .collecting import uncollected
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
-from .formats import Contents, Entry, Format, Model, from_json, listed, opened, unreadable, verified
+from .formats import Contents, Entry, Format, Model, Originals, from_json, listed, opened, unreadable, verified
 from .html import Section, report
 from .registry import discovered
 from .rename import renamed_layer, renamer
@@ -97,7 +97,16 @@ class Checkpoint(Mapping[str, Entry]):
         """The same file, read as it suits a model, where it can be read in several ways."""
         if not (self._contents.choices or self._contents.doubts or self._contents.flat):
             return self
-        return Checkpoint(self._file, self.format, self._contents.suiting(model), self.backend)
+        return self.reread(self._contents.suiting(model))
+
+    def reread(self, contents: Contents) -> Checkpoint:
+        """The same file, its contents told otherwise."""
+        return Checkpoint(self._file, self.format, contents, self.backend)
+
+    @property
+    def originals(self) -> Originals | None:
+        """The tensors as the framework's own saver wrote them, where a model can tell by that which is which."""
+        return self._contents.originals
 
     @property
     def doubts(self) -> Mapping[str, str]:
@@ -132,8 +141,9 @@ class Checkpoint(Mapping[str, Entry]):
             ties=[tuple(new(name) for name in group) for group in self.ties],
             own=frozenset(new(name) for name in self.own),
             choices=(),  # they are by the old names
+            originals=None,  # the names are the user's now
         )
-        return Checkpoint(self._file, self.format, contents, self.backend)
+        return self.reread(contents)
 
     def watched(self, seen: Callable[[], Any]) -> Checkpoint:
         """The same file, calling `seen()` whenever a tensor's numbers have been asked for."""
@@ -146,8 +156,7 @@ class Checkpoint(Mapping[str, Entry]):
 
             return replace(entry, read=read)
 
-        contents = replace(self._contents, entries=[watching(entry) for entry in self._contents.entries])
-        return Checkpoint(self._file, self.format, contents, self.backend)
+        return self.reread(self._contents.each(watching))
 
     def verify(self, progress: Callable[[Entry], None] | None = None) -> tuple[int, int]:
         """Reads every tensor and compares it with its digest.
@@ -293,7 +302,7 @@ def _opened(file: _File, check: bool) -> Checkpoint:
         if one.recognizes(start) and one.holds(file.path):
             contents = _read(one, file.path)
             if not check:
-                contents = replace(contents, entries=[replace(entry, check=None) for entry in contents.entries])
+                contents = contents.each(lambda entry: replace(entry, check=None))
             return Checkpoint(file, one.name, contents, one.backend)
     if not start:
         raise CheckpointError(file.path, "is empty")

@@ -19,6 +19,7 @@ from .html import report
 from .kinds import neutral
 from .loading import suited
 from .names import join
+from .placement import placed
 from .registry import infer_model
 from .rename import extended, renamed_layer, renamer, suggested
 from .settings import differing
@@ -188,9 +189,9 @@ def _sides(a: Any, b: Any, rename: Mapping[str, str]) -> tuple[_Side, _Side]:
     first, second = _opened(a), _opened(b)
     renamed = renamer(rename, set(_names(second)))
     if isinstance(first, Checkpoint) and isinstance(second, Tree):
-        first = _suited(first, renamed, second, str)
+        first = _suited(first if rename else placed(first, second)[0], renamed, second, str)
     elif isinstance(first, Tree) and isinstance(second, Checkpoint):
-        second = _suited(second, str, first, renamed)
+        second = _suited(second if rename else placed(second, first)[0], str, first, renamed)
     return _side(first, renamed), _side(second, str)
 
 

@@ -106,7 +106,7 @@ class MismatchReport:
             f"kind of {layer or 'the model'}: {want} expected, {got} given{f'; {why}' if why else ''}"
             for layer, want, got, why in self.kinds
         ]
-        lines += misfits(self.missing, self.unexpected)
+        lines += misfits(self.missing, self.unexpected, near=not self.hint)  # which may name others
         lines += few([f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped])
         lines += few([f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped])
         lines += few([f"{name} cannot be represented: {why}" for name, why in self.unrepresentable])
@@ -174,10 +174,16 @@ def no_attribute(module: str, wanted: str, name: str, names: Iterable[str]) -> s
     return f"{module} has no {name!r}{_hint(close, sorted(names))}"
 
 
-def misfits(missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
-    """A line for each name that is missing or unexpected, with the one on the other side that looks most like it."""
+def misfits(missing: Sequence[str], unexpected: Sequence[str], near: bool = True) -> list[str]:
+    """A line for each name that is missing or unexpected, with the one on the other side that looks most like it.
+
+    Args:
+        missing: the names that are missing.
+        unexpected: the names that are unexpected.
+        near: False leaves out what they look like.
+    """
     # difflib compares each with each: on a file of another model the report would take minutes
-    near = len(missing) * len(unexpected) <= 40_000
+    near = near and len(missing) * len(unexpected) <= 40_000
     return [
         *few([f"missing: {name}{_near(name, unexpected if near else ())}" for name in missing]),
         *few([f"unexpected: {name}{_near(name, missing if near else ())}" for name in unexpected]),

@@ -40,6 +40,7 @@ __all__ = [
     "Format",
     "Known",
     "Model",
+    "Originals",
     "data_size",
     "described",
     "from_json",
@@ -135,6 +136,8 @@ class Contents:
         doubts: for entries that may have their axes in the other order why that is not known; said of a model's where
             neither its layer nor its shape tells.
         flat: names of entries whose axes the file has made one, where a model has several.
+        originals: the same tensors as the framework's own saver wrote them, where a model can tell by that which is
+            which; None where the names tell.
     """
 
     entries: Sequence[Entry]
@@ -148,6 +151,14 @@ class Contents:
     choices: Sequence[Choice] = ()
     doubts: Mapping[str, str] = field(default_factory=dict)
     flat: frozenset[str] = frozenset()
+    originals: Originals | None = None
+
+    def each(self, made: Callable[[Entry], Entry]) -> Contents:
+        """The same contents with something done to every entry."""
+        originals = self.originals
+        if originals is not None:
+            originals = replace(originals, entries=[made(entry) for entry in originals.entries])
+        return replace(self, entries=[made(entry) for entry in self.entries], originals=originals)
 
     def suiting(self, model: Model) -> Contents:
         """The same contents, read as it suits a model."""
@@ -171,6 +182,19 @@ class Contents:
             doubts=doubts,
             ties=[group for group in self.ties if gone.isdisjoint(group)],  # they may be read in two ways now
         )
+
+
+@dataclass(frozen=True)
+class Originals:
+    """A file's tensors as the framework's own saver wrote them.
+
+    Attributes:
+        entries: the tensors, under the file's names and in its layouts.
+        labels: the names that the file tells of its layers, by their paths in it.
+    """
+
+    entries: Sequence[Entry]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from .layout import Handle
 from .matching import matched, moved
 from .names import join
 from .parameter import Parameter, Parameters
+from .placement import placed
 from .registry import infer_model
 from .rename import extended, renamed_layer, renamer, suggested
 from .run import unready
@@ -62,7 +63,8 @@ class LoadReport:
             the forward pass stays, a training would go another way.
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
-        matched: (layer of the file, layer of the model) where `match="auto"` paired layers of different names.
+        matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
+            or since the framework that wrote the file calls the model's layer so in its files.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
     """
@@ -183,10 +185,11 @@ def _planned(
     slots = {slot.name: slot for group in tree.groups for slot in group}
     renamed = renamer(rename, slots.keys())
     kinds = {node.name: node.kind for node in tree.root.walk()}
-    file, pairs = checkpoint, {}
+    file, pairs = (checkpoint, {}) if rename else placed(checkpoint, tree)
+    notes = [] if file is checkpoint else file.notes
     checkpoint = suited(file, adapter.name, slots, kinds, renamed)
-    if by_contents and (pairs := _pairs(checkpoint, renamed, tree, slots, kinds)):
-        renamed = moved(renamed, pairs)
+    if by_contents and (more := _pairs(checkpoint, renamed, tree, slots, kinds)):
+        pairs, renamed = {**pairs, **more}, moved(renamed, more)
         checkpoint = suited(file, adapter.name, slots, kinds, renamed)
     given = _given_names(checkpoint, renamed)
     groups = [[renamed(name) for name in group] for group in checkpoint.ties]
@@ -201,7 +204,7 @@ def _planned(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
     )
     _plan_ties(adapter, tree, groups, stored, plan)
-    plan.report.notes += _doubts(checkpoint, given, plan)
+    plan.report.notes += [*notes, *_doubts(checkpoint, given, plan)]
     saved = {renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
     left = set(plan.report.unexpected)

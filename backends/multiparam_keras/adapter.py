@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,6 +95,13 @@ class KerasAdapter(Adapter):
         if name in getattr(native, "__dict__", {}).get(VIEWS, {}):
             return native.__dict__[VIEWS][name]
         return variable_at(native, name)
+
+    def saved(self, model: Any, labels: Mapping[str, str]) -> Mapping[str, Any]:
+        try:
+            from .saver import saved  # here, since it takes parts of Keras that another release may call otherwise
+        except ImportError:
+            return {}
+        return saved(model, labels)
 
     # --- variables ---------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from multiparam.formats import (
     Entry,
     Format,
     Known,
+    Originals,
     from_json,
     join,
     mapped,
@@ -38,6 +39,7 @@ __all__ = ["h5_file", "keras_file"]
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 _LONGEST_CONFIG = 1 << 24
 _LISTS = ("layers", "_layer_checkpoint_dependencies")  # where a model keeps its layers, the latter in older files
+_SEED = "seed_generator"  # in a layer that draws random numbers
 _MODELS = ("Sequential", "Functional", "Model")
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
 # what a layer keeps, in the order that its variables are numbered in; the last one may be missing where it is a bias
@@ -98,6 +100,27 @@ def _all(group: Group) -> Iterator[Entry]:
         yield from _all(inner)
 
 
+def _saved(group: Group) -> Iterator[Entry]:
+    """The arrays of all layers, as Keras names them now."""
+    for entry in group.arrays.values():
+        yield replace(entry, name=_today(entry.name))
+    for name, inner in group.groups.items():
+        if name != _SEED:
+            yield from _saved(inner)
+
+
+def _labels(group: Group) -> Iterator[tuple[str, str]]:
+    """The names that all layers had, by their paths."""
+    yield _today(group.path), _label(group)
+    for inner in group.groups.values():
+        yield from _labels(inner)
+
+
+def _today(path: str) -> str:
+    """A path as a file of the present Keras has it."""
+    return path.replace(_LISTS[1], _LISTS[0])
+
+
 def _within(group: Group, name: str) -> Group:
     """A group in another, whether Keras called it after the attribute or after its property; else an empty one."""
     return group.groups.get(name) or group.groups.get(f"_{name}") or Group(join(group.path, name))
@@ -144,7 +167,7 @@ class _Found:
 
     def rest(self, group: Group) -> None:
         """Adds all that a group holds as it is in the file."""
-        if group.path.rpartition(".")[2] == "seed_generator":
+        if group.path.rpartition(".")[2] == _SEED:
             self.left_out[group.path] = "the state of a random number generator"
             return
         for entry in group.arrays.values():
@@ -212,7 +235,7 @@ class _Found:
     def attributes(self, group: Group, name: str, options: Mapping[str, Any]) -> None:
         """Takes in what is no layer of a known class: its own variables, and the layers that its attributes hold."""
         for attribute, inner in group.groups.items():
-            if attribute == "vars" or attribute == "seed_generator":
+            if attribute == "vars" or attribute == _SEED:
                 self.rest(inner)
             elif attribute in _LISTS:
                 for key, one in inner.groups.items():
@@ -410,10 +433,11 @@ def _contents(path: Path, root: Group, config: Mapping[str, Any] | None) -> Cont
         raise CheckpointError(path, f"no valid Keras file: {error}") from error
     contents = translated([*found.entries.values()], found.layers)
     layers = {name: {**about, **found.settings.get(name, {})} for name, about in contents.layers.items()}
+    originals = Originals([*_saved(root)], dict(_labels(root)))  # the optimizer's are not among them any more
     notes = [*contents.notes]
     if config is None and any(name.startswith("layers.") for name in contents.layers):
         notes.append("the file does not tell the order of its layers, whose names are the file's; a .keras file does")
-    return replace(contents, layers=layers, left_out=found.left_out, notes=notes)
+    return replace(contents, layers=layers, left_out=found.left_out, notes=notes, originals=originals)
 
 
 def _opened(path: Path, data: memoryview) -> Group:

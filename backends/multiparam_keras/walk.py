@@ -182,8 +182,13 @@ def _listed(owner: Any) -> Iterator[tuple[str, Any]]:
     for layer in owner.layers if isinstance(owner, keras.Model) else owner._layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        yield str(position) if _automatic(type(layer).__name__).fullmatch(layer.name) else layer.name, layer
+        yield str(position) if automatic(layer) else layer.name, layer
         position += 1
+
+
+def automatic(layer: Any, start: str = "") -> bool:
+    """Whether Keras named a layer, not the user; `start` is what another layer puts before its name."""
+    return _automatic(type(layer).__name__).fullmatch(layer.name.removeprefix(start)) is not None
 
 
 @lru_cache(maxsize=256)

@@ -130,3 +130,12 @@ def test_a_refused_match_leaves_the_model_as_it_was(tmp_path):
     with pytest.raises(mp.ArgumentError, match="into=net"):
         mp.load(tmp_path / "ab.safetensors", match="auto")
     assert all(np.array_equal(one.value, old) for one, old in zip(mp.parameters(net).values(), before, strict=True))
+
+
+def test_a_refusal_that_has_pairs_names_no_others_beside_them(tmp_path):
+    net = mp.nn.Sequential(mp.nn.Linear(4, 4), mp.nn.ReLU(), mp.nn.Linear(4, 4))
+    mp.save(mp.nn.Sequential({"f2": mp.nn.Linear(4, 4), "f3": mp.nn.Linear(4, 4)}), tmp_path / "net.safetensors")
+    with pytest.raises(mp.MismatchError) as caught:
+        mp.load(tmp_path / "net.safetensors", into=net)
+    assert "match='auto' pairs f2 with 0, f3 with 2" in str(caught.value)
+    assert "(close: " not in str(caught.value)
