@@ -132,6 +132,7 @@ class Contents:
         doubts: for entries that may have their axes in the other order why that is not known; said of a model's where
             neither its layer nor its shape tells.
         flat: names of entries whose axes the file has made one, where a model has several.
+        part_of: what all files of one checkpoint have in common, where the file is a part of one that says so.
     """
 
     entries: Sequence[Entry]
@@ -145,6 +146,7 @@ class Contents:
     choices: Sequence[Choice] = ()
     doubts: Mapping[str, str] = field(default_factory=dict)
     flat: frozenset[str] = frozenset()
+    part_of: str = ""
 
     def suiting(self, model: Model) -> Contents:
         """The same contents, read as it suits a model."""

@@ -35,7 +35,7 @@ from .parallel import meanwhile
 from .pieces import pieces
 from .steps import Array, Shape
 
-__all__ = ["SafetensorsFile", "encoded", "is_safetensors", "looks_like", "mode_of", "replacing", "write"]
+__all__ = ["SafetensorsFile", "encoded", "is_safetensors", "looks_like", "mode_of", "replacing", "sync_folder", "write"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     code: np.dtype(dtype)
@@ -326,7 +326,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             raise
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
-    _sync_folder(path)
+    sync_folder(path)
 
 
 def mode_of(path: Path) -> int | None:
@@ -351,7 +351,7 @@ def _unwritable(path: Path, why: str) -> CheckpointError:
     return CheckpointError(path, f"cannot be written: {why}; nothing was changed")
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Has the new name of a file outlive a power failure."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows syncs the entry with the file

@@ -5,9 +5,10 @@ import os
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import multiparam as mp
+from multiparam import shards
 from multiparam.shards import parsed_size
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
@@ -157,3 +158,62 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, killed):
         found = mp.open(path)
         assert found.verify()[1] == 0
         assert len({float(one) for entry in found.values() for one in entry.value.ravel()[::50]}) == 1
+
+
+def test_a_file_that_is_there_goes_before_an_index_of_its_name(tmp_path):
+    path = tmp_path / "model.safetensors"
+    index = tmp_path / "model.safetensors.index.json"
+    mp.save({"a": np.zeros(100), "b": np.zeros(100)}, path, shard_size="1KB")
+    save_file({"a": np.ones(100)}, path)  # as a download does
+    for one in (path, tmp_path):
+        assert {name: value.sum() for name, value in mp.load(one).items()} == {"a": 100}
+    assert mp.load(index)["a"].sum() == 0
+    for one in tmp_path.glob("model-*"):
+        one.unlink()
+    assert mp.load(path).keys() == {"a"}
+    with pytest.raises(mp.CheckpointError, match=r"no such file, which model\.safetensors\.index\.json names"):
+        mp.open(index)
+    mp.save({"c": np.ones(1)}, path)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("size", [None, "1KB"])
+def test_a_kill_between_two_steps_leaves_one_checkpoint_by_every_name(tmp_path, monkeypatch, size):
+    path = tmp_path / "model.safetensors"
+    mp.save({"a": np.zeros(100), "b": np.zeros(100)}, path, shard_size=None if size else "1KB")
+    monkeypatch.setattr(shards, "_remove", lambda *_, **__: None)  # as where it ends in front of the cleaning up
+    monkeypatch.setattr(shards, "_give_way", lambda *_: None)
+    mp.save({"a": np.ones(100), "b": np.ones(100)}, path, shard_size=size)
+    assert len({float(value) for one in (path, tmp_path) for value in mp.load(one).values() for value in value}) == 1
+    monkeypatch.undo()
+    mp.save({"a": np.full(100, 2), "b": np.full(100, 2)}, path, shard_size=size)
+    assert mp.load(path)["a"].sum() == 200
+    assert len(list(tmp_path.iterdir())) == (3 if size else 1)
+
+
+def test_a_single_file_that_cannot_be_removed_is_said(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    mp.save({"a": np.zeros(100)}, path)
+    real = os.unlink
+
+    def unlink(given, *more, **options):
+        if os.path.basename(given) == path.name:
+            raise PermissionError(13, "Permission denied", str(given))
+        real(given, *more, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr("pathlib.Path.unlink", lambda self, missing_ok=False: unlink(self))
+    with pytest.raises(mp.CheckpointError, match=r"cannot be removed: Permission denied; .* model\.safetensors\.index"):
+        mp.save({"a": np.ones(100), "b": np.ones(100)}, path, shard_size="1KB")
+    assert mp.load(path)["a"].sum() == 0
+    assert mp.load(tmp_path / "model.safetensors.index.json")["a"].sum() == 100
+
+
+def test_a_shard_that_has_more_than_the_index_names_is_refused(tmp_path, net):
+    mp.save(net, tmp_path / "model.safetensors", shard_size="2KB")
+    index = tmp_path / "model.safetensors.index.json"
+    text = json.loads(index.read_text())
+    del text["weight_map"]["1.bias"]
+    index.write_text(json.dumps(text))
+    with pytest.raises(mp.CheckpointError, match=r"has '1.bias', which model.safetensors.index.json does not name"):
+        mp.open(tmp_path)
