@@ -436,9 +436,10 @@ def _sharded(index: Index, check: bool) -> Checkpoint:
     file = _File(index.path)
     kinds: list[tuple[str, str]] = []
     shards = []
-    for path, names in zip(index.files(), index.shards.values(), strict=True):
+    for path in index.files():
         if not os.path.lexists(path):
             raise CheckpointError(path, f"no such file, which {index.path.name} names")
+    for path, names in zip(index.files(), index.shards.values(), strict=True):
         guard = _File(path)
         kind, contents, backend = _found(guard, check)
         kinds.append((kind, backend))
@@ -463,7 +464,7 @@ def _check_names(path: Path, index: Index, names: Sequence[str], contents: Conte
     expected = set(names)
     for entry in contents.entries:
         if expected.isdisjoint((entry.name, *tied.get(entry.name, ()))):
-            why = f"has {entry.name!r}, which {index.path.name} does not name: it is damaged, or of another checkpoint"
+            why = f"has {entry.name!r}, and not by {index.path.name}: the index is damaged, or of another checkpoint"
             raise CheckpointError(path, why)
 
 

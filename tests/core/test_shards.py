@@ -3,6 +3,7 @@
 import json
 import os
 
+import made_files
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -215,5 +216,75 @@ def test_a_shard_that_has_more_than_the_index_names_is_refused(tmp_path, net):
     text = json.loads(index.read_text())
     del text["weight_map"]["1.bias"]
     index.write_text(json.dumps(text))
-    with pytest.raises(mp.CheckpointError, match=r"has '1.bias', which model.safetensors.index.json does not name"):
+    with pytest.raises(mp.CheckpointError, match=r"has '1.bias', and not by model\.safetensors\.index\.json"):
         mp.open(tmp_path)
+
+
+def test_pickled_shards_are_opened_as_others_are(tmp_path, pickled):
+    for one in (tmp_path, tmp_path / "pytorch_model.bin", tmp_path / "pytorch_model.bin.index.json"):
+        found = mp.open(one)
+        assert (found.format, found.backend, [*found]) == ("torch", "torch", ["0.weight", "0.bias", "1.weight"])
+        assert all(np.array_equal(found[name].value, value) for name, value in pickled.items())
+        assert found.ties == [("1.weight", "2.weight")]
+    mp.save(mp.open(tmp_path), tmp_path / "one.safetensors")
+    assert mp.load(tmp_path / "one.safetensors").keys() == {"0.weight", "0.bias", "1.weight"}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"0.bias": "../shard"}, "no file in its folder"),
+        ({"0.bias": "missing.bin"}, "no such file, which"),
+        ({"other": "pytorch_model-00001-of-00002.bin"}, "lacks 'other'"),
+        ({"0.bias": "pytorch_model-00002-of-00002.bin"}, "lacks '0.bias'|has '0.bias'"),
+        ({"0.bias": None}, "has '0.bias', and not by"),
+        ({"x": "x.safetensors"}, "of the format safetensors, and other shards are of torch"),
+        ({"x": "pytorch_model.bin.index.json"}, "of no known format"),
+    ],
+)
+def test_an_index_of_pickled_shards_is_checked_as_others_are(tmp_path, pickled, change, why):
+    mp.save({"x": np.ones(1)}, tmp_path / "x.safetensors")
+    index = tmp_path / "pytorch_model.bin.index.json"
+    places = {**json.loads(index.read_text())["weight_map"], **change}
+    index.write_text(json.dumps({"weight_map": {name: place for name, place in places.items() if place}}))
+    with pytest.raises(mp.CheckpointError, match=why):
+        mp.open(index)
+
+
+def test_a_folder_is_opened_as_its_model_and_safetensors_go_first(tmp_path, pickled):
+    (tmp_path / "pytorch_model.bin.index.json").rename(tmp_path / "kept")
+    (tmp_path / "pytorch_model-00001-of-00002.bin").unlink()
+    (tmp_path / "pytorch_model-00002-of-00002.bin").rename(tmp_path / "optimizer.bin")
+    with pytest.raises(mp.CheckpointError, match=r"neither a safetensors file nor a model\.bin"):
+        mp.open(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(made_files.saved(made_files.STATE, made_files.DATA))
+    assert [*mp.open(tmp_path)] == ["0.weight", "0.bias"]
+    (tmp_path / "kept").rename(tmp_path / "pytorch_model.bin.index.json")
+    assert [*mp.open(tmp_path)] == ["0.weight", "0.bias"]
+    mp.save({"a": np.ones(300), "b": np.ones(300)}, tmp_path / "model.safetensors", shard_size="3KB")
+    assert [*mp.open(tmp_path)] == ["a", "b"]
+    mp.save({"c": np.ones(300)}, tmp_path / "model.safetensors")
+    assert [*mp.open(tmp_path)] == ["c"]
+    mp.save({"d": np.ones(300)}, tmp_path / "other.safetensors")
+    with pytest.raises(mp.CheckpointError, match=r"several files: name one of model\.safetensors, other\.safetensors"):
+        mp.open(tmp_path)
+
+
+@pytest.fixture
+def pickled(tmp_path):
+    """A checkpoint of torch.save in two shards, with two names of one tensor; its tensors."""
+    values = {"0.weight": made_files.A, "0.bias": made_files.B, "1.weight": made_files.numbers(2, 3)}
+    tied = made_files.tensor("0", (2, 3))
+    shared = made_files.ordered([("1.weight", tied), ("2.weight", tied)])
+    shards = [
+        made_files.saved(made_files.STATE, made_files.DATA),
+        made_files.saved(shared, {"0": values["1.weight"].tobytes()}),
+    ]
+    names = [["0.weight", "0.bias"], ["1.weight", "2.weight"]]
+    places = {}
+    for number, (data, inside) in enumerate(zip(shards, names, strict=True), 1):
+        place = f"pytorch_model-0000{number}-of-00002.bin"
+        (tmp_path / place).write_bytes(data)
+        places.update(dict.fromkeys(inside, place))
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return values
