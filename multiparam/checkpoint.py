@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .collecting import uncollected
+from .digests import check_header
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
 from .folders import in_folder
 from .formats import Contents, Entry, Format, Model, from_json, listed, opened, unreadable, verified
@@ -434,6 +435,10 @@ def _read(one: Format, path: Path) -> Contents:
 def _sharded(index: Index, check: bool) -> Checkpoint:
     """The tensors of all shards, in the index's order."""
     file = _File(index.path)
+    if check and not index.sound:
+        raise CheckpointError(
+            index.path, "is damaged: its metadata or its map of tensors are not those that were written"
+        )
     kinds: list[tuple[str, str]] = []
     shards = []
     for path in index.files():
@@ -493,7 +498,9 @@ def _together(whole: Contents, shards: Sequence[Contents]) -> Contents:
 def _safetensors(path: Path, check: bool) -> Contents:
     file = SafetensorsFile(path)
     about = _about(file)
-    file.digests = about.get("digests", {}) if check else {}
+    if check:
+        check_header(path, file.metadata, about, file.header)
+        file.digests = about.get("digests", {})
     return _contents([file.entry(name) for name in file], about)
 
 
@@ -525,6 +532,7 @@ def _sound_about(path: Path, about: Any) -> dict[str, Any]:
     )
     digests = about.get("digests", {}) if isinstance(about, dict) else None
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
+    sound = sound and isinstance(about.get("header", ""), str)
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     sound = sound and _is_shallow(layers, DEEPEST)
     sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")

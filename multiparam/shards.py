@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .digests import is_sealed, sealed, stated
 from .errors import ArgumentError, CheckpointError
 from .formats import Entry, from_json, opened, unreadable
 from .safetensors_file import encoded, is_safetensors, mode_of, replacing, sync_folder, write
@@ -36,12 +37,14 @@ class Index:
         path: the index.
         shards: the names of the tensors in each file, by the file's name.
         about: what `multiparam` has in its metadata; empty where another library wrote it.
+        sound: whether it is what was written, as far as it tells.
     """
 
-    def __init__(self, path: Path, shards: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, shards: Mapping[str, Sequence[str]], about: Mapping[str, Any], sound: bool) -> None:
         self.path = path
         self.shards = shards
         self.about = about
+        self.sound = sound
 
     def files(self) -> Iterator[Path]:
         """The shards, in their order."""
@@ -107,15 +110,17 @@ def read_index(path: Path) -> Index:
             raise ValueError("it is too large")
         found = from_json(text)
         places = found["weight_map"]
-        about = from_json((found.get("metadata") or {}).get("multiparam", "{}"))
+        ours = (found.get("metadata") or {}).get("multiparam", "{}")
+        about = from_json(ours)
         if not isinstance(places, dict) or not isinstance(about, dict):
             raise ValueError("it has no map of names to files")
         shards: dict[str, list[str]] = {}
         for name, place in places.items():
             shards.setdefault(_plain(place), []).append(name)
+        sound = is_sealed(ours, about, stated(places.items()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(path, f"no valid index of a sharded checkpoint: {error}") from error
-    return Index(path, shards, about)
+    return Index(path, shards, about, sound)
 
 
 def _plain(place: Any) -> str:
@@ -154,7 +159,7 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
             written.append(path.with_name(name))
             write(written[-1], share, {"version": 1, "content": "shard", "checkpoint": token})
         places = {entry.name: name for name, share in zip(names, shares, strict=True) for entry in share}
-        ours = json.dumps({**about, "checkpoint": token}, ensure_ascii=False)
+        ours = sealed({**about, "checkpoint": token}, stated(places.items()))
         size = sum(entry.size for entry in entries)
         text = {"metadata": {"total_size": size, "multiparam": ours}, "weight_map": places}
         with replacing(index) as file:
