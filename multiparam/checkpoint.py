@@ -270,11 +270,16 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     """
     path = as_path(path)
     path = in_folder(path) if os.path.isdir(path) else path  # False where one may not look, which Path.is_dir raises
-    index = index_of(path)
-    if index is not None:
-        return _sharded(read_index(index), check)
     while True:
-        file = _File(path)
+        index = index_of(path)
+        if index is not None:
+            return _sharded(read_index(index), check)
+        try:
+            file = _File(path)
+        except CheckpointError:
+            if index_of(path) is None:
+                raise
+            continue  # shards took its place in between
         try:
             checkpoint = _opened(file, check)
         except CheckpointError:

@@ -18,6 +18,7 @@ from .errors import CheckpointError
 __all__ = ["ANYWAY", "NO_DIGEST", "check_header", "is_sealed", "sealed", "stated"]
 
 NO_DIGEST = "0" * 16
+_FIRST = '{"version": 1, "content": "'  # how multiparam's metadata begin
 ANYWAY = "; multiparam.load and multiparam.open read it all the same with check=False"
 
 
@@ -74,7 +75,7 @@ def check_header(
 
 def _damage(metadata: Mapping[str, str], about: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Any]]) -> str:
     if "multiparam" not in metadata:
-        ours = [key for key, text in metadata.items() if text.startswith('{"version": ')]
+        ours = [key for key, text in metadata.items() if text.startswith(_FIRST)]
         return f"multiparam's metadata are called {ours[0]!r} in it" if ours else ""
     digests = about.get("digests")
     if digests is None:

@@ -205,3 +205,10 @@ def test_damage_to_an_index_is_said(tmp_path, old, new):
     with pytest.raises(mp.CheckpointError, match=r"index\.json: is damaged: its metadata or its map"):
         mp.open(tmp_path)
     assert len(mp.open(tmp_path, check=False)) == 4
+
+
+def test_metadata_of_others_are_no_damage(tmp_path):
+    save_file(
+        {"x": np.ones(3)}, tmp_path / "x.safetensors", {"theirs": '{"version": 1, "digests": {}}', "format": "np"}
+    )
+    assert mp.open(tmp_path / "x.safetensors").verify() == (0, 1)

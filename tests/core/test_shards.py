@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import multiparam as mp
-from multiparam import shards
+from multiparam import checkpoint, shards
 from multiparam.shards import parsed_size
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
@@ -298,3 +298,19 @@ def pickled(tmp_path):
         places.update(dict.fromkeys(inside, place))
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return values
+
+
+def test_a_file_that_gives_way_to_shards_while_it_is_opened_is_no_error(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    mp.save({"a": np.zeros(100)}, path)
+    real = checkpoint.index_of
+    saves = iter([{"a": np.ones(100), "b": np.ones(100)}])
+
+    def looked(given):
+        found = real(given)
+        for tensors in saves:
+            mp.save(tensors, path, shard_size="800")
+        return found
+
+    monkeypatch.setattr(checkpoint, "index_of", looked)
+    assert mp.load(path)["a"].sum() == 100
