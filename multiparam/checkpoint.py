@@ -6,7 +6,7 @@ import os
 import textwrap
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Union
 
 from .collecting import uncollected
+from .digests import check_header
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
+from .folders import in_folder
 from .formats import Contents, Entry, Format, Model, Originals, from_json, listed, opened, unreadable, verified
 from .html import Section, report
 from .registry import discovered
@@ -256,7 +258,7 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     Args:
         path: a safetensors file, PyTorch's `.pt`, Keras's `.keras` or `.weights.h5`, Flax's MessagePack, MXNet's
             `.params`, Paddle's `.pdparams`, numpy's `.npz`, or what a plug-in reads; or a sharded checkpoint, by its
-            folder, its index, or the name that it would have in one file.
+            folder, its index, or the name that it would have in one file, where no file has it.
         check: compare a tensor's bytes with their digest when it is first read whole, where the file has digests.
 
     Returns:
@@ -276,12 +278,17 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     '  weight  (8, 4)  float32  Linear'
     """
     path = as_path(path)
-    index = index_of(path)
-    if index is not None:
-        return Checkpoint(_File(index), "safetensors", _sharded(read_index(index), check))
-    path = _only_file(path) if os.path.isdir(path) else path
+    path = in_folder(path) if os.path.isdir(path) else path  # False where one may not look, which Path.is_dir raises
     while True:
-        file = _File(path)
+        index = index_of(path)
+        if index is not None:
+            return _sharded(read_index(index), check)
+        try:
+            file = _File(path)
+        except CheckpointError:
+            if index_of(path) is None:
+                raise
+            continue  # shards took its place in between
         try:
             checkpoint = _opened(file, check)
         except CheckpointError:
@@ -292,18 +299,23 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
             return checkpoint  # or it was replaced in between
 
 
-@uncollected()
 def _opened(file: _File, check: bool) -> Checkpoint:
+    return Checkpoint(file, *_found(file, check))
+
+
+@uncollected()
+def _found(file: _File, check: bool) -> tuple[str, Contents, str]:
+    """A file's format, what is in it, and the backend whose framework writes such files."""
     start = file.start()
     if is_safetensors(start):
-        return Checkpoint(file, "safetensors", _safetensors(file.path, check))
+        return "safetensors", _safetensors(file.path, check), ""
     found, broken = _formats() if start else ({}, {})
     for one in found.values():
         if one.recognizes(start) and one.holds(file.path):
             contents = _read(one, file.path)
             if not check:
                 contents = contents.each(lambda entry: replace(entry, check=None))
-            return Checkpoint(file, one.name, contents, one.backend)
+            return one.name, contents, one.backend
     if not start:
         raise CheckpointError(file.path, "is empty")
     # one of them might have known it
@@ -434,40 +446,75 @@ def _read(one: Format, path: Path) -> Contents:
         raise CheckpointError(path, f"no valid {one.name} file: {type(error).__name__}: {error}") from error
 
 
-def _only_file(folder: Path) -> Path:
-    """The safetensors file in a folder that has one."""
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) != 1:
-        names = ", ".join(one.name for one in found[:5])
-        why = f"several files: name one of {names}" if found else "no safetensors file in it"
-        raise CheckpointError(folder, f"is a folder with {why}")
-    return found[0]
-
-
-def _sharded(index: Index, check: bool) -> Contents:
+def _sharded(index: Index, check: bool) -> Checkpoint:
     """The tensors of all shards, in the index's order."""
-    entries: dict[str, Entry] = {}
-    for path, names in zip(index.files(), index.shards.values(), strict=True):
+    file = _File(index.path)
+    if check and not index.sound:
+        raise CheckpointError(
+            index.path, "is damaged: its metadata or its map of tensors are not those that were written"
+        )
+    kinds: list[tuple[str, str]] = []
+    shards = []
+    for path in index.files():
         if not os.path.lexists(path):
             raise CheckpointError(path, f"no such file, which {index.path.name} names")
+    for path, names in zip(index.files(), index.shards.values(), strict=True):
         guard = _File(path)
-        file = SafetensorsFile(path)
-        about = _about(file)
-        file.digests = about.get("digests", {}) if check else {}
-        if index.about.get("checkpoint") != about.get("checkpoint"):
+        kind, contents, backend = _found(guard, check)
+        kinds.append((kind, backend))
+        if kinds[0] != kinds[-1]:
+            raise CheckpointError(path, f"is of the format {kind}, and other shards are of {kinds[0][0]}")
+        if index.about.get("checkpoint", "") != contents.part_of:
             raise CheckpointError(path, f"is of another checkpoint than {index.path.name}")
-        lacking = [name for name in names if name not in file]
-        if lacking:
-            raise CheckpointError(path, f"lacks {lacking[0]!r}, which {index.path.name} says it has")
-        entries.update({name: _reading(guard, file.entry(name)) for name in names})
-    about = _sound_about(index.path, index.about)
-    return _contents([entries[name] for names in index.shards.values() for name in names], about)
+        _check_names(path, index, names, contents)
+        shards.append(replace(contents, entries=[_reading(guard, one) for one in _ordered(contents.entries, names)]))
+    kind, backend = kinds[0] if kinds else ("safetensors", "")
+    whole = _contents([], _sound_about(index.path, index.about))
+    return Checkpoint(file, kind, _together(whole, shards), backend)
+
+
+def _check_names(path: Path, index: Index, names: Sequence[str], contents: Contents) -> None:
+    """Refuses a shard whose tensors are not those that the index says; of a tied one it may have any name."""
+    tied = {name: group for group in contents.ties for name in group}
+    there = {name for entry in contents.entries for name in (entry.name, *tied.get(entry.name, ()))}
+    lacking = [name for name in names if name not in there]
+    if lacking:
+        raise CheckpointError(path, f"lacks {lacking[0]!r}, which {index.path.name} says it has")
+    expected = set(names)
+    for entry in contents.entries:
+        if expected.isdisjoint((entry.name, *tied.get(entry.name, ()))):
+            why = f"has {entry.name!r}, and not by {index.path.name}: the index is damaged, or of another checkpoint"
+            raise CheckpointError(path, why)
+
+
+def _ordered(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(entries, key=lambda entry: places.get(entry.name, len(places)))
+
+
+def _together(whole: Contents, shards: Sequence[Contents]) -> Contents:
+    """The contents of all shards as one, beside what the index says of the whole."""
+    return replace(
+        whole,
+        entries=[entry for one in shards for entry in one.entries],
+        layers={name: about for one in (*shards, whole) for name, about in one.layers.items()},
+        settled=whole.settled and all(one.settled for one in shards),
+        ties=[*whole.ties, *(group for one in shards for group in one.ties)],
+        own=frozenset().union(*(one.own for one in shards)),
+        left_out={name: what for one in shards for name, what in one.left_out.items()},
+        notes=[*dict.fromkeys(note for one in shards for note in one.notes)],
+        choices=[choice for one in shards for choice in one.choices],
+        doubts={name: why for one in shards for name, why in one.doubts.items()},
+        flat=frozenset().union(*(one.flat for one in shards)),
+    )
 
 
 def _safetensors(path: Path, check: bool) -> Contents:
     file = SafetensorsFile(path)
     about = _about(file)
-    file.digests = about.get("digests", {}) if check else {}
+    if check:
+        check_header(path, file.metadata, about, file.header)
+        file.digests = about.get("digests", {})
     return _contents([file.entry(name) for name in file], about)
 
 
@@ -479,6 +526,7 @@ def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
         layers=layers,
         settled=about.get("settled", True) is True,
         ties=about.get("ties", []),
+        part_of=about.get("checkpoint", ""),
     )
 
 
@@ -498,6 +546,7 @@ def _sound_about(path: Path, about: Any) -> dict[str, Any]:
     )
     digests = about.get("digests", {}) if isinstance(about, dict) else None
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
+    sound = sound and isinstance(about.get("header", ""), str)
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     sound = sound and _is_shallow(layers, DEEPEST)
     sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")

@@ -30,7 +30,7 @@ from .registry import backends as known_backends
 from .registry import plugins
 from .safetensors_file import DTYPES
 from .serialize import save
-from .shards import files_of, index_of, parsed_size
+from .shards import files_of, has_index, index_of, parsed_size
 from .show import as_json, matching, statistics, tree
 from .text import counted, printable
 
@@ -331,7 +331,7 @@ def convert(
     does not fit into the dtype.
     """
     checkpoint = open_checkpoint(source)
-    there = os.path.lexists(target) or index_of(Path(target)) is not None
+    there = os.path.lexists(target) or has_index(Path(target))
     if there and not force and not os.path.isdir(target):  # which no force would replace
         raise _Wrong(f"{target} is there already: --force replaces it")
     checkpoint = checkpoint.renamed(rename) if rename else checkpoint

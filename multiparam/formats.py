@@ -138,6 +138,7 @@ class Contents:
         flat: names of entries whose axes the file has made one, where a model has several.
         originals: the same tensors as the framework's own saver wrote them, where a model can tell by that which is
             which; None where the names tell.
+        part_of: what all files of one checkpoint have in common, where the file is a part of one that says so.
     """
 
     entries: Sequence[Entry]
@@ -152,6 +153,7 @@ class Contents:
     doubts: Mapping[str, str] = field(default_factory=dict)
     flat: frozenset[str] = frozenset()
     originals: Originals | None = None
+    part_of: str = ""
 
     def each(self, made: Callable[[Entry], Entry]) -> Contents:
         """The same contents with something done to every entry."""

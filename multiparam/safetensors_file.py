@@ -4,8 +4,7 @@ Source: https://github.com/huggingface/safetensors#format. The safetensors libra
 done here, one tensor at a time, since the library wants the whole model in memory at once (and release 0.8.0 of its
 numpy writer turns transposed arrays into garbage, its issue 825).
 
-The format has no checksums, so that a flipped byte is loaded as a number. Ours stand in the metadata, under
-`multiparam`: the XXH3 digest of each tensor's bytes, 64 bits, in hexadecimal digits.
+The format has no checksums; ours stand in the metadata, as `digests.py` says.
 """
 
 from __future__ import annotations
@@ -31,13 +30,14 @@ from xxhash import xxh3_64
 
 from .collecting import uncollected
 from .copying import ALIGNMENT
+from .digests import ANYWAY, NO_DIGEST, sealed, stated
 from .errors import CheckpointError
 from .formats import MOST_AXES, Entry, from_json, unreadable
 from .parallel import meanwhile
 from .pieces import pieces
 from .steps import Array, Shape
 
-__all__ = ["SafetensorsFile", "encoded", "is_safetensors", "looks_like", "mode_of", "replacing", "write"]
+__all__ = ["SafetensorsFile", "encoded", "is_safetensors", "looks_like", "mode_of", "replacing", "sync_folder", "write"]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     code: np.dtype(dtype)
@@ -65,7 +65,6 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _TEMPORARY = re.compile(r"[0-9a-f]{16}\.tmp")
 FORSAKEN = 60  # seconds since the last write to a temporary file, after which nobody may be about to lock it
-_NO_DIGEST = "0" * 16
 FLUSHED = 32 << 20  # bytes at a time
 LONG = 1 << 18  # bytes, from which on a thread is worth it
 
@@ -95,9 +94,10 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
     # the widest dtypes first, so that every tensor is aligned to its own width
     ordered = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
     tensors = _tensors(entries, ordered)
-    digests = {entry.name: _NO_DIGEST for entry in entries}
+    said = stated((entry.name, _CODES[entry.dtype], entry.shape) for entry in entries)
+    digests = {entry.name: NO_DIGEST for entry in entries}
     with replacing(path) as file, _Flushed(file) as flushed:
-        file.write(_header(path, tensors, about, digests))
+        file.write(_header(path, tensors, said, {**about, "digests": digests}))
         for entry in ordered:
             array = entry.value
             if array.dtype != entry.dtype or array.nbytes != entry.size:
@@ -105,7 +105,7 @@ def write(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> Non
             digests[entry.name] = _written(flushed, array, entry.settled)
         flushed.wait()
         file.seek(0)
-        file.write(_header(path, tensors, about, digests))  # as long as before
+        file.write(_header(path, tensors, said, {**about, "digests": digests}))  # as long as before
 
 
 class _Flushed:
@@ -184,6 +184,7 @@ class SafetensorsFile(Mapping[str, Array]):
 
     Attributes:
         metadata: the header's `__metadata__`.
+        header: what else it says, by the tensors' names.
         digests: the tensors' digests, by name, where the file has them; set them before entries are asked for.
 
     Raises:
@@ -195,12 +196,12 @@ class SafetensorsFile(Mapping[str, Array]):
         header, self._start, self._bytes = _opened(path)
         self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
         self.digests: Mapping[str, str] = {}
-        self._header = header
+        self.header: Mapping[str, Mapping[str, Any]] = header
         self._sound: set[str] = set()
 
     def entry(self, name: str) -> Entry:
         """A tensor's shape and dtype, and how it is read."""
-        header = self._header[name]
+        header = self.header[name]
         shape = tuple(header["shape"])
         if header["dtype"] not in DTYPES:
             why = f"it has dtype {header['dtype']}, which numpy has no counterpart for"
@@ -222,25 +223,24 @@ class SafetensorsFile(Mapping[str, Array]):
         if xxh3_64(self._raw(name)).hexdigest() != self.digests[name]:
             raise CheckpointError(
                 self.path,
-                f"{name!r} is damaged: its bytes are not those that were written; multiparam.load and multiparam.open "
-                f"read it all the same with check=False",
+                f"{name!r} is damaged: its bytes are not those that were written{ANYWAY}",
             )
         self._sound.add(name)
 
     def __getitem__(self, name: str) -> Array:
-        header = self._header[name]
+        header = self.header[name]
         plain: Array = np.frombuffer(self._raw(name), DTYPES[header["dtype"]])  # read-only, as the file's memory
         return plain.reshape(header["shape"])
 
     def _raw(self, name: str) -> memoryview:
-        first, last = self._header[name]["data_offsets"]
+        first, last = self.header[name]["data_offsets"]
         return self._bytes[self._start + first : self._start + last]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._header)
+        return iter(self.header)
 
     def __len__(self) -> int:
-        return len(self._header)
+        return len(self.header)
 
 
 def _possible(shape: Shape) -> bool:
@@ -282,9 +282,10 @@ def _tensors(entries: Sequence[Entry], ordered: Sequence[Entry]) -> str:
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
-def _header(path: Path, tensors: str, about: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
-    ours = json.dumps({**about, "digests": digests}, ensure_ascii=False)
-    metadata = json.dumps({"format": "pt", "multiparam": ours}, separators=(",", ":"), ensure_ascii=False)
+def _header(path: Path, tensors: str, said: bytes, about: Mapping[str, Any]) -> bytes:
+    metadata = json.dumps(
+        {"format": "pt", "multiparam": sealed(about, said)}, separators=(",", ":"), ensure_ascii=False
+    )
     text = encoded(path, f'{{"__metadata__":{metadata}{"," if len(tensors) > 2 else ""}{tensors[1:]}')
     length = len(text) + -(8 + len(text)) % ALIGNMENT
     return length.to_bytes(8, "little") + text.ljust(length)
@@ -335,7 +336,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             raise
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from error
-    _sync_folder(path)
+    sync_folder(path)
 
 
 def _sweep(folder: Path, start: str) -> None:
@@ -386,7 +387,7 @@ def _unwritable(path: Path, why: str) -> CheckpointError:
     return CheckpointError(path, f"cannot be written: {why}; nothing was changed")
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Has the new name of a file outlive a power failure."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows syncs the entry with the file

@@ -28,7 +28,7 @@ from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, recognized
 from .safetensors_file import write
-from .shards import index_of, parsed_size, write_sharded
+from .shards import has_index, parsed_size, write_sharded
 from .tree import Slot, Tree
 
 __all__ = ["LoadReport", "load", "save"]
@@ -113,7 +113,7 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
         about["settled"] = False
     if dtype is not None:
         entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
-    if os.path.isdir(target) or (shard_size is None and index_of(target) is None):
+    if os.path.isdir(target) or (shard_size is None and not has_index(target)):
         write(target, entries, about)  # which says what is wrong with a folder
     else:  # or the index of an older checkpoint would go on standing for this one
         write_sharded(target, entries, about, sys.maxsize if shard_size is None else parsed_size(shard_size))

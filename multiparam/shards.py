@@ -2,7 +2,8 @@
 
 Source: https://huggingface.co/docs/transformers/big_models, `model.safetensors.index.json`. The index is written last,
 and shards never take the place of those that an older index names, so that at any moment the old checkpoint is there,
-or the new one, whole.
+or the new one, whole. A file that is there is opened by its name whatever index is beside it, so that shards count from
+the moment on when the single file before them is removed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .digests import is_sealed, sealed, stated
 from .errors import ArgumentError, CheckpointError
 from .formats import Entry, from_json, opened, unreadable
-from .safetensors_file import encoded, is_safetensors, mode_of, replacing, write
+from .safetensors_file import encoded, is_safetensors, mode_of, replacing, sync_folder, write
 
-__all__ = ["Index", "files_of", "index_of", "parsed_size", "read_index", "write_sharded"]
+__all__ = ["Index", "files_of", "has_index", "index_of", "parsed_size", "read_index", "write_sharded"]
 
 SUFFIX = ".index.json"
 LARGEST_INDEX = 100_000_000  # bytes, as the format's headers
@@ -35,12 +37,14 @@ class Index:
         path: the index.
         shards: the names of the tensors in each file, by the file's name.
         about: what `multiparam` has in its metadata; empty where another library wrote it.
+        sound: whether it is what was written, as far as it tells.
     """
 
-    def __init__(self, path: Path, shards: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, shards: Mapping[str, Sequence[str]], about: Mapping[str, Any], sound: bool) -> None:
         self.path = path
         self.shards = shards
         self.about = about
+        self.sound = sound
 
     def files(self) -> Iterator[Path]:
         """The shards, in their order."""
@@ -68,17 +72,19 @@ def parsed_size(given: int | str) -> int:
 
 
 def index_of(path: Path) -> Path | None:
-    """The index that a path stands for: itself, the one beside a file of that name, or the only one in a folder."""
-    if os.path.isdir(path):  # False where one may not look, which Path.is_dir raises
-        found = sorted(path.glob(f"*{SUFFIX}"))
-        if len(found) > 1:
-            names = ", ".join(one.name for one in found)
-            raise CheckpointError(path, f"has several checkpoints: name one of {names}")
-        return found[0] if found else None
+    """The index that a file's name stands for: itself, or the one beside a name that no file has."""
     if path.name.endswith(SUFFIX):
         return path
-    beside = path.with_name(path.name + SUFFIX)
-    return beside if os.path.exists(beside) else None
+    return _beside(path) if has_index(path) and not os.path.exists(path) else None
+
+
+def has_index(path: Path) -> bool:
+    """Whether there is an index beside a file's name, be it the checkpoint of that name or a stale one."""
+    return os.path.exists(_beside(path))
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -104,15 +110,17 @@ def read_index(path: Path) -> Index:
             raise ValueError("it is too large")
         found = from_json(text)
         places = found["weight_map"]
-        about = from_json((found.get("metadata") or {}).get("multiparam", "{}"))
+        ours = (found.get("metadata") or {}).get("multiparam", "{}")
+        about = from_json(ours)
         if not isinstance(places, dict) or not isinstance(about, dict):
             raise ValueError("it has no map of names to files")
         shards: dict[str, list[str]] = {}
         for name, place in places.items():
             shards.setdefault(_plain(place), []).append(name)
+        sound = is_sealed(ours, about, stated(places.items()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(path, f"no valid index of a sharded checkpoint: {error}") from error
-    return Index(path, shards, about)
+    return Index(path, shards, about, sound)
 
 
 def _plain(place: Any) -> str:
@@ -136,7 +144,7 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
         CheckpointError: they cannot be written; what was there before is as it was.
     """
     mode_of(path)  # refuses what is no file, before shards take its place
-    index = path.with_name(path.name + SUFFIX)
+    index = _beside(path)
     old = read_index(index) if os.path.exists(index) else None
     shares = _shared_out(entries, most)
     if len(shares) == 1:
@@ -151,7 +159,7 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
             written.append(path.with_name(name))
             write(written[-1], share, {"version": 1, "content": "shard", "checkpoint": token})
         places = {entry.name: name for name, share in zip(names, shares, strict=True) for entry in share}
-        ours = json.dumps({**about, "checkpoint": token}, ensure_ascii=False)
+        ours = sealed({**about, "checkpoint": token}, stated(places.items()))
         size = sum(entry.size for entry in entries)
         text = {"metadata": {"total_size": size, "multiparam": ours}, "weight_map": places}
         with replacing(index) as file:
@@ -160,7 +168,20 @@ def write_sharded(path: Path, entries: Sequence[Entry], about: Mapping[str, Any]
         if not _is_of(index, token):  # or it was in its place already, and names them
             _remove(written)
         raise
-    _remove([path, *_shards_of(old)], but=set(written))
+    _give_way(path, index)
+    _remove(_shards_of(old), but={path, *written})
+
+
+def _give_way(path: Path, index: Path) -> None:
+    """Removes the single file that shards take the place of: while it is there, it is what its name opens."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        why = f"is still the checkpoint before, and cannot be removed: {error.strerror}; the new one is {index.name}"
+        raise CheckpointError(path, why) from error
+    sync_folder(path)
 
 
 def _is_of(index: Path, token: str) -> bool:

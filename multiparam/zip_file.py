@@ -24,6 +24,7 @@ _EMPTY = b"PK\x05\x06"
 _HEADER = 30  # bytes of a member's own header before its name
 _MOST = 1_000_000  # members
 _PIECE = 1 << 14  # bytes in the file that are unpacked at once
+_STORED_PIECE = 1 << 20  # bytes that are as they are, and take no memory
 _CHEAP = 1 << 16  # bytes that a member may unpack to however little it takes in the file
 
 
@@ -42,6 +43,11 @@ class Member:
     size: int
     _raw: memoryview
     _crc: int
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether it has one: writers that leave it out put a zero there."""
+        return self._crc != 0
 
     def start(self, size: int) -> bytes:
         """Its first bytes, fewer if it is shorter.
@@ -70,7 +76,7 @@ class Member:
         return data
 
     def check(self) -> None:
-        """Compares its bytes with their checksum, which some writers leave out, a piece at a time.
+        """Compares its bytes with their checksum, which `has_checksum` says is there, a piece at a time.
 
         Raises:
             ValueError: they are damaged.
@@ -87,8 +93,9 @@ class Member:
 
     def _pieces(self) -> Iterator[bytes | memoryview]:
         machine = zlib.decompressobj(-15)
-        for at in range(0, len(self._raw), _PIECE):
-            piece = self._raw[at : at + _PIECE]
+        size = _PIECE if self.packed else _STORED_PIECE
+        for at in range(0, len(self._raw), size):
+            piece = self._raw[at : at + size]
             with _unpacking(self.name):
                 yield machine.decompress(piece) if self.packed else piece
 

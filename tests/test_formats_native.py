@@ -1,6 +1,7 @@
 """Files as PyTorch, numpy, Keras and Flax themselves write them: opened without them, and the same numbers."""
 
 import argparse
+import json
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -405,3 +406,32 @@ def test_chunked_arrays_and_other_things_of_flax(tmp_path, monkeypatch):
     assert found.left_out == {"c": "complex", "e.1": "str", "f": "bytes"}
     (tmp_path / "x.msgpack").write_bytes(serialization.msgpack_serialize(np.arange(3.0)))
     assert np.array_equal(mp.load(tmp_path / "x.msgpack"), np.arange(3.0))
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_checksums_of_pytorch(tmp_path, checksums):
+    state = {"a": torch.randn(100), "b": torch.zeros(5), "c": torch.zeros(0)}
+    torch.serialization.set_crc32_options(checksums)
+    try:
+        torch.save(state, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert mp.open(tmp_path / "a.pt").verify() == ((2, 1) if checksums else (0, 3))
+    with torch.serialization.skip_data():
+        torch.save(state, tmp_path / "skipped.pt")
+    assert mp.open(tmp_path / "skipped.pt").verify() == (0, 3)
+
+
+def test_shards_of_pytorch(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    places = {}
+    for layer in "01":
+        place = f"pytorch_model-0000{int(layer) + 1}-of-00002.bin"
+        part = {name: one for name, one in net.state_dict().items() if name.startswith(layer)}
+        torch.save(part, tmp_path / place)
+        places.update(dict.fromkeys(part, place))
+    about = {"metadata": {"total_size": 104}, "weight_map": places}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(about))
+    other = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    mp.load(tmp_path, into=other)
+    assert all(torch.equal(one, net.state_dict()[name]) for name, one in other.state_dict().items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class _Storage:
         first: where in it the part begins, in bytes.
         data: gives the bytes, all of them that the file has.
         little: their byte order.
+        check: compares them all with their checksum; None where they have none.
     """
 
     key: str
@@ -90,6 +92,7 @@ class _Storage:
     first: int
     data: Callable[[], memoryview]
     little: bool = True
+    check: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,14 @@ def _read_zip(path: Path) -> tuple[Any, int]:
     else:
         order = b"little"
 
+    @cache  # tensors of one storage have one check
+    def compare(key: str) -> None:
+        try:
+            archive.members[f"{folder}data/{key}"].check()
+        except ValueError as error:
+            why = f"its storage {error}; multiparam.load and multiparam.open read it all the same with check=False"
+            raise CheckpointError(path, why) from error
+
     def storage(given: Any) -> _Storage:
         key, dtype, size, _ = _storage_id(given)
         member = archive.members.get(f"{folder}data/{key}")
@@ -158,9 +169,12 @@ def _read_zip(path: Path) -> tuple[Any, int]:
             raise ValueError(f"its storage {key!r} is compressed, as no torch.save does")
         if size > member.size:
             raise ValueError(f"its storage {key!r} claims {size} bytes, and has {member.size}")
-        # PyTorch can be told to leave out the checksums
-        return _Storage(key, dtype, 0, lambda: member.data()[:size], order == b"little")
+        # PyTorch can be told to leave out the checksums, and storages, which are written into the file afterwards
+        check = partial(compare, key) if member.has_checksum else None
+        return _Storage(key, dtype, 0, lambda: member.data()[:size], order == b"little", check)
 
+    if archive.members[pickled].has_checksum:
+        archive.members[pickled].check()
     thing = _unpickled(lambda dialect: plain(archive.members[pickled].data(), dialect), storage)
     return thing, len(mapped(path))
 
@@ -408,7 +422,7 @@ class _Found:
         if self.budget < 0:
             why = "it repeats numbers so often, or shares them with so many others, that it is far bigger than the file"
             return Entry(name, dtype, tensor.shape, lambda: np.empty(0), refusal=why)
-        return Entry(name, dtype, tensor.shape, lambda: _numbers(tensor))
+        return Entry(name, dtype, tensor.shape, lambda: _numbers(tensor), check=tensor.storage.check)
 
 
 def _contents(thing: Any, size: int) -> Contents:

@@ -1,11 +1,15 @@
 """A byte that changed is an error, and is found before anything is written."""
 
+import itertools
+import json
 import os
 
 import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from xxhash import xxh3_64
 
 import multiparam as mp
 
@@ -111,3 +115,100 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path, killed):
         assert all((one.value == values.copy().pop()).all() for one in found.values())
         for left in tmp_path.glob(".*.tmp"):
             left.unlink()
+
+
+def test_every_flipped_bit_of_the_header_is_found_or_changes_nothing(tmp_path):
+    path = tmp_path / "net.safetensors"
+    tensors = {"a": np.arange(3, dtype=np.float32), "b": np.arange(3, 6, dtype=np.float32)}
+    mp.save(tensors, path)
+    sound = path.read_bytes()
+    stop = 8 + int.from_bytes(sound[:8], "little")
+    silent = set()
+    for position, bit in itertools.product(range(stop), range(8)):
+        path.write_bytes(sound)
+        flipped(path, position, bit)
+        try:
+            found = mp.load(path)
+            checked = mp.open(path).verify()
+        except mp.CheckpointError:
+            continue
+        assert checked == (2, 0)
+        assert all(np.array_equal(found[name], value, equal_nan=True) for name, value in tensors.items())
+        assert all(found[name].dtype == value.dtype for name, value in tensors.items())
+        silent.add(sound[max(0, position - 20) : position + 20])
+    # what nobody reads: the name of the header's own digest, the format that other libraries look for, blanks
+    assert all(b"header" in one or b"format" in one or b"  " in one for one in silent), silent
+
+
+def _changed(path, old, new, count=1):
+    """Another text of the same length in a header."""
+    data = path.read_bytes()
+    assert len(old) == len(new)
+    assert old in data
+    path.write_bytes(data.replace(old, new, count))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b'"multiparam"', b'"nultiparam"', "multiparam's metadata are called 'nultiparam'"),
+        (b'\\"digests\\"', b'\\"digestr\\"', "it has no digests"),
+        (b'\\"weight\\"', b'\\"weighs\\"', "it has a digest of 'weighs', and no such tensor"),
+        (b'"weight":{', b'"weighs":{', "it has a digest of 'weight', and no such tensor"),
+        (b'"F32"', b'"I32"', "dtypes or shapes, are not those that were written"),
+        (b"[8,4]", b"[4,8]", "dtypes or shapes, are not those that were written"),
+        (b'\\"layers\\"', b'\\"lawers\\"', "its metadata, or its tensors"),
+        (b'\\"Linear\\"', b'\\"Sinear\\"', "its metadata, or its tensors"),
+    ],
+)
+def test_damage_to_the_header_is_said(tmp_path, old, new, why):
+    path = tmp_path / "net.safetensors"
+    with mp.use("numpy"):
+        net = mp.nn.Linear(4, 8)
+    mp.save(net, path)
+    _changed(path, old, new)
+    for attempt in (mp.open, lambda path: mp.load(path, into=net)):
+        with pytest.raises(mp.CheckpointError, match=rf"its header is damaged: .*{why}.*check=False"):
+            attempt(path)
+    assert len(mp.open(path, check=False)) == 2
+
+
+def test_a_tensor_without_a_digest_beside_others_with_one_is_damage(tmp_path):
+    path = tmp_path / "x.safetensors"
+    about = {"version": 1, "content": "dict", "digests": {"x": "0" * 16}}
+    save_file({"x": np.ones(3), "y": np.ones(3)}, path, {"multiparam": json.dumps(about)})
+    with pytest.raises(mp.CheckpointError, match="its header is damaged: 'y' has no digest"):
+        mp.open(path)
+
+
+def test_files_without_a_digest_of_their_header_are_read(tmp_path):
+    path = tmp_path / "x.safetensors"
+    about = {"version": 1, "content": "dict", "digests": {"x": xxh3_64(np.ones(3)).hexdigest()}}
+    save_file({"x": np.ones(3)}, path, {"multiparam": json.dumps(about)})
+    assert mp.open(path).verify() == (1, 0)
+
+
+def test_a_file_that_another_library_writes_again_is_sound(tmp_path):
+    mp.save({"x": np.ones(3), "y": np.arange(4)}, tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", "np") as file:
+        save_file(load_file(tmp_path / "x.safetensors"), tmp_path / "y.safetensors", file.metadata())
+    assert mp.open(tmp_path / "y.safetensors").verify() == (2, 0)
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'\\"ties\\"', b'\\"tier\\"'), (b'\\"Linear\\"', b'\\"Sinear\\"')])
+def test_damage_to_an_index_is_said(tmp_path, old, new):
+    with mp.use("numpy"):
+        tied = mp.nn.Sequential(*[mp.nn.Linear(4, 4)] * 2, mp.nn.Linear(4, 4))
+    mp.save(tied, tmp_path / "net.safetensors", shard_size=60)
+    index = tmp_path / "net.safetensors.index.json"
+    _changed(index, old, new)
+    with pytest.raises(mp.CheckpointError, match=r"index\.json: is damaged: its metadata or its map"):
+        mp.open(tmp_path)
+    assert len(mp.open(tmp_path, check=False)) == 4
+
+
+def test_metadata_of_others_are_no_damage(tmp_path):
+    save_file(
+        {"x": np.ones(3)}, tmp_path / "x.safetensors", {"theirs": '{"version": 1, "digests": {}}', "format": "np"}
+    )
+    assert mp.open(tmp_path / "x.safetensors").verify() == (0, 1)

@@ -192,6 +192,38 @@ def test_nested_checkpoints_have_dotted_names_and_say_what_is_left_out(tmp_path,
     assert same(mp.parameters(net)["0.bias"].value, B)
 
 
+def test_a_flipped_byte_in_a_file_of_pytorch_is_found_before_a_load_writes(tmp_path):
+    path = tmp_path / "net.pt"
+    with mp.use("numpy"):
+        net = mp.nn.Sequential(mp.nn.Linear(3, 4))
+    sound = saved(STATE, DATA)
+    path.write_bytes(sound)
+    assert mp.open(path).verify() == (2, 0)
+    before = {name: one.value for name, one in mp.parameters(net).items()}
+    for position in (sound.index(DATA["0"]) + 5, sound.index(DATA["1"]) + 15):
+        data = bytearray(sound)
+        data[position] ^= 1
+        path.write_bytes(data)
+        for attempt in (lambda: mp.load(path, into=net), mp.open(path).verify, lambda: mp.load(path)):
+            with pytest.raises(mp.CheckpointError, match=r"storage 'archive/data/\d' is damaged: .* check=False"):
+                attempt()
+        assert all(same(one.value, before[name]) for name, one in mp.parameters(net).items())
+        assert mp.open(path, check=False).verify() == (0, 2)
+    path.write_bytes(sound.replace(b"0.bias", b"0.bass"))
+    with pytest.raises(mp.CheckpointError, match=r"'archive/data\.pkl' is damaged: its checksum is wrong"):
+        mp.open(path)
+
+
+def test_a_file_of_pytorch_without_checksums_is_read(tmp_path):
+    sound = saved(STATE, DATA)
+    for info in zipfile.ZipFile(io.BytesIO(sound)).infolist():
+        sound = sound.replace(struct.pack("<I", info.CRC), bytes(4))
+    (tmp_path / "net.pt").write_bytes(sound)
+    found = mp.open(tmp_path / "net.pt")
+    assert found.verify() == (0, 2)
+    assert same(found["0.weight"].value, A)
+
+
 def test_tensors_and_lists_of_pytorch_come_back_as_such(tmp_path):
     (tmp_path / "file").write_bytes(saved(tensor("0", (4, 3)), DATA))
     assert same(mp.load(tmp_path / "file"), A)

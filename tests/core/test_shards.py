@@ -3,11 +3,13 @@
 import json
 import os
 
+import made_files
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import multiparam as mp
+from multiparam import checkpoint, shards
 from multiparam.shards import parsed_size
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
@@ -157,3 +159,158 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, killed):
         found = mp.open(path)
         assert found.verify()[1] == 0
         assert len({float(one) for entry in found.values() for one in entry.value.ravel()[::50]}) == 1
+
+
+def test_a_file_that_is_there_goes_before_an_index_of_its_name(tmp_path):
+    path = tmp_path / "model.safetensors"
+    index = tmp_path / "model.safetensors.index.json"
+    mp.save({"a": np.zeros(100), "b": np.zeros(100)}, path, shard_size="1KB")
+    save_file({"a": np.ones(100)}, path)  # as a download does
+    for one in (path, tmp_path):
+        assert {name: value.sum() for name, value in mp.load(one).items()} == {"a": 100}
+    assert mp.load(index)["a"].sum() == 0
+    for one in tmp_path.glob("model-*"):
+        one.unlink()
+    assert mp.load(path).keys() == {"a"}
+    with pytest.raises(mp.CheckpointError, match=r"no such file, which model\.safetensors\.index\.json names"):
+        mp.open(index)
+    mp.save({"c": np.ones(1)}, path)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("size", [None, "1KB"])
+def test_a_kill_between_two_steps_leaves_one_checkpoint_by_every_name(tmp_path, monkeypatch, size):
+    path = tmp_path / "model.safetensors"
+    mp.save({"a": np.zeros(100), "b": np.zeros(100)}, path, shard_size=None if size else "1KB")
+    monkeypatch.setattr(shards, "_remove", lambda *_, **__: None)  # as where it ends in front of the cleaning up
+    monkeypatch.setattr(shards, "_give_way", lambda *_: None)
+    mp.save({"a": np.ones(100), "b": np.ones(100)}, path, shard_size=size)
+    assert len({float(value) for one in (path, tmp_path) for value in mp.load(one).values() for value in value}) == 1
+    monkeypatch.undo()
+    mp.save({"a": np.full(100, 2), "b": np.full(100, 2)}, path, shard_size=size)
+    assert mp.load(path)["a"].sum() == 200
+    assert len(list(tmp_path.iterdir())) == (3 if size else 1)
+
+
+def test_a_single_file_that_cannot_be_removed_is_said(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    mp.save({"a": np.zeros(100)}, path)
+    real = os.unlink
+
+    def unlink(given, *more, **options):
+        if os.path.basename(given) == path.name:
+            raise PermissionError(13, "Permission denied", str(given))
+        real(given, *more, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr("pathlib.Path.unlink", lambda self, missing_ok=False: unlink(self))
+    with pytest.raises(mp.CheckpointError, match=r"cannot be removed: Permission denied; .* model\.safetensors\.index"):
+        mp.save({"a": np.ones(100), "b": np.ones(100)}, path, shard_size="1KB")
+    assert mp.load(path)["a"].sum() == 0
+    assert mp.load(tmp_path / "model.safetensors.index.json")["a"].sum() == 100
+
+
+def test_a_shard_that_has_more_than_the_index_names_is_refused(tmp_path, net):
+    mp.save(net, tmp_path / "model.safetensors", shard_size="2KB")
+    index = tmp_path / "model.safetensors.index.json"
+    text = json.loads(index.read_text())
+    del text["weight_map"]["1.bias"]
+    index.write_text(json.dumps(text))
+    with pytest.raises(mp.CheckpointError, match=r"index\.json: is damaged"):
+        mp.open(tmp_path)
+    with pytest.raises(mp.CheckpointError, match=r"has '1.bias', and not by model\.safetensors\.index\.json"):
+        mp.open(tmp_path, check=False)
+
+
+def test_a_shard_of_another_library_that_has_more_than_the_index_names_is_refused(tmp_path):
+    save_file({"x": np.ones(3), "y": np.ones(3)}, tmp_path / "model-1.safetensors")
+    places = {"metadata": {"total_size": 48}, "weight_map": {"x": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(places))
+    with pytest.raises(mp.CheckpointError, match=r"has 'y', and not by model\.safetensors\.index\.json"):
+        mp.open(tmp_path)
+
+
+def test_pickled_shards_are_opened_as_others_are(tmp_path, pickled):
+    for one in (tmp_path, tmp_path / "pytorch_model.bin", tmp_path / "pytorch_model.bin.index.json"):
+        found = mp.open(one)
+        assert (found.format, found.backend, [*found]) == ("torch", "torch", ["0.weight", "0.bias", "1.weight"])
+        assert all(np.array_equal(found[name].value, value) for name, value in pickled.items())
+        assert found.ties == [("1.weight", "2.weight")]
+    mp.save(mp.open(tmp_path), tmp_path / "one.safetensors")
+    assert mp.load(tmp_path / "one.safetensors").keys() == {"0.weight", "0.bias", "1.weight"}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"0.bias": "../shard"}, "no file in its folder"),
+        ({"0.bias": "missing.bin"}, "no such file, which"),
+        ({"other": "pytorch_model-00001-of-00002.bin"}, "lacks 'other'"),
+        ({"0.bias": "pytorch_model-00002-of-00002.bin"}, "lacks '0.bias'|has '0.bias'"),
+        ({"0.bias": None}, "has '0.bias', and not by"),
+        ({"x": "x.safetensors"}, "of the format safetensors, and other shards are of torch"),
+        ({"x": "pytorch_model.bin.index.json"}, "of no known format"),
+    ],
+)
+def test_an_index_of_pickled_shards_is_checked_as_others_are(tmp_path, pickled, change, why):
+    mp.save({"x": np.ones(1)}, tmp_path / "x.safetensors")
+    index = tmp_path / "pytorch_model.bin.index.json"
+    places = {**json.loads(index.read_text())["weight_map"], **change}
+    index.write_text(json.dumps({"weight_map": {name: place for name, place in places.items() if place}}))
+    with pytest.raises(mp.CheckpointError, match=why):
+        mp.open(index)
+
+
+def test_a_folder_is_opened_as_its_model_and_safetensors_go_first(tmp_path, pickled):
+    (tmp_path / "pytorch_model.bin.index.json").rename(tmp_path / "kept")
+    (tmp_path / "pytorch_model-00001-of-00002.bin").unlink()
+    (tmp_path / "pytorch_model-00002-of-00002.bin").rename(tmp_path / "optimizer.bin")
+    with pytest.raises(mp.CheckpointError, match=r"neither a safetensors file nor a model\.bin"):
+        mp.open(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(made_files.saved(made_files.STATE, made_files.DATA))
+    assert [*mp.open(tmp_path)] == ["0.weight", "0.bias"]
+    (tmp_path / "kept").rename(tmp_path / "pytorch_model.bin.index.json")
+    assert [*mp.open(tmp_path)] == ["0.weight", "0.bias"]
+    mp.save({"a": np.ones(300), "b": np.ones(300)}, tmp_path / "model.safetensors", shard_size="3KB")
+    assert [*mp.open(tmp_path)] == ["a", "b"]
+    mp.save({"c": np.ones(300)}, tmp_path / "model.safetensors")
+    assert [*mp.open(tmp_path)] == ["c"]
+    mp.save({"d": np.ones(300)}, tmp_path / "other.safetensors")
+    with pytest.raises(mp.CheckpointError, match=r"several files: name one of model\.safetensors, other\.safetensors"):
+        mp.open(tmp_path)
+
+
+@pytest.fixture
+def pickled(tmp_path):
+    """A checkpoint of torch.save in two shards, with two names of one tensor; its tensors."""
+    values = {"0.weight": made_files.A, "0.bias": made_files.B, "1.weight": made_files.numbers(2, 3)}
+    tied = made_files.tensor("0", (2, 3))
+    shared = made_files.ordered([("1.weight", tied), ("2.weight", tied)])
+    shards = [
+        made_files.saved(made_files.STATE, made_files.DATA),
+        made_files.saved(shared, {"0": values["1.weight"].tobytes()}),
+    ]
+    names = [["0.weight", "0.bias"], ["1.weight", "2.weight"]]
+    places = {}
+    for number, (data, inside) in enumerate(zip(shards, names, strict=True), 1):
+        place = f"pytorch_model-0000{number}-of-00002.bin"
+        (tmp_path / place).write_bytes(data)
+        places.update(dict.fromkeys(inside, place))
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return values
+
+
+def test_a_file_that_gives_way_to_shards_while_it_is_opened_is_no_error(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    mp.save({"a": np.zeros(100)}, path)
+    real = checkpoint.index_of
+    saves = iter([{"a": np.ones(100), "b": np.ones(100)}])
+
+    def looked(given):
+        found = real(given)
+        for tensors in saves:
+            mp.save(tensors, path, shard_size="800")
+        return found
+
+    monkeypatch.setattr(checkpoint, "index_of", looked)
+    assert mp.load(path)["a"].sum() == 100
