@@ -218,16 +218,16 @@ def test_a_shard_that_has_more_than_the_index_names_is_refused(tmp_path, net):
     index.write_text(json.dumps(text))
     with pytest.raises(mp.CheckpointError, match=r"index\.json: is damaged"):
         mp.open(tmp_path)
-    with pytest.raises(mp.CheckpointError, match=r"has '1.bias', and not by model\.safetensors\.index\.json"):
-        mp.open(tmp_path, check=False)
+    assert "1.bias" in mp.open(tmp_path, check=False)
 
 
 def test_a_shard_of_another_library_that_has_more_than_the_index_names_is_refused(tmp_path):
     save_file({"x": np.ones(3), "y": np.ones(3)}, tmp_path / "model-1.safetensors")
     places = {"metadata": {"total_size": 48}, "weight_map": {"x": "model-1.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(places))
-    with pytest.raises(mp.CheckpointError, match=r"has 'y', and not by model\.safetensors\.index\.json"):
+    with pytest.raises(mp.CheckpointError, match=r"has 'y', and not by model\.safetensors\.index\.json.*check=False"):
         mp.open(tmp_path)
+    assert [*mp.open(tmp_path, check=False)] == ["x", "y"]
 
 
 def test_pickled_shards_are_opened_as_others_are(tmp_path, pickled):
