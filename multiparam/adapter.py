@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -126,6 +127,16 @@ class Glance(NamedTuple):
     names: Sequence[tuple[str, ...]]
     variables: Sequence[Any]
     children: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, held: Sequence[Mapping[str, Any]], children: Sequence[Mapping[str, Any]]) -> Glance:
+        """What layers hold that keep their tensors in dicts.
+
+        Args:
+            held: each layer's tensors, by name.
+            children: each layer's children, by name.
+        """
+        return cls(list(map(tuple, held)), list(chain.from_iterable([own.values() for own in held])), children)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,7 @@ def copy_each(pairs: Iterable[tuple[Array, Array]]) -> None:
     targets: list[Array] = []
     held = 0
     for source, target in pairs:
-        if 1 in source.shape and source.shape == target.shape:
-            source, target = source.squeeze(), target.squeeze()
+        source, target = _squeezed(source, target)
         if np.may_share_memory(source, target):
             source = np.array(source)  # or what was written would be read
         if any(np.may_share_memory(target, other) for other in targets):
@@ -117,13 +116,18 @@ def copy_here(source: Array, target: Array) -> None:
     if source.nbytes <= SMALL or source.dtype.hasobject:
         np.copyto(target, source)
         return
-    if 1 in source.shape and source.shape == target.shape:  # which would hide in which order the others lie
-        source, target = source.squeeze(), target.squeeze()
+    source, target = _squeezed(source, target)
     if source.dtype == target.dtype and source.dtype.isbuiltin == 2 and source.dtype.itemsize in (1, 2, 4, 8):
         bits = np.dtype(f"u{source.dtype.itemsize}")  # numpy copies dtypes that are not its own one by one
         source, target = source.view(bits), target.view(bits)
     _, way = _way(source)
     way(source, target)
+
+
+def _squeezed(source: Array, target: Array) -> tuple[Array, Array]:
+    """Both without axes of one element, which would hide in which order the others lie."""
+    alike = 1 in source.shape and source.shape == target.shape
+    return (source.squeeze(), target.squeeze()) if alike else (source, target)
 
 
 def _way(source: Array) -> tuple[int, _Copy]:

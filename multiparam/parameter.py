@@ -387,7 +387,7 @@ class Parameters(Mapping[str, Parameter]):
         epoch: Callable[[], int],
         wanted: Callable[[Slot], bool],
         layer: Callable[[Slot], Any],
-        outline: Callable[[], Outline | None] = lambda: None,
+        outline: Callable[[], Outline | None],
     ) -> None:
         self._model = model
         self._tree = tree

@@ -35,9 +35,6 @@ class _Record(NpzIOStore):  # type: ignore[misc]  # the saver takes no store but
         self.held[name] = {}
         return self.held[name]
 
-    def __bool__(self) -> bool:
-        return True
-
 
 def saved(model: Any, labels: Mapping[str, str]) -> dict[str, Any]:
     """A model's variables by the names that they have in a file of Keras's.

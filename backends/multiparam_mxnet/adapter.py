@@ -62,19 +62,15 @@ class MXNetAdapter(Adapter):
 
     def glance(self, layers: Sequence[Any]) -> Glance | None:
         held = list(map(attrgetter("_reg_params"), layers))
-        variables = list(chain.from_iterable(map(dict.values, held)))
+        glance = Glance.of(held, list(map(_below, layers)))
         registered = chain.from_iterable(map(dict.values, map(attrgetter("_params._params"), layers)))
         if (
-            {*map(type, variables)} - {gluon.Parameter}
-            or "null" in map(attrgetter("_grad_req"), variables)  # as what stands in for nothing is
-            or list(registered) != variables
+            {*map(type, glance.variables)} - {gluon.Parameter}
+            or "null" in map(attrgetter("_grad_req"), glance.variables)  # as what stands in for nothing is
+            or list(registered) != glance.variables
         ):
             return None
-        return Glance(
-            names=list(map(tuple, map(dict.keys, held))),
-            variables=variables,
-            children=list(map(_below, layers)),
-        )
+        return glance
 
     def child(self, native: gluon.Block, key: str) -> Any:
         return native._children.get(key)

@@ -68,11 +68,7 @@ class PaddleAdapter(Adapter):
         held = list(map(attrgetter("_parameters"), layers))
         if any(map(attrgetter("_buffers"), layers)) or any(issubclass(one, RNNBase) for one in {*map(type, layers)}):
             return None
-        return Glance(
-            names=list(map(tuple, held)),
-            variables=[one for own in held for one in own.values()],
-            children=list(map(attrgetter("_sub_layers"), layers)),
-        )
+        return Glance.of(held, list(map(attrgetter("_sub_layers"), layers)))
 
     def child(self, native: nn.Layer, key: str) -> Any:
         return native._sub_layers.get(key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -68,11 +67,7 @@ class TorchAdapter(Adapter):
         state = list(map(attrgetter("_buffers"), layers))
         if any(state):  # one may be called like a parameter, canonically
             held = [{**own, **its} if its else own for own, its in zip(held, state, strict=True)]
-        return Glance(
-            names=list(map(tuple, held)),
-            variables=list(chain.from_iterable(map(dict.values, held))),
-            children=list(map(attrgetter("_modules"), layers)),
-        )
+        return Glance.of(held, list(map(attrgetter("_modules"), layers)))
 
     def child(self, native: nn.Module, key: str) -> Any:
         # a scripted module's modules have no get
