@@ -228,9 +228,8 @@ class Adapter(ABC):
             return "ModuleDict" if isinstance(native, Mapping) else "ModuleList"
         return type(native).__name__
 
-    def component(self, key: str) -> str:
-        """A name's component as it stands in canonical names; PyTorch's adapter leaves it as it is."""
-        return escape(key)
+    component = staticmethod(escape)
+    """A native name as a component of canonical ones; PyTorch's adapter leaves it as it is."""
 
     def saved(self, model: Any, labels: Mapping[str, str]) -> Mapping[str, Any]:
         """A model's variables by the names that the framework's own saver gives them in a file.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import Any
 
 from .adapter import Adapter, Glance
@@ -16,7 +15,7 @@ from .tree import Node, own_slots
 __all__ = ["Outline", "outlined"]
 
 _Names = tuple[str, ...]
-_REFUSED: _Names = ("",)  # no name is empty
+_Key = tuple[Any, ...]  # the names of a layer's tensors, and what its parameters are made of where that varies
 _ABSENT = id(None)
 
 
@@ -35,69 +34,80 @@ class Outline:
         self.epoch = epoch
         self.names: list[str] = []
         self._adapter = adapter
-        self._looks: list[tuple[Sequence[Any], tuple[Any, ...]]] = []
-        self._rows: dict[type, Row | None] = {}
-        self._forms: dict[Any, _Names] = {}
+        self._looks: list[tuple[Sequence[Any], Any]] = []
+        self._variables: list[int] = []
+        self._forms: dict[type, dict[_Key, _Names]] = {}
+        self._varying: dict[type, Row] = {}
 
     def stands(self) -> bool:
         """Whether a new look would see the same."""
         for layers, before in self._looks:
             glance = self._adapter.glance(layers)
-            if glance is None or _mark(glance) != before:
+            if glance is None or _seen(glance) != before:
                 return False
         return True
 
-    def look(self, layers: Sequence[Any], prefixes: Sequence[str], above: frozenset[int] = frozenset()) -> bool:
-        """Adds the names in some layers and all below; False where it takes the tree to tell them."""
+    def look(self, layers: Sequence[Any], prefixes: Sequence[str], above: frozenset[int] = frozenset()) -> None:
+        """Adds the names in some layers and all below."""
         glance = self._adapter.glance(layers)
         if glance is None:
-            return False
-        mark = _mark(glance)
-        self._looks.append((layers, mark))
-        names = _there(glance) if _ABSENT in mark[1] else glance.names
+            raise _TakesTree
+        seen = names, variables, _ = _seen(glance)
+        self._looks.append((layers, seen))
+        if _ABSENT in variables:
+            names, variables = _there(glance), [one for one in variables if one != _ABSENT]
+        self._variables += variables
         forms = self._roles(layers, names)
-        if _REFUSED in forms:
-            return False
         if not any(glance.children):
             self.names += [prefix + role for prefix, roles in zip(prefixes, forms, strict=True) for role in roles]
-            return True
-        return all(map(self._below, layers, prefixes, forms, glance.children, repeat(above)))
+            return
+        for layer, prefix, roles, children in zip(layers, prefixes, forms, glance.children, strict=True):
+            self.names += [prefix + role for role in roles]
+            if children:
+                self._look_below(layer, prefix, roles, children, above)
 
     def has_ties(self) -> bool:
         """Whether some variable was met twice."""
-        variables = [one for _, (_, own, _) in self._looks for one in own]
-        return len({*variables} - {_ABSENT}) < len(variables) - variables.count(_ABSENT)
+        return len({*self._variables}) < len(self._variables)
 
-    def _below(
+    def _look_below(
         self, layer: Any, prefix: str, roles: _Names, children: Mapping[str, Any], above: frozenset[int]
-    ) -> bool:
-        """Adds the names in one layer and all below."""
-        self.names += [prefix + role for role in roles]
-        found = {key: child for key, child in children.items() if child is not None}
-        if not found:
-            return True
+    ) -> None:
+        """Adds the names below one layer."""
+        if None in children.values():
+            children = {key: child for key, child in children.items() if child is not None}
+        below = list(children.values())
         above |= {id(layer)}
-        if not above.isdisjoint(map(id, found.values())) or not found.keys().isdisjoint((*roles, "")):
-            return False
-        component = self._adapter.component
-        return self.look([*found.values()], [f"{prefix}{component(key)}." for key in found], above)
+        if not above.isdisjoint(map(id, below)) or not children.keys().isdisjoint((*roles, "")):
+            raise _TakesTree
+        self.look(below, [prefix + component + "." for component in map(self._adapter.component, children)], above)
 
     def _roles(self, layers: Sequence[Any], names: Sequence[_Names]) -> list[_Names]:
         """The canonical names in each of some layers."""
         classes = list(map(type, layers))
-        for native in {*classes} - self._rows.keys():
-            self._rows[native] = self._adapter.row(layers[classes.index(native)])
-        keys: list[Any] = list(zip(classes, names, strict=True))
-        varying = {native for native in {*classes} if (row := self._rows[native]) is not None and callable(row.sources)}
-        if varying:
+        for native in {*classes} - self._forms.keys():
+            self._forms[native] = {}
+            row = self._adapter.row(layers[classes.index(native)])
+            if row is not None and row.parts_vary:
+                self._varying[native] = row
+        keys: Sequence[_Key] = names
+        if not self._varying.keys().isdisjoint(classes):
             keys = [
-                (*key, _parts(self._rows[key[0]], layer)) if key[0] in varying else key
-                for key, layer in zip(keys, layers, strict=True)
+                (*own, *_parts(self._varying[native], layer)) if native in self._varying else own
+                for native, own, layer in zip(classes, names, layers, strict=True)
             ]
-        if None in map(self._forms.get, keys):
-            one_of_each = dict(zip(keys, layers, strict=True))
-            self._forms |= {key: _form(self._adapter, layer, key[1]) for key, layer in one_of_each.items()}
-        return list(map(self._forms.__getitem__, keys))
+        known = list(map(self._forms.__getitem__, classes))
+        try:
+            return list(map(dict.__getitem__, known, keys))
+        except KeyError:
+            for forms, key, layer, own in zip(known, keys, layers, names, strict=True):
+                if key not in forms:
+                    forms[key] = _form(self._adapter, layer, own)
+            return list(map(dict.__getitem__, known, keys))
+
+
+class _TakesTree(Exception):  # noqa: N818 - an answer, not an error
+    """A glance does not tell the names."""
 
 
 def outlined(adapter: Adapter, model: Any, epoch: int, above: Sequence[Any] = ()) -> Outline | None:
@@ -112,15 +122,16 @@ def outlined(adapter: Adapter, model: Any, epoch: int, above: Sequence[Any] = ()
     outline = Outline(adapter, epoch)
     try:
         with uncollected():
-            told = outline.look([model], [""], frozenset(map(id, above))) and not outline.has_ties()
-    except RecursionError:  # the tree takes fewer calls for each layer
+            outline.look([model], [""], frozenset(map(id, above)))
+            return None if outline.has_ties() else outline
+    except (_TakesTree, AmbiguousMatchError, RecursionError):  # the tree names what clashes, and takes fewer calls
         return None
-    return outline if told else None
 
 
-def _mark(glance: Glance) -> tuple[Any, ...]:
+def _seen(glance: Glance) -> tuple[Sequence[_Names], list[int], list[_Key]]:
     """What tells some layers' contents from others."""
-    below = [(*children, *map(id, children.values())) if children else () for children in glance.children]
+    children = glance.children if any(glance.children) else ()
+    below = [(*those, *map(id, those.values())) for those in children]
     return glance.names, list(map(id, glance.variables)), below
 
 
@@ -130,24 +141,22 @@ def _there(glance: Glance) -> list[_Names]:
     return [tuple(name for name in names if next(variables) is not None) for names in glance.names]
 
 
-def _parts(row: Row | None, layer: Any) -> tuple[Any, ...]:
+def _parts(row: Row, layer: Any) -> tuple[Any, ...]:
     """What a layer's own form of the row makes its parameters of."""
-    sources = {} if row is None else row.sources_of(layer)
-    return tuple([(role, source.parts) for role, source in sources.items()]) if sources else ()
+    return tuple([(role, source.parts) for role, source in row.sources_of(layer).items()])
 
 
 def _form(adapter: Adapter, layer: Any, names: _Names) -> _Names:
-    """The canonical names of a layer's parameters, or that its tensors' names alone do not tell them."""
+    """The canonical names of a layer's parameters, where its tensors' names alone tell them."""
     row, members = adapter.row(layer), adapter.members(layer)
     if row is not None:
         deep = any("/" in part for source in row.sources_of(layer).values() for part in source.parts)
         if deep or row.inner or (row.lazy is not None and row.lazy(layer)):
-            return _REFUSED
-    try:
-        slots = own_slots(Node(adapter, layer, "", "", (), None), members)
-    except AmbiguousMatchError:
-        return _REFUSED
+            raise _TakesTree
+    slots = own_slots(Node(adapter, layer, "", "", (), None), members)
     own = [slot for slot in slots if not slot.is_buffer]
     held = [slot.source.parts[0] for slot in own if isinstance(slot.source, At)]
     whole = len(held) == len(own) == len(set(held)) and {*held} <= {*names} and {*members.parameters} == {*held}
-    return tuple(slot.role for slot in own) if whole and not members.opaque else _REFUSED
+    if not whole or members.opaque:
+        raise _TakesTree
+    return tuple([slot.role for slot in own])

@@ -73,6 +73,8 @@ class Row:
             shapes (None for an unknown axis, or for an unknown shape); None where not even the roles are known.
         builds: what makes native layers from PyTorch's arguments, by keyword and by the builder's name in
             `multiparam.nn` (`"Linear"` and `"LazyLinear"` may be one native class).
+        same_parts: for sources that a function tells, that only the layouts differ between layers which have native
+            parameters of the same names, not the roles and what they are made of.
     """
 
     kind: str | Callable[[Any], str]
@@ -85,6 +87,12 @@ class Row:
     settings: Callable[[Any], Mapping[str, Setting]] | None = None
     lazy: Callable[[Any], Mapping[str, LazyShape] | None] | None = None
     builds: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    same_parts: bool = False
+
+    @property
+    def parts_vary(self) -> bool:
+        """Whether it takes the layer to tell which roles it has and what they are made of."""
+        return callable(self.sources) and not self.same_parts
 
     def kind_of(self, native: Any) -> str:
         """The canonical kind of a native layer."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +41,8 @@ _OWN = frozenset(name for thing in _empty() for name in vars(thing) if name.star
         "_child_names",
     )
 }
+_DIGITS = "0123456789"
+_NONE: Mapping[str, Any] = {}
 _MODELS = (keras.Sequential, NamedSequential, Functional)  # whose children are all listed in them
 _BUILDS = {base.build for base in (keras.layers.Layer, keras.Model, keras.Sequential, Functional)}
 
@@ -85,7 +86,7 @@ def glance(layers: Sequence[Any], places: Callable[[type], tuple[Sequence[str], 
     known = {native: None if native in _MODELS else places(native) for native in {*map(type, layers)}}
     names: list[tuple[str, ...]] = []
     variables: list[Any] = []
-    children: list[dict[str, Any]] = []
+    children: list[Mapping[str, Any]] = []
     for layer in layers:
         held = known[type(layer)]
         if held is None:
@@ -104,7 +105,7 @@ def glance(layers: Sequence[Any], places: Callable[[type], tuple[Sequence[str], 
             return None
         names.append(tuple(own))
         variables += [attributes[place] for place in own]
-        children.append({})
+        children.append(_NONE)
     return Glance(names, variables, children)
 
 
@@ -176,22 +177,21 @@ def listed_child(model: Any, key: str) -> Any:
     return named
 
 
-def _listed(owner: Any) -> Iterator[tuple[str, Any]]:
+def _listed(owner: Any) -> list[tuple[str, Any]]:
     """A model's layers, or those that any other layer tracks, by the user's name or by position."""
-    position = 0
-    for layer in owner.layers if isinstance(owner, keras.Model) else owner._layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        yield str(position) if automatic(layer) else layer.name, layer
-        position += 1
+    tracked = owner.layers if isinstance(owner, keras.Model) else owner._layers
+    layers = [layer for layer in tracked if not isinstance(layer, keras.layers.InputLayer)]
+    return [(str(position) if automatic(layer) else layer.name, layer) for position, layer in enumerate(layers)]
 
 
 def automatic(layer: Any, start: str = "") -> bool:
     """Whether Keras named a layer, not the user; `start` is what another layer puts before its name."""
-    return _automatic(type(layer).__name__).fullmatch(layer.name.removeprefix(start)) is not None
+    first, further = _automatic(type(layer).__name__)
+    name = layer.name.removeprefix(start)
+    return name == first or name.rstrip(_DIGITS) == further != name
 
 
 @lru_cache(maxsize=256)
-def _automatic(name: str) -> re.Pattern[str]:
-    """What Keras calls the layers of a class that the user gave no names."""
-    return re.compile(rf"{re.escape(to_snake_case(name))}(_\d+)?")
+def _automatic(name: str) -> tuple[str, str]:
+    """What Keras calls the first layer of a class that the user gave no name, and the others, but for their number."""
+    return to_snake_case(name), f"{to_snake_case(name)}_"

@@ -62,7 +62,8 @@ class MXNetAdapter(Adapter):
 
     def glance(self, layers: Sequence[Any]) -> Glance | None:
         held = list(map(attrgetter("_reg_params"), layers))
-        glance = Glance.of(held, list(map(_below, layers)))
+        fusing = any(issubclass(one, _FUSING) for one in {*map(type, layers)})
+        glance = Glance.of(held, list(map(_below if fusing else attrgetter("_children"), layers)))
         registered = chain.from_iterable(map(dict.values, map(attrgetter("_params._params"), layers)))
         if (
             {*map(type, glance.variables)} - {gluon.Parameter}

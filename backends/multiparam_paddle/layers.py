@@ -110,7 +110,14 @@ def _norms() -> Iterator[Row]:
             native = getattr(nn, f"InstanceNorm{rank.upper()}")
             builds = {f"InstanceNorm{rank}": _instance_norm(native)}
             yield Row(f"InstanceNorm{rank}", native, SOURCES["InstanceNorm"], settings=_of_norm, builds=builds)
-    yield Row("LayerNorm", nn.LayerNorm, _layer_norm, settings=_of_norm, builds={"LayerNorm": _build_layer_norm})
+    yield Row(
+        "LayerNorm",
+        nn.LayerNorm,
+        _layer_norm,
+        same_parts=True,
+        settings=_of_norm,
+        builds={"LayerNorm": _build_layer_norm},
+    )
     yield Row("GroupNorm", nn.GroupNorm, settings=_of_norm, builds={"GroupNorm": _build_group_norm})
     yield Row("RMSNorm", RMSNorm, settings=lambda native: {"eps": native.eps}, builds={"RMSNorm": RMSNorm})
     yield Row("PReLU", nn.PReLU, SOURCES["PReLU"], builds={"PReLU": nn.PReLU})

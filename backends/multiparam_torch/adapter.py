@@ -45,7 +45,8 @@ class TorchAdapter(Adapter):
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, torch.Tensor)
 
-    def component(self, key: str) -> str:
+    @staticmethod
+    def component(key: str) -> str:
         return key  # no PyTorch name holds a dot, and state_dict leaves the rest as it is
 
     def members(self, native: nn.Module) -> Members:
