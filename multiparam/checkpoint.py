@@ -248,6 +248,7 @@ class Checkpoint(Mapping[str, Entry]):
         return ""
 
 
+@uncollected()
 def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     """Opens a file of any known format, with none of the frameworks installed; nothing in the file is executed.
 
@@ -303,7 +304,6 @@ def _opened(file: _File, check: bool) -> Checkpoint:
     return Checkpoint(file, *_found(file, check))
 
 
-@uncollected()
 def _found(file: _File, check: bool) -> tuple[str, Contents, str]:
     """A file's format, what is in it, and the backend whose framework writes such files."""
     start = file.start()

@@ -348,6 +348,30 @@ def test_bfloat16_parameters(tmp_path):
     assert model.layers[0].kernel.dtype == "bfloat16"
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(300, 301), (301, 256), (256, 300), (512, 256), (1, 40_000)])
+def test_a_large_kernel_is_written_and_loaded_as_a_copy(tmp_path, inputs, outputs, dtype):
+    layer = dense(inputs, outputs, dtype=dtype)
+    held = ops.stop_gradient(layer.kernel)
+    before = np.array(ops.convert_to_numpy(held))
+    param = mp.parameters(layer)["weight"]
+    given = np.random.default_rng(0).standard_normal((outputs, inputs)).astype(param.dtype)
+    for value in (given, np.asfortranarray(given), given[::-1, ::-1]):
+        expected = value.T.copy()
+        param.assign(value)
+        assert np.array_equal(ops.convert_to_numpy(layer.kernel), expected)
+        value[...] = 0
+        assert np.array_equal(ops.convert_to_numpy(layer.kernel), expected)
+        value[...] = expected.T
+    mp.save(layer, tmp_path / "layer.safetensors")
+    expected = np.array(ops.convert_to_numpy(layer.kernel))
+    param.assign(np.zeros_like(given))
+    mp.load(tmp_path / "layer.safetensors", into=layer)
+    assert np.array_equal(ops.convert_to_numpy(layer.kernel), expected)
+    if keras.backend.backend() != "torch":  # whose parameters are one memory all their lives
+        assert np.array_equal(ops.convert_to_numpy(held), before)
+
+
 def test_random_state_is_neither_parameter_nor_buffer():
     model = keras.Sequential([dense(4, 4), layers.Dropout(0.5, seed=1)])
     assert list(mp.state(model)) == ["0.weight", "0.bias"]

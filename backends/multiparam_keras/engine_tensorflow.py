@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from multiparam.adapter import ALIGNMENT, fresh
+from multiparam.adapter import ALIGNMENT, copy, fresh
 
 LARGE = 1 << 16  # bytes, from which on another way is worth asking for
+CROWDED = 1 << 10  # bytes; lines that lie at a multiple of it share few places of the cache
 
 
 def to_numpy(tensor: Any) -> Any:
@@ -20,23 +21,42 @@ def to_numpy(tensor: Any) -> Any:
 
 
 def copied(array: Any) -> Any:
-    """A copy of an array, to be assigned to a variable.
-
-    TensorFlow turns axes faster than numpy does. It ends the process where memory is not aligned.
-    """
+    """A copy of an array, to be assigned to a variable."""
     if not array.size or array.dtype.kind not in "iuf":
         return fresh(array)
     if array.nbytes < LARGE:
         return _shared(fresh(array))
+    turned = _turned(array)
+    return _filled(array) if turned is None else turned
+
+
+def _turned(array: Any) -> Any:
+    """A copy that TensorFlow makes, which turns axes faster than numpy does; None where it would not.
+
+    It ends the process where memory is not aligned.
+    """
     order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
     there, extents = array.transpose(order), [axis for axis in order if array.shape[axis] > 1]
-    if there.flags.c_contiguous and there.ctypes.data % ALIGNMENT == 0 and extents != sorted(extents):
-        return tf.transpose(_shared(np.asarray(_Readable(there))), np.argsort(order))
-    return _shared(fresh(array))
+    if extents == sorted(extents) or not there.flags.c_contiguous or there.ctypes.data % ALIGNMENT:
+        return None
+    if array.strides[extents[0]] % CROWDED == 0:
+        return None
+    return tf.transpose(_shared(np.asarray(_Memory(there))), np.argsort(order))
 
 
-class _Readable:
-    """An array's memory as DLPack has it, which has no word for what must not be written to; nobody does."""
+def _filled(array: Any) -> Any:
+    """A copy in memory of TensorFlow's, which it has used before: new memory costs more than the copy."""
+    with tf.device("CPU:0"):
+        made = tf.raw_ops.Empty(shape=array.shape, dtype=array.dtype, init=False)
+    there = np.asarray(made)
+    if there.ctypes.data != np.asarray(made).ctypes.data:
+        return _shared(fresh(array))  # it gives out copies
+    copy(array, np.asarray(_Memory(there)))
+    return made
+
+
+class _Memory:
+    """An array's memory as if it could be written to: DLPack knows no other, and nobody has seen a new tensor's yet."""
 
     def __init__(self, array: Any) -> None:
         self.array = array  # whose memory must stay
