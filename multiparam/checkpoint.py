@@ -36,6 +36,8 @@ _LONGEST = 44  # characters of a name in a table
 
 FilePath = Union[str, "PathLike[str]"]
 
+PART = "This is one shard of a checkpoint: its index, the file *.safetensors.index.json, opens all of them."
+
 
 class Checkpoint(Mapping[str, Entry]):
     """A file's tensors by name, in canonical layouts where their layers are known; what `multiparam.open` returns.
@@ -301,7 +303,10 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
 
 
 def _opened(file: _File, check: bool) -> Checkpoint:
-    return Checkpoint(file, *_found(file, check))
+    kind, contents, backend = _found(file, check)
+    if contents.content == "shard":
+        contents = replace(contents, notes=[*contents.notes, PART])
+    return Checkpoint(file, kind, contents, backend)
 
 
 def _found(file: _File, check: bool) -> tuple[str, Contents, str]:

@@ -14,7 +14,7 @@ import numpy as np
 from .access import state
 from .adapter import Adapter, Capability
 from .arrays import check_converts, converted, rank_of
-from .checkpoint import Checkpoint
+from .checkpoint import PART, Checkpoint
 from .collecting import uncollected
 from .copying import copy_each
 from .errors import (
@@ -215,7 +215,9 @@ def _planned(
         return checkpoint[key].shape == slots[missing].shape() and key != missing  # or it would undo `rename=`
 
     plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting, alike))
-    if strict and plan.report.missing and not by_contents and not plan.report.suggestion:
+    if strict and plan.report.missing and checkpoint.content == "shard":
+        plan.hint = PART
+    elif strict and plan.report.missing and not by_contents and not plan.report.suggestion:
         plan.hint = _matchable(plan.report.missing, lambda: _pairs(checkpoint, renamed, tree, slots, kinds))
     elif not strict:
         plan.hint = _left_out(plan.problems["misshaped"], given)

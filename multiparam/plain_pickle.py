@@ -33,9 +33,20 @@ _HARMLESS = frozenset(
         *(("argparse", "Namespace"), ("decimal", "Decimal"), ("functools", "partial"), ("uuid", "UUID")),
         *(("collections", name) for name in ("Counter", "defaultdict", "deque")),
         *(("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
-        *(("pathlib", name) for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath")),
-        *((module, "set") for module in ("builtins", "__builtin__")),
-        *((module, name) for module in ("builtins", "__builtin__") for name in ("frozenset", "slice", "complex")),
+        *(
+            (module, name)
+            for module in ("pathlib", "pathlib._local")
+            for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath")
+        ),
+        *(
+            (module, name)
+            for module in ("builtins", "__builtin__")
+            for name in (
+                *("bool", "bytearray", "complex", "dict", "float", "frozenset", "int", "list", "long", "set", "slice"),
+                *("str", "unicode"),
+            )
+        ),
+        ("types", "SimpleNamespace"),
     }
 )
 

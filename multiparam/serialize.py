@@ -95,7 +95,8 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
     if adapter is not None and adapter.is_model(thing):
         content, (entries, ties, layers) = "model", _of_model(adapter, thing)
     elif isinstance(thing, Checkpoint):
-        content, entries, ties, layers = thing.content, [*thing.values()], [[*one] for one in thing.ties], thing.layers
+        content = "dict" if thing.content == "shard" else thing.content  # which is a checkpoint of its own from now on
+        entries, ties, layers = [*thing.values()], [[*one] for one in thing.ties], thing.layers
     elif isinstance(thing, Parameters):
         content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
     elif isinstance(thing, Mapping):

@@ -1,8 +1,12 @@
 """Files as PyTorch, numpy, Keras and Flax themselves write them: opened without them, and the same numbers."""
 
 import argparse
+import collections
+import functools
 import json
 import os
+import pathlib
+import types
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -96,6 +100,26 @@ def test_tensors_of_pytorch_of_every_sort(tmp_path, zipped):
     assert not found.ties
     for name, tensor in given.items():
         assert agrees(found[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        collections.defaultdict(int, {"a": 1}),
+        collections.defaultdict(list),
+        functools.partial(float, "3"),
+        types.SimpleNamespace(lr=0.1),
+        bytearray(b"abc"),
+        pathlib.PurePosixPath("runs"),
+    ],
+    ids=lambda held: type(held).__name__,
+)
+@pytest.mark.parametrize("zipped", SAVES)
+def test_what_holds_data_beside_the_tensors_is_left_out(tmp_path, zipped, held):
+    torch.save({"weight": torch.ones(2), "held": held}, tmp_path / "last.ckpt", _use_new_zipfile_serialization=zipped)
+    found = mp.open(tmp_path / "last.ckpt")
+    assert list(found) == ["weight"]
+    assert list(found.left_out) == ["held"]
 
 
 @pytest.mark.filterwarnings("ignore")

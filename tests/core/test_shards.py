@@ -43,6 +43,18 @@ def test_shards_are_what_others_read(tmp_path, net):
     assert not path.exists()
 
 
+def test_a_shard_that_is_opened_alone_says_what_it_is(tmp_path, net):
+    mp.save(net, tmp_path / "model.safetensors", shard_size="2KB")
+    alone = mp.open(tmp_path / "model-00001-of-00004.safetensors")
+    assert "one shard of a checkpoint" in str(alone)
+    with pytest.raises(mp.MismatchError, match="one shard of a checkpoint"):
+        mp.load(alone.path, into=net)
+    assert mp.open(tmp_path / "model.safetensors").notes == []
+    mp.save(alone, tmp_path / "own.safetensors")
+    own = mp.open(tmp_path / "own.safetensors")
+    assert (own.content, own.notes, list(own)) == ("dict", [], list(alone))
+
+
 @pytest.mark.parametrize("name", ["", "model.safetensors", "model.safetensors.index.json"])
 def test_a_sharded_checkpoint_is_opened_by_any_of_its_names(tmp_path, net, name):
     mp.save(net, tmp_path / "model.safetensors", shard_size=2000)
