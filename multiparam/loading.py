@@ -312,7 +312,7 @@ def _plan(
 ) -> _Plan:
     plan = _Plan()
     used: set[str] = set()
-    for parameter in mapping.values():
+    for parameter in mapping.walked():
         if parameter.slot.transient:
             continue
         names = [parameter.name, *parameter.aliases]

@@ -466,7 +466,7 @@ class Parameters(Mapping[str, Parameter]):
             if given is not None and not isinstance(given, str):
                 raise ArgumentError(f"{word}= takes a string, {word}='{_EXAMPLES[word]}' say, not {given!r}")
         self._walk()
-        chosen = self._made() if pattern is None else self.match(pattern)
+        chosen = self.walked() if pattern is None else self.match(pattern)
         return Selection(
             parameter
             for parameter in chosen
@@ -485,7 +485,7 @@ class Parameters(Mapping[str, Parameter]):
         elif not hasattr(pattern, "fullmatch"):
             return self._given(pattern)
         wanted = matcher(cast(Pattern, pattern))  # refuses what is no pattern once, not at each parameter
-        return [parameter for parameter in self._made() if parameter.matches(wanted)]
+        return [parameter for parameter in self.walked() if parameter.matches(wanted)]
 
     @property
     def tree(self) -> Tree:
@@ -499,6 +499,10 @@ class Parameters(Mapping[str, Parameter]):
         self._follow_verbs()
         return list(self._walked.aliases)
 
+    def walked(self) -> list[Parameter]:
+        """All of them, by the last walk."""
+        return [found for name in self._walked.primary if (found := self._named(name)) is not None]
+
     def _given(self, parameters: Iterable[Any]) -> list[Parameter]:
         wanted = [parameters] if isinstance(parameters, Parameter) else parameters
         if not isinstance(wanted, (list, tuple)) or not all(isinstance(one, Parameter) for one in wanted):
@@ -507,7 +511,7 @@ class Parameters(Mapping[str, Parameter]):
                 f"not {type(parameters).__name__}"
             )
         found = {id(self._named(given.name) or self[given.name]) for given in wanted}
-        return [one for one in self._made() if id(one) in found]
+        return [one for one in self.walked() if id(one) in found]
 
     def __repr__(self) -> str:
         lines = "".join(f"\n  {parameter!r}" for parameter in self.values())
@@ -523,12 +527,9 @@ class Parameters(Mapping[str, Parameter]):
             made = walked.made.setdefault(primary, Parameter(self._model, group, self._layer))
         return made
 
-    def _made(self) -> list[Parameter]:
-        return [found for name in self._walked.primary if (found := self._named(name)) is not None]
-
     def _all(self) -> dict[str, Parameter]:
         self._walk()
-        return {one.name: one for one in self._made()}
+        return {one.name: one for one in self.walked()}
 
     def _repr_html_(self) -> str:
         return _as_table(self.values())
