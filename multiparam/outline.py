@@ -42,8 +42,11 @@ class Outline:
     def stands(self) -> bool:
         """Whether a new look would see the same."""
         for layers, before in self._looks:
-            glance = self._adapter.glance(layers)
-            if glance is None or _seen(glance) != before:
+            try:
+                glance = self._adapter.glance(layers)
+            except AmbiguousMatchError:
+                return False  # the tree says what it is
+            if glance is None or _seen(layers, glance) != before:
                 return False
         return True
 
@@ -52,7 +55,7 @@ class Outline:
         glance = self._adapter.glance(layers)
         if glance is None:
             raise _TakesTree
-        seen = names, variables, _ = _seen(glance)
+        seen = _, names, variables, _ = _seen(layers, glance)
         self._looks.append((layers, seen))
         if _ABSENT in variables:
             names, variables = _there(glance), [one for one in variables if one != _ABSENT]
@@ -76,11 +79,14 @@ class Outline:
         """Adds the names below one layer."""
         if None in children.values():
             children = {key: child for key, child in children.items() if child is not None}
-        below = list(children.values())
+        row = self._adapter.row(layer)
+        if row is not None and row.buffers:
+            raise _TakesTree  # children may be called like them
+        below, components = list(children.values()), list(map(self._adapter.component, children))
         above |= {id(layer)}
-        if not above.isdisjoint(map(id, below)) or not children.keys().isdisjoint((*roles, "")):
+        if not above.isdisjoint(map(id, below)) or not {*roles, ""}.isdisjoint(components):
             raise _TakesTree
-        self.look(below, [prefix + component + "." for component in map(self._adapter.component, children)], above)
+        self.look(below, [prefix + component + "." for component in components], above)
 
     def _roles(self, layers: Sequence[Any], names: Sequence[_Names]) -> list[_Names]:
         """The canonical names in each of some layers."""
@@ -128,11 +134,11 @@ def outlined(adapter: Adapter, model: Any, epoch: int, above: Sequence[Any] = ()
         return None
 
 
-def _seen(glance: Glance) -> tuple[Sequence[_Names], list[int], list[_Key]]:
+def _seen(layers: Sequence[Any], glance: Glance) -> tuple[list[type], Sequence[_Names], list[int], list[_Key]]:
     """What tells some layers' contents from others."""
     children = glance.children if any(glance.children) else ()
     below = [(*those, *map(id, those.values())) for those in children]
-    return glance.names, list(map(id, glance.variables)), below
+    return list(map(type, layers)), glance.names, list(map(id, glance.variables)), below
 
 
 def _there(glance: Glance) -> list[_Names]:
@@ -157,6 +163,6 @@ def _form(adapter: Adapter, layer: Any, names: _Names) -> _Names:
     own = [slot for slot in slots if not slot.is_buffer]
     held = [slot.source.parts[0] for slot in own if isinstance(slot.source, At)]
     whole = len(held) == len(own) == len(set(held)) and {*held} <= {*names} and {*members.parameters} == {*held}
-    if not whole or members.opaque:
+    if not whole or members.opaque or any("." in slot.role for slot in own):  # as a parameter of a child may be called
         raise _TakesTree
     return tuple([slot.role for slot in own])

@@ -610,6 +610,11 @@ def test_a_model_with_named_children_is_saved_copied_and_extended(tmp_path):
         np.testing.assert_allclose(mp.run(other, x), expected, rtol=1e-6)
     model.add(dense(2, 3))
     assert list(mp.parameters(model))[-1] == "2.bias"
+    for _ in range(2):
+        model.pop()
+    assert list(mp.parameters(model)) == ["first.weight", "first.bias"]
+    model.add(dense(8, 3))
+    assert list(mp.parameters(model))[-1] == "1.bias"
 
 
 class Recurrent(keras.Model):

@@ -883,3 +883,24 @@ def test_names_alone_leave_out_what_a_fused_activation_holds():
     layer = nn.Dense(3, in_units=2)
     layer.act = nn.PReLU()
     assert list(mp.parameters(begun(layer))) == [one.name for one in mp.parameters(layer).values()]
+
+
+class Holder(gluon.Block):
+    def __init__(self, more):
+        super().__init__()
+        with self.name_scope():
+            self.own = self.params.get("own", shape=(1,))
+            self.more = [self.params.get("more", shape=(1,))] if more else []
+
+
+class User(gluon.Block):
+    def __init__(self, parameter):
+        super().__init__()
+        self.given = parameter
+
+
+def test_names_alone_see_a_parameter_that_one_block_registers_and_the_next_one_uses():
+    holder = Holder(more=True)
+    net = nn.Sequential()
+    net.add(Holder(more=False), holder, User(holder.more[0]))
+    assert list(mp.parameters(net)) == [one.name for one in mp.parameters(net).values()] == ["0.own", "1.own", "1.more"]

@@ -541,6 +541,32 @@ def test_names_alone_follow_the_order_of_parameters():
     assert list(params) == names(model) == ["0.w", "0.z", "1.z", "1.w"]
 
 
+def test_names_alone_of_norms_over_one_axis_and_several_are_in_one_order():
+    def made_late(*shape):
+        norm = nn.LayerNorm(shape, weight_attr=False)
+        norm.weight = paddle.create_parameter([norm.bias.shape[0]], "float32")
+        return norm
+
+    model = nn.Sequential(made_late(4), made_late(2, 2), made_late(4))
+    assert list(mp.parameters(model)) == names(model)
+    assert names(model)[:4] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+def test_names_alone_see_a_child_that_is_called_like_a_statistic():
+    norm = nn.BatchNorm1D(2)
+    norm.add_sublayer("running_mean", nn.Linear(2, 2))
+    with pytest.raises(mp.AmbiguousMatchError, match="two things in '0' are called 'running_mean'"):
+        mp.parameters(nn.Sequential(norm))
+
+
+def test_names_alone_of_a_parameter_and_a_child_that_are_written_alike():
+    layer = nn.Linear(2, 2)
+    layer.add_parameter("a%2Eb", paddle.create_parameter([1], "float32"))
+    layer.add_sublayer("a.b", nn.Linear(2, 2))
+    with pytest.raises(mp.AmbiguousMatchError, match="are called 'a%2Eb'"):
+        mp.parameters(layer)
+
+
 def test_names_alone_leave_out_what_fused_layers_hold_within():
     model = nn.Sequential(nn.LSTM(2, 3))
     del model[0]._sub_layers["0"]

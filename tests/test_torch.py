@@ -408,6 +408,24 @@ def test_a_mapping_sees_what_was_changed_natively():
     assert [one.name for one in params.values()][-3:] == ["2.weight", "2.bias", "3.bias"]
 
 
+class Position(nn.Module):
+    def __init__(self, learned):
+        super().__init__()
+        if learned:
+            self.place = nn.Parameter(torch.zeros(3))
+        else:
+            self.register_buffer("place", torch.zeros(3))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_names_alone_tell_a_parameter_from_another_layers_buffer_of_its_name(first):
+    net = nn.Sequential(Position(first), Position(not first))
+    params = mp.parameters(net)
+    assert list(params) == [name for name, _ in net.named_parameters()]
+    net[0], net[1] = net[1], net[0]
+    assert list(params) == [name for name, _ in net.named_parameters()]
+
+
 def test_names_alone_follow_native_changes_too():
     net = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.LayerNorm(3), nn.BatchNorm1d(3)), nn.Linear(3, 3))
     params = mp.parameters(net)

@@ -25,6 +25,12 @@ class NamedSequential(keras.Sequential):
         """The names; layers added later have their positions."""
         return [*self._child_names, *map(str, range(len(self._child_names), len(self.layers)))]
 
+    def pop(self, *args: Any, **options: Any) -> Any:
+        """Takes the last layer out, as a Sequential does, and its name."""
+        popped = super().pop(*args, **options)
+        del self._child_names[len(self.layers) :]
+        return popped
+
     def __getitem__(self, key: int | str) -> Any:
         return self.layers[self.child_names().index(key) if isinstance(key, str) else key]
 

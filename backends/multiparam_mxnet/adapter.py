@@ -64,11 +64,12 @@ class MXNetAdapter(Adapter):
         held = list(map(attrgetter("_reg_params"), layers))
         fusing = any(issubclass(one, _FUSING) for one in {*map(type, layers)})
         glance = Glance.of(held, list(map(_below if fusing else attrgetter("_children"), layers)))
-        registered = chain.from_iterable(map(dict.values, map(attrgetter("_params._params"), layers)))
+        registered = list(map(attrgetter("_params._params"), layers))
         if (
             {*map(type, glance.variables)} - {gluon.Parameter}
             or "null" in map(attrgetter("_grad_req"), glance.variables)  # as what stands in for nothing is
-            or list(registered) != glance.variables
+            or list(map(len, registered)) != list(map(len, held))
+            or list(chain.from_iterable(map(dict.values, registered))) != glance.variables
         ):
             return None
         return glance

@@ -157,9 +157,8 @@ def _attention(native: nn.MultiHeadAttention) -> dict[str, Source]:
 
 def _layer_norm(native: nn.LayerNorm) -> dict[str, Source]:
     extents = tuple(native._normalized_shape)
-    if len(extents) == 1:
-        return {}
-    return {role: At(role, Split(0, extents)) for role in ("weight", "bias")}
+    steps = [Split(0, extents)] if len(extents) > 1 else []
+    return {role: At(role, *steps) for role in ("weight", "bias")}
 
 
 def _lazy_linear(native: LazyLinear) -> dict[str, tuple[int | None, ...]]:

@@ -67,7 +67,10 @@ class TorchAdapter(Adapter):
             return None
         state = list(map(attrgetter("_buffers"), layers))
         if any(state):  # one may be called like a parameter, canonically
-            held = [{**own, **its} if its else own for own, its in zip(held, state, strict=True)]
+            held = [
+                {**own, **{f".{name}": one for name, one in its.items()}} if its else own  # as no parameter is called
+                for own, its in zip(held, state, strict=True)
+            ]
         return Glance.of(held, list(map(attrgetter("_modules"), layers)))
 
     def child(self, native: nn.Module, key: str) -> Any:
