@@ -119,7 +119,8 @@ class Glance(NamedTuple):
     """What some native layers hold, told of all of them at once.
 
     Attributes:
-        names: the native names of each layer's parameters, and others for its buffers, where these can be any.
+        names: the native names of each layer's parameters; where buffers can be any, also theirs, changed so that no
+            parameter has one of them.
         variables: the tensors of those names, of all layers in turn; None for one that is not there.
         children: each layer's children, by name; None for one that is not there.
     """

@@ -37,9 +37,8 @@ def _turned(array: Any) -> Any:
     """
     order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
     there, extents = array.transpose(order), [axis for axis in order if array.shape[axis] > 1]
-    if extents == sorted(extents) or not there.flags.c_contiguous or there.ctypes.data % ALIGNMENT:
-        return None
-    if array.strides[extents[0]] % CROWDED == 0:
+    shared = there.flags.c_contiguous and there.ctypes.data % ALIGNMENT == 0
+    if not shared or extents == sorted(extents) or array.strides[extents[0]] % CROWDED == 0:
         return None
     return tf.transpose(_shared(np.asarray(_Memory(there))), np.argsort(order))
 

@@ -6,7 +6,6 @@ takes down what it is given. Source: Keras 3.15, keras/src/saving/saving_lib.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from keras.src.saving.saving_lib import NpzIOStore, _save_state
 
 from multiparam.formats import join
 
-from .walk import automatic, is_variable
+from .walk import automatic, is_variable, stem
 
 __all__ = ["saved"]
 
@@ -74,7 +73,7 @@ def _same_names(model: Any, record: _Record, labels: Mapping[str, str]) -> bool:
         around.discard("")
     for path in around:
         here, there = record.labels.get(path, ""), labels.get(path, "")
-        counted = named.get(here, False) and (not there or _stem(here) == _stem(there))
+        counted = named.get(here, False) and (not there or stem(here) == stem(there))
         if here in named and here != there and not counted:
             return False
     return True
@@ -85,7 +84,3 @@ def _around(path: str) -> Iterator[str]:
     while path:
         path = path.rpartition(".")[0]
         yield path
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"_\d+$", "", name)

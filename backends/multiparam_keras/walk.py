@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -41,8 +41,6 @@ _OWN = frozenset(name for thing in _empty() for name in vars(thing) if name.star
         "_child_names",
     )
 }
-_DIGITS = "0123456789"
-_NONE: Mapping[str, Any] = {}
 _MODELS = (keras.Sequential, NamedSequential, Functional)  # whose children are all listed in them
 _BUILDS = {base.build for base in (keras.layers.Layer, keras.Model, keras.Sequential, Functional)}
 
@@ -86,7 +84,7 @@ def glance(layers: Sequence[Any], places: Callable[[type], tuple[Sequence[str], 
     known = {native: None if native in _MODELS else places(native) for native in {*map(type, layers)}}
     names: list[tuple[str, ...]] = []
     variables: list[Any] = []
-    children: list[Mapping[str, Any]] = []
+    children: list[dict[str, Any]] = []
     for layer in layers:
         held = known[type(layer)]
         if held is None:
@@ -105,7 +103,7 @@ def glance(layers: Sequence[Any], places: Callable[[type], tuple[Sequence[str], 
             return None
         names.append(tuple(own))
         variables += [attributes[place] for place in own]
-        children.append(_NONE)
+        children.append({})
     return Glance(names, variables, children)
 
 
@@ -186,12 +184,14 @@ def _listed(owner: Any) -> list[tuple[str, Any]]:
 
 def automatic(layer: Any, start: str = "") -> bool:
     """Whether Keras named a layer, not the user; `start` is what another layer puts before its name."""
-    first, further = _automatic(type(layer).__name__)
     name = layer.name.removeprefix(start)
-    return name == first or name.rstrip(_DIGITS) == further != name
+    return _snake_case(type(layer).__name__) in (name, stem(name))
 
 
-@lru_cache(maxsize=256)
-def _automatic(name: str) -> tuple[str, str]:
-    """What Keras calls the first layer of a class that the user gave no name, and the others, but for their number."""
-    return to_snake_case(name), f"{to_snake_case(name)}_"
+def stem(name: str) -> str:
+    """A name without the number at its end, by which Keras tells layers of one class apart."""
+    start, mark, number = name.rpartition("_")
+    return start if mark and number.isdecimal() else name
+
+
+_snake_case = lru_cache(maxsize=256)(to_snake_case)
