@@ -229,6 +229,14 @@ class Adapter(ABC):
             return "ModuleDict" if isinstance(native, Mapping) else "ModuleList"
         return type(native).__name__
 
+    def settings(self, native: Any) -> Mapping[str, Any] | None:
+        """What a layer that is in no row says of what decides its function beside its weights, in its own terms.
+
+        It is saved with a model, as far as it is numbers and words, and compared with what a layer of the same class
+        says. None where nothing is known of the layer, not even that its class tells one function from another.
+        """
+        return None
+
     component = staticmethod(escape)
     """A native name as a component of canonical ones; PyTorch's adapter leaves it as it is."""
 

@@ -28,6 +28,7 @@ from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, recognized
 from .safetensors_file import write
+from .settings import EDITION
 from .shards import has_index, parsed_size, write_sharded
 from .tree import Slot, Tree
 
@@ -110,6 +111,7 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
         about["ties"] = ties
     if layers:
         about["layers"] = layers
+        about["edition"] = thing.edition if isinstance(thing, Checkpoint) else EDITION
     if isinstance(thing, Checkpoint) and not thing.settled:
         about["settled"] = False
     if dtype is not None:

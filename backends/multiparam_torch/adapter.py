@@ -16,6 +16,7 @@ from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, 
 
 from . import plugin
 from .layers import table
+from .settings import said
 from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
@@ -44,6 +45,9 @@ class TorchAdapter(Adapter):
 
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, torch.Tensor)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native) if isinstance(native, nn.Module) else None
 
     @staticmethod
     def component(key: str) -> str:
