@@ -25,7 +25,7 @@ from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first,
 from .names import escape
 from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
-from .settings import convolution, input_padded, pooling, transposed_convolution
+from .settings import axes_of, convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Split, Take, Transpose
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
@@ -68,6 +68,7 @@ __all__ = [
     "UninitializedError",
     "UnsupportedError",
     "attention_sources",
+    "axes_of",
     "base_role",
     "cell_row",
     "check_replaceable",

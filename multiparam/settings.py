@@ -61,16 +61,23 @@ _SECOND: Mapping[str, Setting] = {
     "activation": "linear",  # that a layer with weights applies to its own output
     "align_corners": False,
     "axis": "channels",  # of a norm
-    "compute_dtype": "that of the weights",
+    "compute_dtype": "as the weights",
+    "decode": False,  # one step at a time
     "end_dim": -1,  # of a Flatten
+    "feature_axes": "as the axes",  # of a norm's weights
+    "input_axes": "the last ones",
+    "keep_order": False,  # of what a layer gives that goes through a sequence in reverse
     "mask_zero": False,  # of an embedding, whose zeros are left out by what is behind it
     "max_norm": "none",  # of an embedding
     "max_val": 1.0,  # of a Hardtanh
     "min_val": -1.0,
     "norm_type": 2.0,
     "pool_dilation": 1,
+    "mask": "none",  # of a kernel
     "precision": "none",
+    "preferred_element_type": "none",
     "recompute_scale_factor": False,
+    "reduction_axes": "all",  # of a group norm
     "return_indices": False,
     "start_dim": 1,
     "stateful": False,
@@ -173,20 +180,21 @@ def differing(
 def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]] | None:
     """That two layers are of different kinds; empty if nothing can be compared all the same, None if they are alike."""
     if "kind" in first and "kind" in second:
-        kinds = [str(one["kind"]) for one in (first, second)]
-        return None if alike(*kinds) else [("kind", *kinds)]
+        one, other = str(first["kind"]), str(second["kind"])
+        return None if alike(one, other) else [("kind", one, other)]
     classes = [str(one.get("class", one.get("container", ""))) for one in (first, second)]
     if all(classes):
         if classes[0] == classes[1]:
             return None
         alone = "class" in first and "class" in second and len({_framework(one) for one in classes}) == 1
-        return [("kind", *map(_short, classes))] if alone else []
-    for known, other, turn in ((first, second, 1), (second, first, -1)):
-        if "kind" in known and "class" in other:
-            names = [str(known["kind"]), _short(str(other["class"]))]
-            bare = [re.sub(r"[123]d$", "", one, flags=re.IGNORECASE).lower() for one in names]
-            # a layer of one's own is often called after what it is
-            return None if bare[0] in bare[1] or bare[1] in bare[0] else [("kind", *names[::turn])]
+        return [("kind", _short(classes[0]), _short(classes[1]))] if alone else []
+    if ("kind" in first and "class" in second) or ("class" in first and "kind" in second):
+        one, other = (
+            str(about["kind"]) if "kind" in about else _short(str(about["class"])) for about in (first, second)
+        )
+        bare = [re.sub(r"[123]d$", "", name, flags=re.IGNORECASE).lower() for name in (one, other)]
+        # a layer of one's own is often called after what it is
+        return None if bare[0] in bare[1] or bare[1] in bare[0] else [("kind", one, other)]
     return None
 
 
@@ -199,9 +207,8 @@ def _short(name: str) -> str:
 
 
 def _same(name: str, first: Any, second: Any) -> bool:
-    if name == "dim":  # an axis has several names where it is known how many there are
-        either, other = ([*map(str, one)] if isinstance(one, list) else [str(one)] for one in (first, second))
-        return not set(either).isdisjoint(other)
+    if name in ("dim", "axis"):  # an axis has several names where it is known how many there are
+        return not set(str(first).split(" or ")).isdisjoint(str(second).split(" or "))
     if isinstance(first, float) and isinstance(second, float):
         return math.isclose(first, second, rel_tol=1e-6)  # one is 1 - 0.99, say
     return bool(first == second)

@@ -126,6 +126,6 @@ def wrapped(text: str, indent: str = "", width: int = 80) -> list[str]:
     >>> wrapped("one two three", width=9)
     ['one two', '  three']
     """
-    further = f"{indent}  "
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=further, **whole)
+    wrapper = textwrap.TextWrapper(width, initial_indent=indent, subsequent_indent=f"{indent}  ")
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return wrapper.wrap(text)

@@ -32,6 +32,7 @@ from multiparam.adapter import (
 from . import plugin
 from .compiled import reset
 from .layers import ACTIVATIONS, table
+from .settings import said
 from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
 _WAITING = "_multiparam_waiting"
@@ -59,6 +60,9 @@ class KerasAdapter(Adapter):
             name = getattr(native.activation, "__name__", "Activation")
             return ACTIVATIONS.get(name, name)
         return super().kind(native)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native)
 
     def members(self, native: Any) -> Members:
         variables, children = contents(native)

@@ -84,7 +84,7 @@ def table() -> LayerTable:
     rows["Sequential"] = Row("Sequential", nn.Sequential, builds={"Sequential": _sequential})
     for layer in (Lambda, Reshape, SeparableConv1d, SeparableConv2d):
         rows[layer.__name__] = Row(layer.__name__, layer, builds={layer.__name__: layer})
-    rows["Reshape"] = replace(rows["Reshape"], settings=lambda native: {"shape": [int(one) for one in native.shape]})
+    rows["Reshape"] = replace(rows["Reshape"], settings=lambda native: {"shape": str(tuple(native.shape))})
     for name, layer in vars(nn).items():
         made = getattr(layer, "cls_to_become", None)
         if name.startswith("Lazy") and made is not None:

@@ -88,12 +88,18 @@ def _embedding(native: Any) -> dict[str, Setting]:
 
 
 def _upsample(native: Any) -> dict[str, Setting]:
-    found = {name: _plain(getattr(native, name)) for name in ("size", "scale_factor", "mode")}
+    found = {name: _one(getattr(native, name)) for name in ("size", "scale_factor")} | {"mode": native.mode}
     if native.align_corners:
         found["align_corners"] = True
     if native.recompute_scale_factor:
         found["recompute_scale_factor"] = True
     return found
+
+
+def _one(sizes: Any) -> Setting:
+    """One number where all axes have the same."""
+    each = set(sizes) if isinstance(sizes, (tuple, list)) else {sizes}
+    return _plain(each.pop() if len(each) == 1 else tuple(sizes))
 
 
 def _pad(native: Any) -> dict[str, Setting]:
