@@ -60,6 +60,7 @@ DEFAULTS: Mapping[str, Setting] = {
 _SECOND: Mapping[str, Setting] = {
     "activation": "linear",  # that a layer with weights applies to its own output
     "align_corners": False,
+    "align_mode": 0,
     "axis": "channels",  # of a norm
     "compute_dtype": "as the weights",
     "decode": False,  # one step at a time
@@ -80,6 +81,7 @@ _SECOND: Mapping[str, Setting] = {
     "reduction_axes": "all",  # of a group norm
     "return_indices": False,
     "start_dim": 1,
+    "state_clip_nan": False,
     "stateful": False,
     "value": 0.0,  # of a padding
     "zero_output_for_mask": False,
@@ -87,6 +89,7 @@ _SECOND: Mapping[str, Setting] = {
 # where the same name means another thing in a layer of a kind; None for what has no default there
 _OF_KIND: Mapping[str, Mapping[str, Setting | None]] = {
     "Softplus": {"threshold": 20.0},
+    "SELU": {"scale": 1.0507009873554805, "alpha": 1.6732632423543772},
     **{f"{name}{cell}": {"activation": None} for name in GATES for cell in ("", "Cell")},
     **{f"GRU{cell}(reset_after=False)": {"activation": None} for cell in ("", "Cell")},
 }

@@ -16,6 +16,7 @@ from multiparam.adapter import Adapter, ArgumentError, Members, Row, fresh
 from . import plugin
 from .layers import has_own_ranks, table
 from .model import PARAMETERS, Bound, Leaf, Linen, Place, model_of, place_of
+from .settings import said
 
 
 class LinenAdapter(Adapter):
@@ -43,6 +44,9 @@ class LinenAdapter(Adapter):
     def kind(self, native: Any) -> str:
         row = self.row(native)
         return self.layer_class(native).__name__ if row is None else row.kind_of(native)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(place_of(native))
 
     def members(self, native: Any) -> Members:
         place = place_of(native)
