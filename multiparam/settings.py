@@ -287,7 +287,10 @@ def untold(
         for name in dict.fromkeys((*about, *own)) if kind else ():
             there = own.get(name, canonical(kind, name))
             here = about.get(name, default(name, kind))
-            if name not in _KIND and there is not None and here is not None and not _same(name, there, here):
+            moot = name == "count_include_pad" and about.get("padding") in ([0], [0, 0], [0, 0, 0])
+            if name in _KIND or moot or there is None or here is None:
+                continue
+            if not _same(name, there, here):
                 found.append((layer, name, there, here))
     return found
 
