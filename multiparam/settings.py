@@ -61,11 +61,13 @@ _SECOND: Mapping[str, Setting] = {
     "activation": "linear",  # that a layer with weights applies to its own output
     "align_corners": False,
     "align_mode": 0,
+    "attention_axes": "all but the batch's and the features'",
     "axis": "channels",  # of a norm
     "compute_dtype": "as the weights",
     "decode": False,  # one step at a time
     "end_dim": -1,  # of a Flatten
     "feature_axes": "as the axes",  # of a norm's weights
+    "functions": "the framework's own",  # that are put in the place of others
     "input_axes": "the last ones",
     "keep_order": False,  # of what a layer gives that goes through a sequence in reverse
     "mask_zero": False,  # of an embedding, whose zeros are left out by what is behind it
@@ -74,12 +76,16 @@ _SECOND: Mapping[str, Setting] = {
     "min_val": -1.0,
     "norm_type": 2.0,
     "pool_dilation": 1,
+    "logit_soft_cap": "none",
+    "lora_scale": "none",
     "mask": "none",  # of a kernel
     "precision": "none",
     "preferred_element_type": "none",
     "recompute_scale_factor": False,
     "reduction_axes": "all",  # of a group norm
     "return_indices": False,
+    "reverse_dtype": "none",
+    "sliding_window": "none",
     "start_dim": 1,
     "state_clip_nan": False,
     "stateful": False,

@@ -51,11 +51,9 @@ def of_computing(native: Any) -> dict[str, Setting]:
     if mask is not None and hasattr(mask, "shape"):  # of a kernel, whose numbers it takes away
         found["mask"] = f"{zlib.crc32(np.ascontiguousarray(mask).tobytes()):08x}"
     defaults = _defaults(type(native))
-    for name in _FUNCTIONS:
-        given = getattr(native, name, None)
-        if given is not None and name in defaults and not _alike(given, defaults[name]):
-            found[name] = called(given)
-    return found
+    own = {name: getattr(native, name, None) for name in defaults}
+    others = [f"{name} {called(one)}" for name, one in own.items() if one is not None and not _alike(one, defaults[name])]
+    return found | ({"functions": ", ".join(others)} if others else {})
 
 
 @functools.lru_cache(maxsize=256)

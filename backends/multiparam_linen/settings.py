@@ -52,11 +52,9 @@ def of_computing(place: Place) -> dict[str, Setting]:
     if mask is not None and hasattr(mask, "shape"):  # of a kernel, whose numbers it takes away
         found["mask"] = f"{zlib.crc32(np.ascontiguousarray(mask).tobytes()):08x}"
     defaults = _defaults(place.cls) if place.cls is not None else {}
-    for name in _FUNCTIONS:
-        given = place.argument(name)
-        if given is not None and name in defaults and not _alike(given, defaults[name]):
-            found[name] = called(given)
-    return found
+    own = {name: place.argument(name) for name in defaults}
+    others = [f"{name} {called(one)}" for name, one in own.items() if one is not None and not _alike(one, defaults[name])]
+    return found | ({"functions": ", ".join(others)} if others else {})
 
 
 @lru_cache(maxsize=256)
