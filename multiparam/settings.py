@@ -67,6 +67,7 @@ _SECOND: Mapping[str, Setting] = {
     "decode": False,  # one step at a time
     "end_dim": -1,  # of a Flatten
     "feature_axes": "as the axes",  # of a norm's weights
+    "force_fp32_for_softmax": False,
     "functions": "the framework's own",  # that are put in the place of others
     "input_axes": "the last ones",
     "keep_order": False,  # of what a layer gives that goes through a sequence in reverse

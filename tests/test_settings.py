@@ -1,4 +1,4 @@
-"""Every argument of every constructor that has a row, framework by framework: compared, told by the weights, or moot."""
+"""Each argument of each constructor that has a row, framework by framework: compared, told by the weights, or moot."""
 
 import inspect
 import os
@@ -7,6 +7,8 @@ from typing import ClassVar
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import jax.numpy as jnp
+import keras
 import multiparam_flax.arguments
 import multiparam_keras.arguments
 import multiparam_linen.arguments
@@ -14,14 +16,12 @@ import multiparam_numpy.arguments
 import multiparam_numpy.layers
 import multiparam_paddle.arguments
 import multiparam_torch.arguments
-import paddle
-from torch import nn
-
-import jax
-import jax.numpy as jnp
-import keras
 import numpy as np
+import paddle
+import pytest
 from flax import linen, nnx
+from multiparam_linen import Linen
+from torch import nn
 
 import multiparam as mp
 from multiparam.settings import differing
@@ -50,7 +50,9 @@ class TestTorch(SettingsTests):
         **dict.fromkeys(("value", "lambd", "lower", "min_val", "k"), 0.2),
         **dict.fromkeys(("ceil_mode", "return_indices", "add_zero_attn", "batch_first"), True),
         **dict.fromkeys(("count_include_pad", "track_running_stats"), False),
-        **{f"{lazy}Conv{rank}d.{what}": 2 for lazy in ("", "Lazy") for rank in RANKS for what in ("stride", "dilation")},
+        **{
+            f"{lazy}Conv{rank}d.{what}": 2 for lazy in ("", "Lazy") for rank in RANKS for what in ("stride", "dilation")
+        },
         **{f"MaxPool{rank}d.dilation": 2 for rank in RANKS},
         **{
             f"{lazy}ConvTranspose{rank}d.{what}": With(value, {"stride": 3})
@@ -178,13 +180,24 @@ class TestKeras(SettingsTests):
     }
     others: ClassVar = {
         **dict.fromkeys(("strides", "pool_size", "axis", "num_heads"), 1),
-        **{f"{name}{rank}D.{what}": 2 for name in ("Conv", "DepthwiseConv") for rank in RANKS for what in ("strides", "dilation_rate")},
+        **{
+            f"{name}{rank}D.{what}": 2
+            for name in ("Conv", "DepthwiseConv")
+            for rank in RANKS
+            for what in ("strides", "dilation_rate")
+        },
         **{f"SeparableConv{rank}D.{what}": 2 for rank in RANKS for what in ("strides", "dilation_rate")},
-        **{f"Conv{rank}DTranspose.{what}": With(2, {"kernel_size": 5}) for rank in RANKS for what in ("strides", "dilation_rate")},
+        **{
+            f"Conv{rank}DTranspose.{what}": With(2, {"kernel_size": 5})
+            for rank in RANKS
+            for what in ("strides", "dilation_rate")
+        },
         **{f"Conv{rank}DTranspose.output_padding": With(1, {"strides": 2}) for rank in RANKS},
         **{f"ConvLSTM{rank}D.{what}": 2 for rank in RANKS for what in ("strides", "dilation_rate")},
         **dict.fromkeys(("momentum", "epsilon", "negative_slope", "alpha", "logit_soft_cap", "max_value"), 0.7),
-        **dict.fromkeys(("return_sequences", "return_state", "go_backwards", "stateful", "mask_zero", "keepdims"), True),
+        **dict.fromkeys(
+            ("return_sequences", "return_state", "go_backwards", "stateful", "mask_zero", "keepdims"), True
+        ),
         "GroupNormalization.groups": 2,
         "zero_output_for_mask": True,
         "padding": "same",
@@ -202,7 +215,15 @@ class TestKeras(SettingsTests):
     }
     others |= {  # what has a tanh already
         f"{name}.activation": "relu"
-        for name in ("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell", *(f"ConvLSTM{rank}D" for rank in RANKS))
+        for name in (
+            "LSTM",
+            "GRU",
+            "SimpleRNN",
+            "LSTMCell",
+            "GRUCell",
+            "SimpleRNNCell",
+            *(f"ConvLSTM{rank}D" for rank in RANKS),
+        )
     }
 
     def classes(self):
@@ -238,9 +259,13 @@ FLAX: dict = {
     "dtype": jnp.bfloat16,
     "precision": "highest",
     "preferred_element_type": jnp.float16,
-    **dict.fromkeys(("dot_general", "dot_general_cls", "conv_general_dilated", "einsum_op", "carry_init"), other_function),
+    **dict.fromkeys(
+        ("dot_general", "dot_general_cls", "conv_general_dilated", "einsum_op", "carry_init"), other_function
+    ),
     **dict.fromkeys(("promote_dtype", "gate_fn", "activation_fn", "merge_fn", "attention_fn"), other_function),
-    **dict.fromkeys(("qkv_dot_general", "out_dot_general", "qkv_dot_general_cls", "out_dot_general_cls"), other_function),
+    **dict.fromkeys(
+        ("qkv_dot_general", "out_dot_general", "qkv_dot_general_cls", "out_dot_general_cls"), other_function
+    ),
     **dict.fromkeys(("qkv_promote_dtype", "out_promote_dtype", "ln_promote_dtype"), other_function),
     **dict.fromkeys(("residual", "time_major", "return_carry", "reverse"), True),
     "keep_order": With(True, {"reverse": True}),
@@ -248,6 +273,7 @@ FLAX: dict = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:carry_init is provided")
 class TestFlax(SettingsTests):
     backend = "flax"
     arguments = Arguments.of(multiparam_flax.arguments)
@@ -269,3 +295,47 @@ class TestFlax(SettingsTests):
     def classes(self):
         # one that adds to the linear layer beneath it is none
         return [one for one in vars(nnx).values() if isinstance(one, type) and one is not nnx.LoRALinear]
+
+
+class TestLinen(SettingsTests):
+    backend = "linen"
+    arguments = Arguments.of(multiparam_linen.arguments)
+    samples: ClassVar = {
+        **dict.fromkeys(("features", "num_embeddings"), 4),
+        "num_heads": 2,
+        "kernel_size": (3,),
+        "shape": (4, 4),
+        "einsum_str": "ab,bc->ac",
+        "layers": [],
+        "cell": linen.LSTMCell(4),
+        **{name: linen.RNN(linen.LSTMCell(4)) for name in ("forward_rnn", "backward_rnn")},
+    }
+    others: ClassVar = {
+        **FLAX,
+        **dict.fromkeys(("conv_general_dilated_cls", "qk_attn_weights_einsum_cls"), other_function),
+        "attn_weights_value_einsum_cls": other_function,
+        "force_fp32_for_softmax": True,
+        "BatchNorm.use_running_average": False,
+    }
+
+    def classes(self):
+        return [one for one in vars(linen).values() if isinstance(one, type)]
+
+    # of the variables without which a module's kind would not be known, or its setup would fail
+    shapes: ClassVar = {
+        **{native: {"kernel": (3, 4, 4)} for native in (linen.Conv, linen.ConvTranspose)},
+        linen.Embed: {"embedding": (4, 4)},
+        linen.GroupNorm: {"scale": (64,)},
+        **{
+            native: {name: {"kernel": (4, 2, 2)} for name in ("query", "key", "value", "out")}
+            for native in (linen.MultiHeadAttention, linen.MultiHeadDotProductAttention, linen.SelfAttention)
+        },
+    }
+
+    def described(self, native, options):
+        shapes = self.shapes.get(native, {})
+        params = {
+            name: {role: np.zeros(one) for role, one in shape.items()} if isinstance(shape, dict) else np.zeros(shape)
+            for name, shape in shapes.items()
+        }
+        return self.told(Linen(native(**options), {"params": params} if params else {}))

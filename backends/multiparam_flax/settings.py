@@ -52,7 +52,9 @@ def of_computing(native: Any) -> dict[str, Setting]:
         found["mask"] = f"{zlib.crc32(np.ascontiguousarray(mask).tobytes()):08x}"
     defaults = _defaults(type(native))
     own = {name: getattr(native, name, None) for name in defaults}
-    others = [f"{name} {called(one)}" for name, one in own.items() if one is not None and not _alike(one, defaults[name])]
+    others = [
+        f"{name} {called(one)}" for name, one in own.items() if one is not None and not _alike(one, defaults[name])
+    ]
     return found | ({"functions": ", ".join(others)} if others else {})
 
 

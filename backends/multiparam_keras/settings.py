@@ -225,10 +225,9 @@ def of_sequence(native: Any) -> dict[str, Setting]:
     found["batch_first"] = bool(getattr(native, "batch_first", True))
     if layer is native:
         found |= {name: bool(getattr(native, name)) for name in ("return_sequences", "return_state")}
-    own = layer.forward_layer if both else layer
-    for name in ("stateful", "zero_output_for_mask"):
-        found |= {name: True} if getattr(own, name, False) else {}
-    return found
+    found |= {"stateful": True} if layer.stateful else {}
+    # a layer of two directions needs the zeros itself, and always has them
+    return found | ({"zero_output_for_mask": True} if not both and layer.zero_output_for_mask else {})
 
 
 # --- of what has no row ------------------------------------------------------------------------------------------

@@ -16,7 +16,18 @@ STRUCTURE = (
     *("in_features", "out_features", "in1_features", "in2_features", "in_channels", "out_channels", "kernel_size"),
     *("groups", "bias", "weight_attr", "bias_attr", "param_attr", "num_embeddings", "embedding_dim", "num_features"),
     *("num_channels", "num_parameters", "affine", "elementwise_affine", "normalized_shape", "direction", "proj_size"),
-    *("input_size", "hidden_size", "num_layers", "embed_dim", "kdim", "vdim", "cell", "cell_fw", "cell_bw", "sublayers"),
+    *(
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "embed_dim",
+        "kdim",
+        "vdim",
+        "cell",
+        "cell_fw",
+        "cell_bw",
+        "sublayers",
+    ),
     *("weight_ih_attr", "weight_hh_attr", "bias_ih_attr", "bias_hh_attr"),
 )
 _TRAINING = "it does nothing in eval mode"
