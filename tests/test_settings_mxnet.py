@@ -16,6 +16,8 @@ from multiparam.testing.settings import Arguments, SettingsTests, With
 
 RANKS = (1, 2, 3)
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Caution using SyncBatchNorm")
+
 
 class TestMXNet(SettingsTests):
     backend = "mxnet"
