@@ -47,9 +47,11 @@ __all__ = [
     "Glance",
     "Handle",
     "Insert",
+    "Inventory",
     "KINDS",
     "LayerTable",
     "LazyShape",
+    "LeftOut",
     "Members",
     "Merge",
     "MultiparamError",
@@ -106,6 +108,8 @@ class Members:
         children: layers and containers, as (component of their name, native object).
         transient: names of buffers that are not part of a saved model.
         opaque: the layer has parameters that cannot be told before its first batch.
+        optional: names of buffers that the files of other frameworks need not have.
+        extras: what is no tensor now, and takes one when a file has it, by the name that it has in files.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +117,38 @@ class Members:
     children: Sequence[tuple[str, Any]] = ()
     transient: frozenset[str] = frozenset()
     opaque: bool = False
+    optional: frozenset[str] = frozenset()
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a framework saves of a model, and no file of tensors can have.
+
+    Attributes:
+        what: what it is, `"a dict"`.
+        weights: numbers of the model's weights are in it, so that a file without it would not be the model.
+    """
+
+    what: str
+    weights: bool = False
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a framework's own saver keeps of a model.
+
+    Attributes:
+        backend: the framework's backend.
+        kept: by its name in the framework's files, the variable as `members` lists it, or a `LeftOut`.
+        notes: in what else its files differ from a plain list of the model's tensors, in sentences.
+        loading: what else its loader does to the model, in sentences.
+    """
+
+    backend: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    loading: Sequence[str] = ()
 
 
 class Glance(NamedTuple):
@@ -245,6 +281,14 @@ class Adapter(ABC):
         """
         return {}
 
+    def inventory(self, model: Any) -> Inventory:
+        """What the framework's own saver would keep of a model.
+
+        What the walk does not see of it is said to be left out, so it has to come from the framework, and not from the
+        adapter's own walk.
+        """
+        return Inventory(self.name)
+
     # --- variables ---------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -271,6 +315,10 @@ class Adapter(ABC):
     def unwritable(self, variable: Any) -> str:
         """Why a variable cannot be written, as a sentence about it; empty if it can."""
         return ""
+
+    def any_shape(self, variable: Any) -> bool:
+        """Whether a buffer takes numbers of any shape and dtype, as what a layer saves by methods of its own does."""
+        return False
 
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""

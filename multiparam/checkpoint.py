@@ -53,7 +53,7 @@ class Checkpoint(Mapping[str, Entry]):
         kinds: the kinds of the layers, as far as they are known, by the layers' names.
         ties: groups of names that are one tensor.
         own: names of tensors of whose layers nothing is known: name and layout are the file's own.
-        left_out: what the file has beside tensors, and what that is.
+        left_out: what the file has beside tensors, or what was saved without, and what that is.
         notes: what else is worth knowing, in sentences.
         layers: kinds and settings of the layers.
         settled: whether settings that `layers` leaves out have their default values.
@@ -129,6 +129,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> import multiparam as mp, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
         >>> mp.save(mp.nn.Linear(4, 8), path)
+        saved 2 tensors
         >>> list(mp.open(path).renamed({"^": "head."}))
         ['head.weight', 'head.bias']
         """
@@ -177,6 +178,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> import multiparam as mp, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
         >>> mp.save(mp.nn.Linear(4, 8), path)
+        saved 2 tensors
         >>> mp.open(path).verify()
         (2, 0)
         """
@@ -274,6 +276,7 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     >>> import multiparam as mp, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
     >>> mp.save(mp.nn.Linear(4, 8), path)
+    saved 2 tensors
     >>> checkpoint = mp.open(path)
     >>> checkpoint["weight"].shape, checkpoint.kinds
     ((8, 4), {'': 'Linear'})
@@ -507,7 +510,7 @@ def _together(whole: Contents, shards: Sequence[Contents]) -> Contents:
         settled=whole.settled and all(one.settled for one in shards),
         ties=[*whole.ties, *(group for one in shards for group in one.ties)],
         own=frozenset().union(*(one.own for one in shards)),
-        left_out={name: what for one in shards for name, what in one.left_out.items()},
+        left_out={name: what for one in (whole, *shards) for name, what in one.left_out.items()},
         notes=[*dict.fromkeys(note for one in shards for note in one.notes)],
         choices=[choice for one in shards for choice in one.choices],
         doubts={name: why for one in shards for name, why in one.doubts.items()},
@@ -532,6 +535,7 @@ def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
         layers=layers,
         settled=about.get("settled", True) is True,
         ties=about.get("ties", []),
+        left_out=about.get("left_out", {}),
         part_of=about.get("checkpoint", ""),
     )
 
@@ -553,6 +557,8 @@ def _sound_about(path: Path, about: Any) -> dict[str, Any]:
     digests = about.get("digests", {}) if isinstance(about, dict) else None
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(about.get("header", ""), str)
+    left = about.get("left_out", {}) if isinstance(about, dict) else None
+    sound = sound and isinstance(left, dict) and all(isinstance(what, str) for what in left.values())
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     sound = sound and _is_shallow(layers, DEEPEST)
     sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")

@@ -16,6 +16,7 @@ from .checkpoint import open as open_checkpoint
 from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
 from .formats import Entry
 from .html import report
+from .inventory import left_out, told
 from .kinds import neutral
 from .loading import suited
 from .names import join
@@ -48,6 +49,7 @@ class DiffReport:
         settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
             among them, where both tell it.
         same: how many tensors are the same in both, each tied one once.
+        left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
     """
 
@@ -59,6 +61,7 @@ class DiffReport:
     ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     same: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
     suggestion: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -84,12 +87,14 @@ class DiffReport:
         lines = [self._title(), f"{counted(self.same, 'tensor')} the same"]
         for title, rows in self._sections():
             lines += [f"{title}:", *listed(rows, MOST)] if rows else []
-        return "\n".join([*lines, *prefix_hint(self.suggestion)])
+        return "\n".join([*lines, *self._notes()])
 
     def _repr_html_(self) -> str:
         sections = [(title, ("name", "")[: len(rows[0])], rows) for title, rows in self._sections() if rows]
-        notes = [f"{counted(self.same, 'tensor')} the same", *prefix_hint(self.suggestion)]
-        return report(self._title(), sections, notes)
+        return report(self._title(), sections, [f"{counted(self.same, 'tensor')} the same", *self._notes()])
+
+    def _notes(self) -> list[str]:
+        return [*told(self.left_out, "not compared"), *prefix_hint(self.suggestion)]
 
     def _title(self) -> str:
         found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
@@ -129,6 +134,7 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
     first, second = _sides(a, b, rename or {})
     report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")])
     report.settings = list(_settings(first, second))
+    report.left_out = {**first.left_out, **second.left_out}
     folds = {**first.folds, **second.folds}
     first.fold(folds)
     second.fold(folds)
@@ -163,6 +169,7 @@ class _Side:
         nowhere: what it has no place for, with neutral values.
         folds: what is a part of another tensor in it: that one's name, and how, by name.
         foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
+        left_out: what it has beside tensors.
     """
 
     entries: dict[str, Entry]
@@ -173,6 +180,7 @@ class _Side:
     nowhere: Mapping[str, Array] = field(default_factory=dict)
     folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
     foreign: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
         """Takes as one tensor what one of the two keeps as one."""
@@ -239,6 +247,7 @@ def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
         checkpoint.settled,
         {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()},
         foreign=not checkpoint.settled,
+        left_out=checkpoint.left_out,
     )
 
 
@@ -264,6 +273,7 @@ def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
             for node in nodes
             for role, fold in node.folds().items()
         },
+        left_out=left_out(tree),
     )
 
 

@@ -30,6 +30,7 @@ from .errors import (
 )
 from .formats import Entry, Model, listed, verified
 from .html import Section, report
+from .inventory import check_complete, left_out, told
 from .kinds import KINDS, neutral
 from .layout import Handle
 from .matching import matched, moved
@@ -65,6 +66,8 @@ class LoadReport:
             and make outputs differ all the same.
         matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
             or since the framework that wrote the file calls the model's layer so in its files.
+        left_out: what the model's framework saves of it beside tensors, or what the file's model had beside them, by
+            its name, and what it is: the model keeps its own.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
     """
@@ -77,6 +80,7 @@ class LoadReport:
     folded: list[tuple[str, str]] = field(default_factory=list)
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     matched: list[tuple[str, str]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
 
@@ -91,6 +95,7 @@ class LoadReport:
             f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
             for layer, setting, given, here in self.differences
         ]
+        lines += told(self.left_out, "not loaded")
         return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
 
     def _repr_html_(self) -> str:
@@ -102,6 +107,7 @@ class LoadReport:
             ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
             ("folded", ("name", "added to"), self.folded),
             ("set otherwise", ("layer", "setting", "in the file", "here"), self.differences),
+            ("not loaded", ("name", "what it is"), [*self.left_out.items()]),
         ]
         notes = [*self.notes, *prefix_hint(self.suggestion)]
         return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
@@ -112,6 +118,7 @@ class _Plan:
     """What pass one of a load decided, for pass two."""
 
     writes: list[tuple[Parameter, tuple[Handle, ...], Entry]] = field(default_factory=list)
+    extras: list[tuple[Adapter, Any, Entry]] = field(default_factory=list)  # what becomes a tensor by being loaded
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
     hint: str = ""
@@ -140,11 +147,13 @@ def load_into(
     """
     tree, plan = _planned(model, checkpoint, strict, rename, by_contents)
     # all are sound before the first is written
-    deque(verified([entry for *_, entry in plan.writes]), 0)
+    deque(verified([entry for *_, entry in (*plan.writes, *plan.extras)]), 0)
     copied: list[Slot] = []
     copy_each(_written(plan, copied))
     for slot in copied:
         tree.adapter.written(slot.node.native)
+    for adapter, variable, entry in plan.extras:
+        adapter.write(variable, entry.read())
     if plan.ties:
         plan.report.notes += tie_slots(tree.adapter, model, tree, plan.ties).notes
     return plan.report
@@ -160,6 +169,9 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
     for parameter, handles, entry in plan.writes:
         slot, value = parameter.slot, plan.folded.get(parameter.name)
         value = entry.read() if value is None else value
+        if slot.any_shape(handles):
+            slot.write(handles, value)
+            continue
         made = converted(parameter.name, value, slot.dtype_of(handles))
         # what was made for the purpose is not held any longer than it takes
         places = slot.places(handles, value) if made is value else None
@@ -199,6 +211,8 @@ def _planned(
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
     plan.report.matched = [*pairs.items()]
+    _plan_extras(checkpoint, given, tree, plan)
+    _plan_left_out(checkpoint, renamed, tree, plan)
     _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
@@ -318,6 +332,9 @@ def _plan(
         names = [parameter.name, *parameter.aliases]
         sources = list(dict.fromkeys(stored.get(name, name) for name in names if stored.get(name, name) in given))
         used.update(sources)
+        if not sources and parameter.slot.optional:
+            plan.report.left_out[parameter.name] = "not in the file, and kept as it is"
+            continue
         if not sources:
             plan.report.missing.append(parameter.name)
             continue
@@ -330,6 +347,31 @@ def _plan(
             _same(checkpoint, key, given[other], parameter)
     plan.report.unexpected = [name for name in given if name not in used and name not in neutral]
     return plan
+
+
+def _plan_extras(checkpoint: Checkpoint, given: Mapping[str, str], tree: Tree, plan: _Plan) -> None:
+    """Finds the places of tensors that a layer takes by a method of its own, and has none of now."""
+    for node in tree.root.walk():
+        for key, variable in node.extras.items():
+            name = join(node.name, key)
+            if name in plan.report.unexpected:
+                plan.extras.append((tree.adapter, variable, checkpoint[given[name]]))
+                plan.report.unexpected.remove(name)
+                plan.report.loaded.append(name)
+
+
+def _plan_left_out(checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, plan: _Plan) -> None:
+    """Says what of the model no file of tensors has, and what the file's model had beside its tensors."""
+    inventory = tree.adapter.inventory(tree.model)
+    check_complete(inventory, "loading into this model")
+    found, loaded = left_out(tree, inventory), {*plan.report.loaded}
+    there = {renamed(name): what for name, what in checkpoint.left_out.items()}
+    # a file of training has much that is no model's
+    wanted = {*found, *plan.report.missing, *(there if checkpoint.content == "model" else ())}
+    found = {**plan.report.left_out, **found, **{name: what for name, what in there.items() if name in wanted}}
+    plan.report.left_out = {name: what for name, what in found.items() if name not in loaded}
+    plan.report.missing = [name for name in plan.report.missing if name not in plan.report.left_out]
+    plan.report.notes += inventory.loading
 
 
 def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: Mapping[str, str], plan: _Plan) -> None:
@@ -414,8 +456,10 @@ def _fits(parameter: Parameter, handles: tuple[Handle, ...], entry: Entry, plan:
     if entry.refusal:
         plan.problems["unrepresentable"].append((parameter.name, entry.refusal))
         return False
-    slot, dtype = parameter.slot, parameter.slot.dtype_of(handles)
-    shape = slot.shape_of(handles)
+    slot = parameter.slot
+    if slot.any_shape(handles):
+        return True
+    dtype, shape = slot.dtype_of(handles), slot.shape_of(handles)
     if entry.shape != shape:
         plan.problems["misshaped"].append((parameter.name, shape, entry.shape))
     alike = entry.dtype == dtype or rank_of(entry.dtype) == rank_of(dtype)

@@ -20,6 +20,7 @@ from .errors import (
     UnsupportedError,
 )
 from .html import MOST_ROWS, MOST_VALUES, histogram, page, table
+from .inventory import left_out
 from .kinds import Fans, fans
 from .layout import Handle
 from .names import Pattern, matcher
@@ -493,6 +494,11 @@ class Parameters(Mapping[str, Parameter]):
         self._follow_verbs()
         tree: Tree = self._walked.tree
         return tree
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What the framework itself would save of the model beside tensors, by its name there, and what it is."""
+        return left_out(self.tree, saved=False)
 
     def aliases(self) -> list[str]:
         """The other names of tied parameters, by the last walk."""

@@ -45,10 +45,11 @@ class Slot:
         source: how it is made of the owner's native tensors.
         is_buffer: running statistics and other state that no optimizer trains.
         transient: not part of a saved model.
+        optional: the files of other frameworks need not have it.
         lazy: for a tensor that does not exist yet, what is known of its shape.
     """
 
-    __slots__ = ("is_buffer", "lazy", "name", "node", "role", "source", "transient")
+    __slots__ = ("is_buffer", "lazy", "name", "node", "optional", "role", "source", "transient")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Slot:
         *,
         is_buffer: bool = False,
         transient: bool = False,
+        optional: bool = False,
         lazy: LazyShape = None,
     ) -> None:
         self.node = node
@@ -65,6 +67,7 @@ class Slot:
         self.source = source
         self.is_buffer = is_buffer
         self.transient = transient
+        self.optional = optional
         self.lazy = lazy
         self.name = join(node.name, role)
 
@@ -184,6 +187,10 @@ class Slot:
         """Why nothing can be written; empty if something can."""
         return next(filter(None, (self.node.adapter.unwritable(handle.variable) for handle in handles)), "")
 
+    def any_shape(self, handles: tuple[Handle, ...]) -> bool:
+        """Whether it takes numbers of any shape and dtype."""
+        return self.is_buffer and any(self.node.adapter.any_shape(handle.variable) for handle in handles)
+
     def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
         """Whether the layer can keep any array of the right shape."""
         return self.source.keeps_all and len({id(handle.variable) for handle in handles}) == len(handles)
@@ -251,6 +258,7 @@ class Node:
         "above",
         "adapter",
         "children",
+        "extras",
         "is_inner",
         "key",
         "name",
@@ -283,6 +291,7 @@ class Node:
         self.children: list[Node] = []
         self.slots: list[Slot] = []
         self.opaque = False
+        self.extras: Mapping[str, Any] = {}
 
     @property
     def kind(self) -> str:
@@ -435,6 +444,7 @@ class _Walk:
         members = self._adapter.members(native)
         self.marks.append((native, _mark(members)))
         node.opaque = members.opaque
+        node.extras = members.extras
         slots = own_slots(node, members, claimed)
         if node.row is not None and node.row.inner:
             node.slots = [slot for slot in slots if slot.node is node]
@@ -553,6 +563,7 @@ def _check_buffers(node: Node, members: Members, slots: list[Slot]) -> None:
     for slot in slots:
         if slot.is_buffer and slot.source.parts[0] in members.transient:
             slot.transient = True
+        slot.optional = slot.is_buffer and slot.source.parts[0] in members.optional
         if slot.role in seen:
             parts = [slot.source.parts[0], seen[slot.role].source.parts[0]]
             raise AmbiguousMatchError(f"two tensors of {node.name or 'the model'!r} are called {slot.role!r}", parts)

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
-from multiparam.adapter import Adapter, ArgumentError, Members, Row, fresh
+from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Members, Row, fresh
 
 from . import plugin
 from .layers import has_own_ranks, table
-from .model import PARAMETERS, Bound, Leaf, Linen, Place, model_of, place_of
+from .model import LEFT_BEHIND, PARAMETERS, Bound, Leaf, Linen, Place, is_array, model_of, place_of
 
 
 class LinenAdapter(Adapter):
@@ -54,6 +55,8 @@ class LinenAdapter(Adapter):
             for name, one in entries[collection].items():
                 if isinstance(one, Mapping):
                     children.setdefault(name, place.model.place((*place.path, name)))
+                elif not is_array(one):
+                    continue  # the inventory tells
                 elif collection == PARAMETERS:
                     parameters[name] = place.leaf(collection, name)
                 elif name in parameters or name in buffers:
@@ -62,6 +65,16 @@ class LinenAdapter(Adapter):
                     buffers[name] = place.leaf(collection, name)
         transient = frozenset(name for name, leaf in buffers.items() if leaf.collection == "cache")
         return Members(parameters, buffers, list(children.items()), transient)
+
+    def inventory(self, model: Any) -> Inventory:
+        kept: dict[str, Any] = {}
+        for (collection, *path), value in flatten_dict(dict(model_of(model).variables)).items():
+            if collection not in LEFT_BEHIND:
+                place = model_of(model).place(tuple(path[:-1]))
+                leaf = place.leaves.get((collection, path[-1])) if path else None
+                what = "an array" if is_array(value) else f"a {type(value).__name__}"
+                kept[".".join((collection, *path))] = LeftOut(what) if leaf is None else leaf
+        return Inventory(self.name, kept)
 
     def child(self, native: Any, key: str) -> Any:
         place = place_of(native)
