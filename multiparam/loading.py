@@ -37,7 +37,7 @@ from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model
-from .rename import extended, renamed_layer, renamer, suggested
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from .run import unready
 from .settings import differing
 from .steps import Array
@@ -122,7 +122,7 @@ class _Plan:
 
 
 def load_into(
-    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool = False
+    model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, by_contents: bool = False
 ) -> LoadReport:
     """Loads a file into a model.
 
@@ -130,7 +130,7 @@ def load_into(
         model: a native model.
         checkpoint: the open file.
         strict: names must be the same.
-        rename: regular expressions and their replacements, for the file's names.
+        rename: regular expressions and their replacements for the file's names, or a function of a name.
         by_contents: layers whose names differ are paired by what is in them.
 
     Raises:
@@ -171,9 +171,7 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
 
 
 @uncollected()
-def _planned(
-    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool
-) -> tuple[Tree, _Plan]:
+def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, by_contents: bool) -> tuple[Tree, _Plan]:
     """What a load is going to do to a model, which is left as it is."""
     adapter = infer_model(model)
     mapping = state(model)
@@ -205,7 +203,8 @@ def _planned(
     )
     _plan_ties(adapter, tree, groups, stored, plan)
     plan.report.notes += [*notes, *_doubts(checkpoint, given, plan)]
-    saved = {renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
+    roles = roles_of(checkpoint)
+    saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
     left = set(plan.report.unexpected)
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
@@ -241,12 +240,20 @@ def suited(
         kinds: the kinds of its layers, by name.
         renamed: what turns a name of the file into one of the model.
     """
+    roles = roles_of(checkpoint)
+
+    def found(name: str) -> Slot | None:
+        try:
+            return slots.get(renamed(name))
+        except ArgumentError:  # of a function that knows the file's own names only
+            return None
+
     return checkpoint.suiting(
         Model(
-            names=lambda name: renamed(name) in slots,
-            kind=lambda layer: kinds.get(renamed_layer(renamed, layer), ""),
+            names=lambda name: found(name) is not None,
+            kind=lambda layer: kinds.get(renamed_layer(renamed, layer, roles.get(layer)), ""),
             native=checkpoint.backend == backend,
-            shape=lambda name: slots[renamed(name)].extents() if renamed(name) in slots else None,
+            shape=lambda name: None if (slot := found(name)) is None else slot.extents(),
         )
     )
 
@@ -270,7 +277,8 @@ def _pairs(
         shape = given.get(renamed(name), ())
         if len(shape) == 2 and shape != shape[::-1] and shape[::-1] in wanted.values():
             return {}
-    told = {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()}
+    roles = roles_of(checkpoint)
+    told = {renamed_layer(renamed, layer, roles.get(layer)): kind for layer, kind in checkpoint.kinds.items()}
     return matched(given, wanted, (told, kinds))
 
 

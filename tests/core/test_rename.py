@@ -155,3 +155,68 @@ def test_a_partial_load_says_how_to_leave_out_what_does_not_fit(tmp_path):
     report = mp.load(tmp_path / "net.safetensors", into=net, strict=False, rename={r"^head\.": "left out.head."})
     assert (report.loaded, report.missing) == (["body.weight", "body.bias"], ["head.weight", "head.bias"])
     assert not report.suggestion
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A model, a file of it under other names, and which is which."""
+    with mp.use("numpy"):
+        net = mp.nn.Sequential({"norm": mp.nn.LayerNorm(4), "fc": mp.nn.Linear(4, 2)})
+        other = mp.nn.Sequential({"ln": mp.nn.LayerNorm(4, eps=1e-3), "head": mp.nn.Linear(4, 2)})
+    mp.initialize(other, mp.init.Normal(), seed=1)
+    mp.save(other, tmp_path / "other.safetensors")
+    names = {name: name.replace("ln", "norm").replace("head", "fc") for name in mp.state(other)}
+    return net, other, tmp_path / "other.safetensors", names
+
+
+@pytest.mark.parametrize("by", ["a function", "a table's own method"])
+def test_a_function_renames_too(files, by):
+    net, other, path, names = files
+    rename = names.__getitem__ if by == "a table's own method" else lambda name: names[name]
+    assert mp.diff(path, net, rename=rename).changed
+    report = mp.load(path, into=net, rename=rename)
+    assert report.loaded == list(names.values())
+    assert report.differences == [("norm", "eps", 1e-3, 1e-5)]  # layers are called as their tensors are
+    for a in (path, other):
+        found = mp.diff(a, net, rename=rename)
+        assert (found.changed, found.removed, found.added) == ([], [], [])
+        assert found.settings == [("norm", "eps", 1e-3, 1e-5)]
+    assert mp.diff(net, path, rename={new: old for old, new in names.items()}.get).settings
+    assert list(mp.open(path).renamed(rename)) == list(names.values())
+    mp.parameters(net)["fc.bias"][:] += 1
+    found = mp.verify(other, net, np.ones((1, 4)), rename=rename)
+    assert (found.first, [name for name, _ in found.layers]) == ("fc", ["norm", "fc", ""])
+
+
+def test_after_a_function_the_suggestion_stands_alone(files, tmp_path):
+    net, _, path, names = files
+    values = {f"module.{name.upper()}": entry.value for name, entry in mp.open(path).items()}
+    mp.save(values, tmp_path / "upper.safetensors")
+    report = mp.load(tmp_path / "upper.safetensors", into=net, strict=False, rename=lambda name: name.lower())
+    assert report.suggestion == {}  # ln is not norm
+    lower = {f"x.{names[name]}": entry.value for name, entry in mp.open(path).items()}
+    mp.save({name.upper(): one for name, one in lower.items()}, tmp_path / "upper.safetensors")
+    report = mp.load(tmp_path / "upper.safetensors", into=net, strict=False, rename=str.lower)
+    assert report.suggestion == {r"^x\.": ""}
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        ({}.get, "makes None of 'ln.weight': it returns a name"),
+        ({}.__getitem__, "fails on 'ln.weight': KeyError: 'ln.weight'"),
+        (lambda name: "x", "turns both 'ln.weight' and 'ln.bias' into 'x'"),
+        (lambda: "x", "fails on 'ln.weight': TypeError"),
+        (["x"], "a dict of regular expressions and replacements, or a function of a name"),
+    ],
+)
+def test_a_function_that_makes_no_name_changes_nothing(files, rename, message):
+    net, other, path, _ = files
+    before = mp.parameters(net)["fc.weight"].value
+    for call in (lambda: mp.load(path, into=net, rename=rename), lambda: mp.diff(path, net, rename=rename)):
+        with pytest.raises(mp.ArgumentError, match=re.escape(message)):
+            call()
+    if message != "turns both 'ln.weight' and 'ln.bias' into 'x'":
+        with pytest.raises(mp.ArgumentError, match=re.escape(message.split(" '")[0])):
+            mp.verify(other, net, np.ones((1, 4)), rename=rename)
+    assert np.array_equal(mp.parameters(net)["fc.weight"].value, before)
