@@ -67,6 +67,7 @@ class LoadReport:
             or since the framework that wrote the file calls the model's layer so in its files.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
+        about: (shape, kind of layer) of what is missing and unexpected, by name, as far as they are known.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -79,10 +80,11 @@ class LoadReport:
     matched: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
+    about: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
-        lines += misfits(self.missing, self.unexpected)
+        lines += misfits(self.missing, self.unexpected, self.about)
         lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
@@ -206,6 +208,10 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     roles = roles_of(checkpoint)
     saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
+    told = {renamed_layer(renamed, name, roles.get(name)): kind for name, kind in checkpoint.kinds.items()}
+    plan.report.about = {name: (slots[name].shape(), slots[name].node.kind) for name in plan.report.missing} | {
+        name: (checkpoint[given[name]].shape, told.get(name.rpartition(".")[0], "")) for name in plan.report.unexpected
+    }
     left = set(plan.report.unexpected)
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
 
@@ -504,6 +510,7 @@ def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:
         ],
         suggestion=plan.report.suggestion if strict else {},
         hint=plan.hint,
+        about=plan.report.about,
     )
     if found:
         raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found)

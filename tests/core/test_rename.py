@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import multiparam as mp
+from multiparam.errors import misfits
 from multiparam.rename import renamer, suggested
 
 NAMES = ["0.weight", "0.bias", "2.weight", "2.bias"]
@@ -138,7 +139,7 @@ def test_what_would_not_fit_or_was_renamed_away_is_not_suggested(tmp_path):
 
 
 def test_near_names_are_those_of_near_layers(tmp_path, nets):
-    mp.save({"encoder.weight": np.ones(1), "decoder.gain": np.ones(1)}, tmp_path / "other.safetensors")
+    mp.save({"encoder.weight": np.ones((1, 1)), "decoder.gain": np.ones((1, 1))}, tmp_path / "other.safetensors")
     net = mp.nn.Sequential({"encoders": mp.nn.Linear(1, 1), "0": mp.nn.Linear(1, 1)})
     with pytest.raises(mp.MismatchError) as caught:
         mp.load(tmp_path / "other.safetensors", into=net)
@@ -220,3 +221,36 @@ def test_a_function_that_makes_no_name_changes_nothing(files, rename, message):
         with pytest.raises(mp.ArgumentError, match=re.escape(message.split(" '")[0])):
             mp.verify(other, net, np.ones((1, 4)), rename=rename)
     assert np.array_equal(mp.parameters(net)["fc.weight"].value, before)
+
+
+def test_near_names_are_those_of_tensors_that_could_fit(tmp_path):
+    def block(norm, linear):
+        return mp.nn.Sequential({norm: mp.nn.LayerNorm(6), linear: mp.nn.Linear(6, 24)})
+
+    mp.save(mp.nn.Sequential({"blocks": block("norm1", "linear1")}), tmp_path / "net.safetensors")
+    net = mp.nn.Sequential({"layers": block("ln1", "fc1"), "more": mp.nn.Linear(6, 6)})
+    report = mp.load(tmp_path / "net.safetensors", into=net, strict=False)
+    for missing, close in (("ln1", "norm1"), ("fc1", "linear1")):  # by names fc1 is nearer to norm1
+        for role in ("weight", "bias"):
+            assert f"missing: layers.{missing}.{role} (close: blocks.{close}.{role})" in str(report)
+            assert f"unexpected: blocks.{close}.{role} (close: layers.{missing}.{role})" in str(report)
+    assert "missing: more.weight\n" in str(report)  # nothing has its shape
+
+
+def test_of_near_names_those_of_the_same_kind_come_first():
+    kinds = {"norm_b": "GroupNorm", "norm_a": "GroupNorm", "norm_bb": "LayerNorm"}
+    about = {f"{layer}.weight": ((4,), kind) for layer, kind in kinds.items()}
+    assert misfits(["norm_b.weight"], ["norm_bb.weight", "norm_a.weight"], about) == [
+        "missing: norm_b.weight (close: norm_a.weight)",
+        "unexpected: norm_bb.weight (close: norm_b.weight)",  # no other is left
+        "unexpected: norm_a.weight (close: norm_b.weight)",
+    ]
+    unknown = misfits(["norm_b.weight"], ["norm_bb.weight", "norm_a.weight"], {})
+    assert unknown[0] == "missing: norm_b.weight (close: norm_bb.weight)"
+
+
+def test_layers_that_differ_are_compared_by_shape():
+    net = mp.nn.Sequential({"a": mp.nn.LayerNorm(4), "b": mp.nn.Linear(4, 4, bias=False)})
+    with pytest.raises(mp.MismatchError, match=r"unexpected: a\.bias") as caught:
+        mp.tie(net, "a", to="b")
+    assert caught.value.report.about == {"a.weight": ((4, 4), "Linear"), "a.bias": ((4,), "LayerNorm")}
