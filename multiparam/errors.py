@@ -156,9 +156,10 @@ class AmbiguousMatchError(MultiparamError):
         candidates: what they are.
     """
 
-    def __init__(self, message: str, candidates: Sequence[str]) -> None:
+    def __init__(self, message: str, candidates: Sequence[str], lines: Sequence[str] = ()) -> None:
         more = f" and {len(candidates) - MOST_CANDIDATES} more" if len(candidates) > MOST_CANDIDATES else ""
-        super().__init__(printable(f"{message}: {', '.join(candidates[:MOST_CANDIDATES])}{more}"))
+        told = f"{message}: {', '.join(candidates[:MOST_CANDIDATES])}{more}"
+        super().__init__("\n".join(map(printable, lines or [told])))
         self.candidates = list(candidates)
 
 
@@ -218,11 +219,11 @@ def prefix_hint(rename: Mapping[str, str]) -> list[str]:
 
 def as_rename(rename: Mapping[str, str]) -> str:
     """A renaming as one would write it in a call."""
-    pairs = ", ".join(f"{_literal(pattern)}: {_literal(new)}" for pattern, new in rename.items())
+    pairs = ", ".join(f"{literal(pattern)}: {literal(new)}" for pattern, new in rename.items())
     return f"rename={{{pairs}}}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A string as one would write it in a program."""
     if not text.isprintable() or '"' in text or text.endswith("\\"):
         return repr(text)

@@ -285,7 +285,11 @@ def _pairs(
             return {}
     roles = roles_of(checkpoint)
     told = {renamed_layer(renamed, layer, roles.get(layer)): kind for layer, kind in checkpoint.kinds.items()}
-    return matched(given, wanted, (told, kinds))
+    ties = (
+        [[renamed(name) for name in group] for group in checkpoint.ties],
+        [[slot.name for slot in group] for group in tree.groups if len(group) > 1],
+    )
+    return matched(given, wanted, (told, kinds), ties)
 
 
 def _matchable(missing: list[str], pair: Callable[[], dict[str, str]]) -> str:
