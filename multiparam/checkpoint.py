@@ -20,7 +20,7 @@ from .folders import in_folder
 from .formats import Contents, Entry, Format, Model, Originals, from_json, listed, opened, unreadable, verified
 from .html import Section, report
 from .registry import discovered
-from .rename import renamed_layer, renamer
+from .rename import Rename, renamed_layer, renamer, roles_of
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .shards import Index, index_of, read_index
 from .steps import Array
@@ -117,11 +117,12 @@ class Checkpoint(Mapping[str, Entry]):
         """Why it is not known whether some tensors have their axes in the order that is canonical."""
         return self._contents.doubts
 
-    def renamed(self, rename: Mapping[str, str]) -> Checkpoint:
+    def renamed(self, rename: Rename) -> Checkpoint:
         """The same file under other names.
 
         Args:
-            rename: regular expressions and their replacements, applied to the names in turn, as in `multiparam.load`.
+            rename: regular expressions and their replacements, applied to the names in turn, or a function of a name,
+                as in `multiparam.load`.
 
         Raises:
             ArgumentError: two tensors would have one name.
@@ -133,7 +134,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> list(mp.open(path).renamed({"^": "head."}))
         ['head.weight', 'head.bias']
         """
-        new = renamer(rename)
+        new, roles = renamer(rename), roles_of(self._entries)
         names: dict[str, str] = {}
         for name in self._entries:
             if new(name) in names:
@@ -142,7 +143,7 @@ class Checkpoint(Mapping[str, Entry]):
         contents = replace(
             self._contents,
             entries=[replace(self._entries[old], name=name) for name, old in names.items()],
-            layers={renamed_layer(new, layer): about for layer, about in self.layers.items()},
+            layers={renamed_layer(new, layer, roles.get(layer)): about for layer, about in self.layers.items()},
             ties=[tuple(new(name) for name in group) for group in self.ties],
             own=frozenset(new(name) for name in self.own),
             choices=(),  # they are by the old names

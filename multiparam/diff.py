@@ -22,7 +22,7 @@ from .loading import suited
 from .names import join
 from .placement import placed
 from .registry import infer_model
-from .rename import extended, renamed_layer, renamer, suggested
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from .settings import differing
 from .steps import Array
 from .table import Fold
@@ -101,7 +101,7 @@ class DiffReport:
         return f"differ: {', '.join(found)}" if found else "equal"
 
 
-def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffReport:
+def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     """Compares two models or files, in any combination: names, shapes, dtypes, values, ties and settings.
 
     One tensor of each is in memory at a time. A file of another framework is read as it suits the model that it is
@@ -111,7 +111,7 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
     Args:
         a: a native model of any backend, a path, or what `multiparam.open` returned.
         b: another.
-        rename: regular expressions and their replacements, applied to a's names in turn.
+        rename: regular expressions and their replacements, applied to a's names in turn; or a function of a name.
 
     Raises:
         CheckpointError: a file cannot be read or is damaged.
@@ -193,7 +193,7 @@ class _Side:
                 self.entries[into], self.entries[name] = made[key]
 
 
-def _sides(a: Any, b: Any, rename: Mapping[str, str]) -> tuple[_Side, _Side]:
+def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side]:
     first, second = _opened(a), _opened(b)
     renamed = renamer(rename, set(_names(second)))
     if isinstance(first, Checkpoint) and isinstance(second, Tree):
@@ -224,7 +224,7 @@ def _suited(
     checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, models: Callable[[str], str]
 ) -> Checkpoint:
     """A file as it suits a model; each has a function that turns its names into those that are compared."""
-    kinds = {renamed_layer(models, node.name): node.kind for node in tree.root.walk()}
+    kinds = {renamed_layer(models, node.name, node.a_role): node.kind for node in tree.root.walk()}
     slots = {models(slot.name): slot for group in tree.groups for slot in group}
     return suited(checkpoint, tree.adapter.name, slots, kinds, renamed)
 
@@ -240,12 +240,17 @@ def _side(thing: Checkpoint | Tree, renamed: Callable[[str], str]) -> _Side:
 
 
 def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
+    roles = roles_of(_names(checkpoint))
+
+    def layer(name: str) -> str:
+        return renamed_layer(renamed, name, roles.get(name))
+
     return _Side(
         {renamed(name): checkpoint[name] for name in _names(checkpoint)},
         [tuple(renamed(name) for name in group) for group in checkpoint.ties],
-        {renamed_layer(renamed, layer): about for layer, about in checkpoint.layers.items()},
+        {layer(name): about for name, about in checkpoint.layers.items()},
         checkpoint.settled,
-        {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()},
+        {layer(name): kind for name, kind in checkpoint.kinds.items()},
         foreign=not checkpoint.settled,
         left_out=checkpoint.left_out,
     )
@@ -258,18 +263,19 @@ def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
         )
     groups = [group for group in tree.groups if not group[0].transient]
     nodes = list(tree.root.walk())
+    layers = {node.name: renamed_layer(renamed, node.name, node.a_role) for node in nodes}
     entries: dict[str, Entry] = {}
     for group in groups:
         entries.update(dict.fromkeys((renamed(slot.name) for slot in group), _entry(group[0])))
     return _Side(
         entries,
         [tuple(renamed(slot.name) for slot in group) for group in groups if len(group) > 1],
-        {renamed_layer(renamed, node.name): found for node in nodes if (found := node.described())},
+        {layers[node.name]: found for node in nodes if (found := node.described())},
         True,
-        {renamed_layer(renamed, node.name): node.kind for node in nodes},
-        {renamed(name): value for name, value in tree.file_only()[0].items()},
+        {layers[node.name]: node.kind for node in nodes},
+        {join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
         {
-            renamed(join(node.name, role)): (renamed(join(node.name, fold.into)), fold)
+            join(layers[node.name], role): (renamed(join(node.name, fold.into)), fold)
             for node in nodes
             for role, fold in node.folds().items()
         },

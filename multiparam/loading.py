@@ -38,7 +38,7 @@ from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model
-from .rename import extended, renamed_layer, renamer, suggested
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from .run import unready
 from .settings import differing
 from .steps import Array
@@ -70,6 +70,7 @@ class LoadReport:
             its name, and what it is: the model keeps its own.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
+        about: (shape, kind of layer) of what is missing and unexpected, by name, as far as they are known.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -83,10 +84,11 @@ class LoadReport:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
+    about: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
-        lines += misfits(self.missing, self.unexpected)
+        lines += misfits(self.missing, self.unexpected, self.about)
         lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
@@ -129,7 +131,7 @@ class _Plan:
 
 
 def load_into(
-    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool = False
+    model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, by_contents: bool = False
 ) -> LoadReport:
     """Loads a file into a model.
 
@@ -137,7 +139,7 @@ def load_into(
         model: a native model.
         checkpoint: the open file.
         strict: names must be the same.
-        rename: regular expressions and their replacements, for the file's names.
+        rename: regular expressions and their replacements for the file's names, or a function of a name.
         by_contents: layers whose names differ are paired by what is in them.
 
     Raises:
@@ -183,9 +185,7 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
 
 
 @uncollected()
-def _planned(
-    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool
-) -> tuple[Tree, _Plan]:
+def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, by_contents: bool) -> tuple[Tree, _Plan]:
     """What a load is going to do to a model, which is left as it is."""
     adapter = infer_model(model)
     mapping = state(model)
@@ -219,8 +219,13 @@ def _planned(
     )
     _plan_ties(adapter, tree, groups, stored, plan)
     plan.report.notes += [*notes, *_doubts(checkpoint, given, plan)]
-    saved = {renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
+    roles = roles_of(checkpoint)
+    saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint.settled)
+    told = {renamed_layer(renamed, name, roles.get(name)): kind for name, kind in checkpoint.kinds.items()}
+    plan.report.about = {name: (slots[name].shape(), slots[name].node.kind) for name in plan.report.missing} | {
+        name: (checkpoint[given[name]].shape, told.get(name.rpartition(".")[0], "")) for name in plan.report.unexpected
+    }
     left = set(plan.report.unexpected)
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
 
@@ -255,12 +260,20 @@ def suited(
         kinds: the kinds of its layers, by name.
         renamed: what turns a name of the file into one of the model.
     """
+    roles = roles_of(checkpoint)
+
+    def found(name: str) -> Slot | None:
+        try:
+            return slots.get(renamed(name))
+        except ArgumentError:  # of a function that knows the file's own names only
+            return None
+
     return checkpoint.suiting(
         Model(
-            names=lambda name: renamed(name) in slots,
-            kind=lambda layer: kinds.get(renamed_layer(renamed, layer), ""),
+            names=lambda name: found(name) is not None,
+            kind=lambda layer: kinds.get(renamed_layer(renamed, layer, roles.get(layer)), ""),
             native=checkpoint.backend == backend,
-            shape=lambda name: slots[renamed(name)].extents() if renamed(name) in slots else None,
+            shape=lambda name: None if (slot := found(name)) is None else slot.extents(),
         )
     )
 
@@ -284,8 +297,13 @@ def _pairs(
         shape = given.get(renamed(name), ())
         if len(shape) == 2 and shape != shape[::-1] and shape[::-1] in wanted.values():
             return {}
-    told = {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()}
-    return matched(given, wanted, (told, kinds))
+    roles = roles_of(checkpoint)
+    told = {renamed_layer(renamed, layer, roles.get(layer)): kind for layer, kind in checkpoint.kinds.items()}
+    ties = (
+        [[renamed(name) for name in group] for group in checkpoint.ties],
+        [[slot.name for slot in group] for group in tree.groups if len(group) > 1],
+    )
+    return matched(given, wanted, (told, kinds), ties)
 
 
 def _matchable(missing: list[str], pair: Callable[[], dict[str, str]]) -> str:
@@ -540,6 +558,7 @@ def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:
         ],
         suggestion=plan.report.suggestion if strict else {},
         hint=plan.hint,
+        about=plan.report.about,
     )
     if found:
         raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found)

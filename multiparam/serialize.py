@@ -29,6 +29,7 @@ from .loading import LoadReport, load_into
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, recognized
+from .rename import Rename
 from .safetensors_file import write
 from .shards import has_index, parsed_size, write_sharded
 from .text import counted, printable
@@ -180,7 +181,7 @@ def load(
     *,
     into: Any = None,
     strict: bool = True,
-    rename: Mapping[str, str] | None = None,
+    rename: Rename | None = None,
     match: str = "name",
     backend: str | None = None,
     check: bool = True,
@@ -194,7 +195,7 @@ def load(
         path: a file of any format that `multiparam.open` reads.
         into: a native model of any backend; None for tensors of the active one.
         strict: names must be the same; False loads what is in both, and reports the rest.
-        rename: regular expressions and their replacements, applied to the file's names in turn.
+        rename: regular expressions and their replacements, applied to the file's names in turn; or a function of one.
         match: `"name"`, or `"auto"`: layers whose names differ are paired by the roles and shapes of what they hold;
             several alike, whose names differ by a number only, in its order. The report lists the pairs. Whether
             outputs agree is for `multiparam.verify` to say.

@@ -210,6 +210,7 @@ def _pairs(tree: Tree, name: str, to: str) -> list[tuple[Slot, Slot]]:
             MismatchReport(
                 missing=[f"{name}{key}" for key in there if key not in below],
                 unexpected=[f"{name}{key}" for key in below if key not in there],
+                about={f"{name}{key}": (one.shape(), one.node.kind) for key, one in (below | there).items()},
             ),
         )
     return [(below[key], there[key]) for key in below]

@@ -314,6 +314,11 @@ class Node:
             node = node.parent
         return True
 
+    @property
+    def a_role(self) -> str | None:
+        """What one of the layer's own tensors is called in it; None if it has none."""
+        return self.slots[0].role if self.slots else None
+
     def settings(self) -> Mapping[str, Setting]:
         """What decides the layer's function beside its weights."""
         if self.row is None or self.row.settings is None:
