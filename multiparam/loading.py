@@ -38,7 +38,7 @@ from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model
 from .rename import extended, renamed_layer, renamer, suggested
-from .run import unready
+from .run import check_numbers, unready
 from .settings import differing
 from .steps import Array
 from .table import LazyShape
@@ -178,6 +178,7 @@ def _planned(
     adapter = infer_model(model)
     mapping = state(model)
     tree = mapping.tree
+    check_numbers(tree)
     for name in unready(tree):
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"

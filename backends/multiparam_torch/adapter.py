@@ -16,10 +16,14 @@ from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, 
 
 from . import plugin
 from .layers import table
-from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy
+from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy, unreachable
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
+_TO_EMPTY = (
+    "it is on PyTorch's meta device; net.to_empty(device='cpu') gives the model memory, and then multiparam.initialize "
+    "or multiparam.load the numbers"
+)
 _NONE: frozenset[str] = frozenset()
 
 
@@ -103,6 +107,12 @@ class TorchAdapter(Adapter):
 
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
         return None if is_lazy(variable) else tuple(variable.shape)
+
+    def unreachable(self, variable: torch.Tensor) -> str:
+        return unreachable(variable)
+
+    def abstract(self, variable: torch.Tensor) -> str:
+        return _TO_EMPTY if variable.is_meta and not is_lazy(variable) else ""
 
     def dtype(self, variable: torch.Tensor) -> np.dtype[Any]:
         return numpy_dtype(variable.dtype)
@@ -248,10 +258,7 @@ def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
     first = next((one for one in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
     if device.type == "meta":
-        raise ArgumentError(
-            "the model is on PyTorch's meta device, where nothing has numbers: model.to_empty(device='cpu') gives it "
-            "memory, and multiparam.initialize or multiparam.load the numbers"
-        )
+        raise ArgumentError(f"the model has no numbers: {_TO_EMPTY}")
     return [from_numpy(np.array(one)).to(device) for one in inputs]
 
 
