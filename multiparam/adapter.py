@@ -320,6 +320,18 @@ class Adapter(ABC):
         """Whether a buffer takes numbers of any shape and dtype, as what a layer saves by methods of its own does."""
         return False
 
+    def unreachable(self, variable: Any) -> str:
+        """Why this process cannot read or write a variable's numbers, as a sentence about it; empty if it can.
+
+        That of a variable of which other processes hold a part, or whose numbers lie in a form of its class's own. All
+        verbs but those that list names refuse it.
+        """
+        return ""
+
+    def abstract(self, variable: Any) -> str:
+        """What gives a variable without numbers some, where no batch does, as an advice; empty if a batch does."""
+        return ""
+
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""
         return

@@ -286,9 +286,8 @@ def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
 def _entry(slot: Slot) -> Entry:
     handles = slot.ready()
     if handles is None:
-        raise UninitializedError(
-            f"{slot.name!r} has no value yet and cannot be compared: call multiparam.materialize(net, sample) first"
-        )
+        raise UninitializedError(f"{slot.name!r} has no value yet and cannot be compared: {slot.advice()}")
+    slot.check_reachable(handles)
     dtype = slot.node.adapter.dtype(handles[0].variable)
     return Entry(slot.name, dtype, slot.extents(), lambda: slot.read(handles))
 

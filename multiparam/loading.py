@@ -39,7 +39,7 @@ from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
-from .run import unready
+from .run import check_numbers, unready
 from .settings import differing
 from .steps import Array
 from .table import LazyShape
@@ -190,6 +190,7 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     adapter = infer_model(model)
     mapping = state(model)
     tree = mapping.tree
+    check_numbers(tree)
     for name in unready(tree):
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"

@@ -165,6 +165,7 @@ class Parameter:
         adapter, slot = self._adapter, self._slot
         if slot.ready() is None:
             return None
+        slot.check_reachable(slot.handles() or ())
         parts = []
         for part in slot.source.parts:
             owner = slot.owner(part)
@@ -314,10 +315,8 @@ class Parameter:
     def _handles(self, problem: str) -> tuple[Handle, ...]:
         handles = self._slot.ready()
         if handles is None:
-            raise UninitializedError(
-                f"{self.name!r} {problem} before its layer has seen a batch: call "
-                f"multiparam.materialize(net, sample) or run the model once"
-            )
+            when = "yet" if self._slot.abstract else "before its layer has seen a batch"
+            raise UninitializedError(f"{self.name!r} {problem} {when}: {self._slot.advice()}")
         return handles
 
 

@@ -266,9 +266,8 @@ def _entry_of(name: str, parameter: Parameter) -> Entry:
 def _slot_entry(name: str, slot: Slot) -> Entry:
     handles = slot.handles()
     if handles is None or not slot.valued(handles):
-        raise UninitializedError(
-            f"{name!r} has no value yet and cannot be saved: call multiparam.materialize(net, sample) first"
-        )
+        raise UninitializedError(f"{name!r} has no value yet and cannot be saved: {slot.advice()}")
+    slot.check_reachable(handles)
     dtype, read = _saved(name, slot.dtype_of, handles), functools.partial(_saved, name, slot.read, handles)
     shape = tuple([int(extent or 0) for extent in slot.shape_of(handles) or ()])
     return Entry(name, dtype, shape, read, settled=slot.node.adapter.reads_copies and slot.source.is_plain)

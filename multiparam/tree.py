@@ -108,6 +108,25 @@ class Slot:
                 return self.handles()
         return tuple(map(_handle, found))
 
+    def check_reachable(self, handles: tuple[Handle, ...]) -> None:
+        """Raises UnsupportedError if this process has not all of the tensor's numbers."""
+        adapter = self.node.adapter
+        for handle in handles:
+            if why := adapter.unreachable(handle.variable):
+                raise adapter.unsupported(f"reading or writing {self.name!r}", why)
+
+    def advice(self) -> str:
+        """What gives the tensor numbers, which it has none of yet."""
+        handles = self.handles() or ()
+        found = filter(None, (self.node.adapter.abstract(handle.variable) for handle in handles))
+        return next(found, "call multiparam.materialize(net, sample) or run the model once")
+
+    @property
+    def abstract(self) -> bool:
+        """Whether the tensor has no numbers, and no batch gives it any."""
+        handles = self.handles() or ()
+        return any(self.node.adapter.abstract(handle.variable) for handle in handles)
+
     def ready(self) -> tuple[Handle, ...] | None:
         """As `handles`, and None too while one of them has no value."""
         handles = self.handles()
@@ -156,6 +175,7 @@ class Slot:
     def read(self, handles: tuple[Handle, ...]) -> Array:
         """The canonical array, a view of the framework's memory where that is possible."""
         adapter = self.node.adapter
+        self.check_reachable(handles)
         return self.source.read([seen_through(handle, adapter.read(handle.variable)) for handle in handles])
 
     def memory(self) -> Array | None:
@@ -163,6 +183,7 @@ class Slot:
         handles = self.ready() if self.source.is_plain else None
         if handles is None or handles[0].axes is not None:
             return None
+        self.check_reachable(handles)
         return self.node.adapter.memory(handles[0].variable)
 
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
@@ -215,6 +236,7 @@ class Slot:
     def _apart(self, handles: tuple[Handle, ...], value: Array) -> list[tuple[Handle, Array]]:
         """What each native tensor becomes, as the layer sees it."""
         adapter = self.node.adapter
+        self.check_reachable(handles)
         if self.source.is_plain:
             return [(handles[0], value)]
         if self.source.partial:
@@ -391,6 +413,11 @@ class Tree:
     def groups(self) -> list[list[Slot]]:
         """The slots that are one storage, in the order of their first."""
         return [self.group(slot) for slot in self.primary]
+
+    def check_reachable(self) -> None:
+        """Raises UnsupportedError if this process has not all of the model's numbers."""
+        for slot in self.primary:
+            slot.check_reachable(slot.handles() or ())
 
     def stands(self) -> bool:
         """Whether a new walk would find the same, nothing being lazy."""

@@ -20,7 +20,6 @@ from multiparam.adapter import (
     Members,
     Row,
     TieSide,
-    UninitializedError,
     collect,
     entries,
     escape,
@@ -33,7 +32,7 @@ from multiparam.adapter import (
 )
 
 from . import plugin
-from .additions import ACTIVATIONS, LazyLinear, NamedSequential
+from .additions import ACTIVATIONS, NamedSequential
 from .arrays import LEFT_BEHIND, ArrayAt, array_at, inventory, is_array
 from .attributes import attributes
 from .layers import table
@@ -41,6 +40,10 @@ from .layers import table
 _VIEW = "_multiparam_view_"
 _ORDER = "_multiparam_order_"
 _GENERATORS = (nnx.Rngs, nnx.RngStream)
+_ELSEWHERE = (
+    "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
+    "called in each of them, gives the whole array"
+)
 
 
 # functions of jax.nn (nnx's are the same) that stand in a Sequential as they are, with the defaults they then have
@@ -157,6 +160,14 @@ class FlaxAdapter(Adapter):
     def initialized(self, variable: nnx.Variable[Any]) -> bool:
         return not isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
 
+    def abstract(self, variable: nnx.Variable[Any]) -> str:
+        is_shape = isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
+        return "the model is one of shapes, as nnx.eval_shape makes it: make it for real" if is_shape else ""
+
+    def unreachable(self, variable: nnx.Variable[Any]) -> str:
+        value = variable.get_raw_value()
+        return _ELSEWHERE if isinstance(value, jax.Array) and not value.is_fully_addressable else ""
+
     def tensor(self, value: Any) -> jax.Array:
         return _batch(fresh(value))
 
@@ -201,10 +212,6 @@ class FlaxAdapter(Adapter):
                     cls.__call__ = call
 
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
-        if not isinstance(layer, LazyLinear):
-            raise UninitializedError(
-                f"this {type(layer).__name__} has shapes and no numbers, as nnx.eval_shape makes it: make it for real"
-            )
         layer.when_ready = (*layer.when_ready, call)
 
     def gradients(

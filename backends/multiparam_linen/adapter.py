@@ -18,6 +18,11 @@ from . import plugin
 from .layers import has_own_ranks, table
 from .model import LEFT_BEHIND, PARAMETERS, Bound, Leaf, Linen, Place, is_array, model_of, place_of
 
+_ELSEWHERE = (
+    "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
+    "called in each of them, gives the whole array"
+)
+
 
 class LinenAdapter(Adapter):
     """`Linen(module, variables)`, bound modules, and the layers below them."""
@@ -117,6 +122,14 @@ class LinenAdapter(Adapter):
 
     def initialized(self, variable: Leaf) -> bool:
         return not isinstance(variable.value, jax.ShapeDtypeStruct)
+
+    def abstract(self, variable: Leaf) -> str:
+        is_shape = isinstance(variable.value, jax.ShapeDtypeStruct)
+        return "the variables are shapes, as jax.eval_shape makes them: call module.init for real" if is_shape else ""
+
+    def unreachable(self, variable: Leaf) -> str:
+        value = variable.value
+        return _ELSEWHERE if isinstance(value, jax.Array) and not value.is_fully_addressable else ""
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(fresh(value))

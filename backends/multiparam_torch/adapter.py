@@ -29,10 +29,14 @@ from multiparam.adapter import (
 from . import plugin
 from .layers import table
 from .own_state import Kept, inventory, keeps_more, kept, plain
-from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy
+from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy, unreachable
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
+_TO_EMPTY = (
+    "it is on PyTorch's meta device; net.to_empty(device='cpu') gives the model memory, and then multiparam.initialize "
+    "or multiparam.load the numbers"
+)
 _NONE: frozenset[str] = frozenset()
 
 
@@ -130,6 +134,13 @@ class TorchAdapter(Adapter):
 
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
         return None if is_lazy(variable) else tuple(plain(variable).shape)
+
+    def unreachable(self, variable: torch.Tensor) -> str:
+        return unreachable(plain(variable))
+
+    def abstract(self, variable: torch.Tensor) -> str:
+        tensor = plain(variable)
+        return _TO_EMPTY if tensor.is_meta and not is_lazy(tensor) else ""
 
     def dtype(self, variable: torch.Tensor) -> np.dtype[Any]:
         return numpy_dtype(plain(variable).dtype)
@@ -278,10 +289,7 @@ def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
     first = next((one for one in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
     if device.type == "meta":
-        raise ArgumentError(
-            "the model is on PyTorch's meta device, where nothing has numbers: model.to_empty(device='cpu') gives it "
-            "memory, and multiparam.initialize or multiparam.load the numbers"
-        )
+        raise ArgumentError(f"the model has no numbers: {_TO_EMPTY}")
     return [from_numpy(np.array(one)).to(device) for one in inputs]
 
 
