@@ -25,7 +25,7 @@ from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first,
 from .names import escape
 from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
-from .settings import convolution, input_padded, pooling, transposed_convolution
+from .settings import axes_of, convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Split, Take, Transpose
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
@@ -70,6 +70,7 @@ __all__ = [
     "UninitializedError",
     "UnsupportedError",
     "attention_sources",
+    "axes_of",
     "base_role",
     "cell_row",
     "check_replaceable",
@@ -264,6 +265,14 @@ class Adapter(ABC):
         if is_container(native):
             return "ModuleDict" if isinstance(native, Mapping) else "ModuleList"
         return type(native).__name__
+
+    def settings(self, native: Any) -> Mapping[str, Any] | None:
+        """What a layer that is in no row says of what decides its function beside its weights, in its own terms.
+
+        It is saved with a model, as far as it is numbers and words, and compared with what a layer of the same class
+        says. None where nothing is known of the layer, not even that its class tells one function from another.
+        """
+        return None
 
     component = staticmethod(escape)
     """A native name as a component of canonical ones; PyTorch's adapter leaves it as it is."""

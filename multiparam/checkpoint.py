@@ -22,6 +22,7 @@ from .html import Section, report
 from .registry import discovered
 from .rename import Rename, renamed_layer, renamer, roles_of
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
+from .settings import EDITION
 from .shards import Index, index_of, read_index
 from .steps import Array
 from .text import counted, printable, shortened
@@ -57,6 +58,7 @@ class Checkpoint(Mapping[str, Entry]):
         notes: what else is worth knowing, in sentences.
         layers: kinds and settings of the layers.
         settled: whether settings that `layers` leaves out have their default values.
+        edition: which settings that holds for, those that multiparam knew of when the file was written.
     """
 
     def __init__(self, file: _File, format_name: str, contents: Contents, backend: str = "") -> None:
@@ -68,6 +70,7 @@ class Checkpoint(Mapping[str, Entry]):
         self.content = contents.content
         self.layers = contents.layers
         self.settled = contents.settled
+        self.edition = contents.edition
         self.kinds = {name: str(about["kind"]) for name, about in contents.layers.items() if "kind" in about}
         self.ties = [tuple(group) for group in contents.ties]
         self.own = contents.own
@@ -535,6 +538,7 @@ def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
         content=about.get("content", "dict"),
         layers=layers,
         settled=about.get("settled", True) is True,
+        edition=EDITION if about.get("edition", 1) != 1 else 1,
         ties=about.get("ties", []),
         left_out=about.get("left_out", {}),
         part_of=about.get("checkpoint", ""),

@@ -23,10 +23,10 @@ from .names import join
 from .placement import placed
 from .registry import infer_model
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
-from .settings import differing
+from .settings import EDITION, differing, facts
 from .steps import Array
 from .table import Fold
-from .text import counted, listed
+from .text import counted, listed, where
 from .tree import Slot, Tree
 
 __all__ = ["DiffReport", "diff"]
@@ -79,7 +79,7 @@ class DiffReport:
             ("tied otherwise", [(" = ".join(names), f"in {where} only") for names, where in self.ties]),
             (
                 "set otherwise",
-                [(layer or "the model", f"{name} {one}, then {two}") for layer, name, one, two in self.settings],
+                [(where(layers), f"{name} {one}, then {two}") for layers, name, one, two in facts(self.settings)],
             ),
         ]
 
@@ -165,6 +165,7 @@ class _Side:
         ties: groups of names that are one tensor.
         layers: kinds and settings of its layers.
         settled: whether what `layers` leaves out has its default value.
+        edition: of the settings, for which that holds.
         kinds: kinds of its layers, of containers too.
         nowhere: what it has no place for, with neutral values.
         folds: what is a part of another tensor in it: that one's name, and how, by name.
@@ -177,6 +178,7 @@ class _Side:
     layers: Mapping[str, Mapping[str, Any]]
     settled: bool
     kinds: Mapping[str, str]
+    edition: int = EDITION
     nowhere: Mapping[str, Array] = field(default_factory=dict)
     folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
     foreign: bool = False
@@ -251,6 +253,7 @@ def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
         {layer(name): about for name, about in checkpoint.layers.items()},
         checkpoint.settled,
         {layer(name): kind for name, kind in checkpoint.kinds.items()},
+        edition=checkpoint.edition,
         foreign=not checkpoint.settled,
         left_out=checkpoint.left_out,
     )
@@ -273,8 +276,8 @@ def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
         {layers[node.name]: found for node in nodes if (found := node.described())},
         True,
         {layers[node.name]: node.kind for node in nodes},
-        {join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
-        {
+        nowhere={join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
+        folds={
             join(layers[node.name], role): (renamed(join(node.name, fold.into)), fold)
             for node in nodes
             for role, fold in node.folds().items()
@@ -316,7 +319,8 @@ def _settings(first: _Side, second: _Side) -> Iterator[tuple[str, str, Any, Any]
         # a file that tells kinds only leaves no setting at its default
         one = given if second.settled else {name: given[name] for name in told if name in given}
         two = told if first.settled else {name: told[name] for name in given if name in told}
-        yield from ((layer, *found) for found in (differing(one, two) if one and two else ()))
+        editions = (first.edition, second.edition)
+        yield from ((layer, *found) for found in (differing(one, two, editions) if one and two else ()))
 
 
 def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .text import printable
+from .text import printable, where
 
 __all__ = [
     "AmbiguousMatchError",
@@ -108,9 +108,12 @@ class MismatchReport:
         return bool(self.missing or self.unexpected or self.misshaped or self.mistyped or self.unrepresentable)
 
     def __str__(self) -> str:
+        alike: dict[tuple[str, str, str], list[str]] = {}
+        for layer, want, got, why in self.kinds:
+            alike.setdefault((want, got, why), []).append(layer)
         lines = [
-            f"kind of {layer or 'the model'}: {want} expected, {got} given{f'; {why}' if why else ''}"
-            for layer, want, got, why in self.kinds
+            f"kind of {where(layers)}: {want} expected, {got} given{f'; {why}' if why else ''}"
+            for (want, got, why), layers in alike.items()
         ]
         lines += misfits(self.missing, self.unexpected, self.about, near=not self.hint)  # which may name others
         lines += few([f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .adapter import Inventory, LeftOut
 from .errors import UnsupportedError
+from .text import printable, wrapped
 from .tree import Tree
 
 __all__ = ["check_complete", "left_out", "told"]
@@ -61,7 +62,15 @@ def told(left: Mapping[str, str], verb: str) -> list[str]:
     for name, what in left.items():
         sorts.setdefault(what, []).append(name)
     return [
-        f"{verb}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} "
-        f"({what}{' each' if len(names) > 1 else ''})"
+        line
         for what, names in sorts.items()
+        for line in wrapped(printable(f"{verb}: {', '.join(names[:3])}{_more(names)} ({what}{_each(names)})"))
     ]
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+
+
+def _each(names: Sequence[str]) -> str:
+    return " each" if len(names) > 1 else ""

@@ -70,16 +70,19 @@ _ATTENTION: Mapping[str, Purpose] = {
 _ACTIVATIONS = (
     *("ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Softplus", "Softsign"),
     *("Tanh", "Hardtanh", "Sigmoid", "Hardsigmoid", "Hardswish", "LogSigmoid", "Softmax", "LogSoftmax"),
+    *("Tanhshrink", "Hardshrink", "Softshrink", "Threshold", "RReLU", "GLU", "Softmin", "Softmax2d"),
 )
+_PADS = ("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
 _PLAIN = (
     *("Sequential", "Lambda", "Identity", "Flatten", "Unflatten", "Reshape", "Dropout"),
     *_ACTIVATIONS,
     *(
         f"{name}{rank}"
-        for name in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "Dropout", "ZeroPad")
+        for name in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "Dropout", *_PADS)
         for rank in _RANKS
     ),
     *("SeparableConv1d", "SeparableConv2d"),  # of two convolutions
+    *("Upsample", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle", "LocalResponseNorm"),
 )
 
 KINDS: Mapping[str, Kind] = {
@@ -106,7 +109,8 @@ GATES: Mapping[str, int] = {"RNN": 1, "LSTM": 4, "GRU": 3}
 
 
 _IMAGES = re.compile(
-    r"(?:(?:Separable)?Conv|ConvTranspose|BatchNorm|InstanceNorm|(?:Adaptive)?(?:Max|Avg)Pool|ZeroPad)([123])d"
+    r"(?:(?:Separable)?Conv|ConvTranspose|BatchNorm|InstanceNorm|(?:Adaptive)?(?:Max|Avg)Pool|"
+    r"(?:Zero|Constant|Reflection|Replication|Circular)Pad)([123])d"
 )
 
 

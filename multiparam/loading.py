@@ -37,13 +37,13 @@ from .matching import matched, moved
 from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
-from .registry import infer_model
+from .registry import infer_model, plugins
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from .run import check_numbers, unready
-from .settings import differing
+from .settings import EDITION, TRAINING, differing, facts, untold
 from .steps import Array
 from .table import LazyShape
-from .text import counted
+from .text import counted, where, wrapped
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 
@@ -64,6 +64,9 @@ class LoadReport:
             the forward pass stays, a training would go another way.
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
+        carries_settings: whether the file tells such settings at all; a framework's own checkpoint mostly does not.
+        untold: (layer, setting, the default of the framework that wrote the file, the model's) where the file carries
+            none, and the model has another than that default: outputs differ unless the other model had the same.
         matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
             or since the framework that wrote the file calls the model's layer so in its files.
         left_out: what the model's framework saves of it beside tensors, or what the file's model had beside them, by
@@ -80,6 +83,8 @@ class LoadReport:
     tied: list[tuple[str, ...]] = field(default_factory=list)
     folded: list[tuple[str, str]] = field(default_factory=list)
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    carries_settings: bool = True
+    untold: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     matched: list[tuple[str, str]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -93,12 +98,20 @@ class LoadReport:
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
         lines += [f"folded: {name} was added to {into}" for name, into in self.folded]
-        lines += [
-            f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
-            for layer, setting, given, here in self.differences
-        ]
+        for layers, setting, given, here in facts(self.differences):
+            lines += wrapped(printable(f"differs: {setting} {given} in the file, {here} here, in {where(layers)}"))
+        lines += self._untold()
         lines += told(self.left_out, "not loaded")
         return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
+
+    def _untold(self) -> list[str]:
+        """What is said of settings where the file carries none."""
+        if self.carries_settings:
+            return []
+        lines = wrapped(_NO_SETTINGS if not self.untold else f"{_NO_SETTINGS}; other than its writer's defaults here:")
+        for layers, setting, there, here in facts(self.untold):
+            lines += wrapped(printable(f"{setting} {here}, not {there}, in {where(layers)}"), "  ")
+        return lines
 
     def _repr_html_(self) -> str:
         sections: list[Section] = [
@@ -108,11 +121,20 @@ class LoadReport:
             ("converted", ("name", "the file's dtype", "here"), self.converted),
             ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
             ("folded", ("name", "added to"), self.folded),
-            ("set otherwise", ("layer", "setting", "in the file", "here"), self.differences),
+            ("set otherwise", ("layers", "setting", "in the file", "here"), _folded(self.differences)),
+            ("set otherwise than by default", ("layers", "setting", "by default", "here"), _folded(self.untold)),
             ("not loaded", ("name", "what it is"), [*self.left_out.items()]),
         ]
-        notes = [*self.notes, *prefix_hint(self.suggestion)]
+        notes = [*([] if self.carries_settings else [_NO_SETTINGS]), *self.notes, *prefix_hint(self.suggestion)]
         return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
+
+
+_UNSAID = frozenset(("kind", "class", "container", *TRAINING))
+_NO_SETTINGS = "settings: the file carries none, so that none was compared"
+
+
+def _folded(differences: Iterable[tuple[str, str, Any, Any]]) -> list[tuple[str, ...]]:
+    return [(where(layers), *fact) for layers, *fact in facts(differences)]
 
 
 @dataclass
@@ -222,7 +244,8 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     plan.report.notes += [*notes, *_doubts(checkpoint, given, plan)]
     roles = roles_of(checkpoint)
     saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
-    plan.report.differences = _differences(tree, saved, checkpoint.settled)
+    plan.report.differences = _differences(tree, saved, checkpoint)
+    _plan_untold(tree, checkpoint, plan)
     told = {renamed_layer(renamed, name, roles.get(name)): kind for name, kind in checkpoint.kinds.items()}
     plan.report.about = {name: (slots[name].shape(), slots[name].node.kind) for name in plan.report.missing} | {
         name: (checkpoint[given[name]].shape, told.get(name.rpartition(".")[0], "")) for name in plan.report.unexpected
@@ -534,15 +557,30 @@ def _problems(plan: _Plan) -> Iterable[tuple[Any, ...]]:
     return [*plan.problems["misshaped"], *plan.problems["mistyped"]]
 
 
-def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]], settled: bool) -> list[tuple[str, str, Any, Any]]:
+def _differences(
+    tree: Tree, saved: Mapping[str, Mapping[str, Any]], checkpoint: Checkpoint
+) -> list[tuple[str, str, Any, Any]]:
     found = []
     for node in tree.root.walk():
         given, here = saved.get(node.name), node.described()
         if given and here:
             # a file that tells kinds only leaves no setting at its default
-            told = here if settled else {name: here[name] for name in given if name in here}
-            found += [(node.name, *difference) for difference in differing(given, told)]
+            told = here if checkpoint.settled else {name: here[name] for name in given if name in here}
+            found += [(node.name, *one) for one in differing(given, told, (checkpoint.edition, EDITION))]
     return found
+
+
+def _plan_untold(tree: Tree, checkpoint: Checkpoint, plan: _Plan) -> None:
+    """What the model has set in another way than the framework does by itself whose file tells no settings."""
+    if any(about.keys() - {"kind"} for about in checkpoint.layers.values()) or (
+        checkpoint.settled and checkpoint.layers
+    ):
+        return
+    nodes = [(node.name, node.described()) for node in tree.root.walk()]
+    plan.report.carries_settings = not any(about.keys() - _UNSAID for _, about in nodes)
+    writer = plugins().get(checkpoint.backend)
+    if writer is not None and not plan.report.carries_settings:
+        plan.report.untold = untold(nodes, writer.settings())
 
 
 def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:

@@ -31,6 +31,7 @@ from .registry import adapter as adapter_of
 from .registry import infer, recognized
 from .rename import Rename
 from .safetensors_file import write
+from .settings import EDITION
 from .shards import has_index, parsed_size, write_sharded
 from .text import counted, printable
 from .tree import Slot, Tree
@@ -148,6 +149,7 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
         about["ties"] = ties
     if layers:
         about["layers"] = layers
+        about["edition"] = thing.edition if isinstance(thing, Checkpoint) else EDITION
     if report.left_out:
         about["left_out"] = report.left_out
     if isinstance(thing, Checkpoint) and not thing.settled:

@@ -16,6 +16,7 @@ from .errors import AmbiguousMatchError
 from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
 from .names import join
+from .settings import plain
 from .steps import Array, Shape
 from .table import Fold, LazyShape, Row, Setting
 
@@ -352,9 +353,15 @@ class Node:
         return {name: one for name, one in found.items() if "." not in name}
 
     def described(self) -> dict[str, Any]:
-        """What a file says of the layer: its kind and settings, where the kind is known and no mere container's."""
-        known = self.kind in KINDS and self.kind not in ("Sequential", "Lambda")
-        return {**({"kind": self.kind} if known else {}), **self.settings()}
+        """What a file says of the layer: its kind and settings; of one of no known kind its class and what it says."""
+        if self.kind in KINDS:
+            return {**({"kind": self.kind} if self.kind not in ("Sequential", "Lambda") else {}), **self.settings()}
+        said = None if self.is_inner else self.adapter.settings(self.native)
+        found = {**plain(said or {}), **self.settings()}
+        if said is None or (self.children and not found):
+            return found
+        name = f"{self.adapter.name}.{self.adapter.layer_class(self.native).__name__}"
+        return {"container" if self.children else "class": name, **found}
 
     def folds(self) -> Mapping[str, Fold]:
         """What is added to the layer's tensors when a file is loaded."""

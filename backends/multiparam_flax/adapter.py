@@ -36,6 +36,7 @@ from .additions import ACTIVATIONS, NamedSequential
 from .arrays import LEFT_BEHIND, ArrayAt, array_at, inventory, is_array
 from .attributes import attributes
 from .layers import table
+from .settings import said
 
 _VIEW = "_multiparam_view_"
 _ORDER = "_multiparam_order_"
@@ -51,8 +52,10 @@ _FUNCTIONS = {name: Row(kind, object) for kind, name in ACTIVATIONS.items()} | {
     "gelu": Row("GELU", object, settings=lambda function: {"approximate": "tanh"}),
     "leaky_relu": Row("LeakyReLU", object, settings=lambda function: {"negative_slope": 0.01}),
     "elu": Row("ELU", object, settings=lambda function: {"alpha": 1.0}),
-    "softmax": Row("Softmax", object),
-    "log_softmax": Row("LogSoftmax", object),
+    "softmax": Row("Softmax", object, settings=lambda function: {"dim": -1}),
+    "log_softmax": Row("LogSoftmax", object, settings=lambda function: {"dim": -1}),
+    "celu": Row("CELU", object, settings=lambda function: {"alpha": 1.0}),
+    "glu": Row("GLU", object, settings=lambda function: {"dim": -1}),
     "swish": Row("SiLU", object),
     "hard_silu": Row("Hardswish", object),
 }
@@ -82,6 +85,9 @@ class FlaxAdapter(Adapter):
         if _is_function(native) and self.row(native) is None:
             return getattr(native, "__name__", type(native).__name__)
         return super().kind(native)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native)
 
     def members(self, native: Any) -> Members:
         if is_container(native):

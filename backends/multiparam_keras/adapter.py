@@ -34,6 +34,7 @@ from . import plugin
 from .compiled import reset
 from .layers import ACTIVATIONS, table
 from .own_state import Kept, inventory, kept
+from .settings import said
 from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
 _WAITING = "_multiparam_waiting"
@@ -61,6 +62,9 @@ class KerasAdapter(Adapter):
             name = getattr(native.activation, "__name__", "Activation")
             return ACTIVATIONS.get(name, name)
         return super().kind(native)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native)
 
     def members(self, native: Any) -> Members:
         variables, children = contents(native)

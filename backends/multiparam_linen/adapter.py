@@ -17,6 +17,7 @@ from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Membe
 from . import plugin
 from .layers import has_own_ranks, table
 from .model import LEFT_BEHIND, PARAMETERS, Bound, Leaf, Linen, Place, is_array, model_of, place_of
+from .settings import said
 
 _ELSEWHERE = (
     "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
@@ -49,6 +50,9 @@ class LinenAdapter(Adapter):
     def kind(self, native: Any) -> str:
         row = self.row(native)
         return self.layer_class(native).__name__ if row is None else row.kind_of(native)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(place_of(native))
 
     def members(self, native: Any) -> Members:
         place = place_of(native)

@@ -20,20 +20,18 @@ from multiparam.adapter import (
     LayerTable,
     RecurrentCell,
     Row,
-    Setting,
     Source,
     Transpose,
     Transposed,
     attention_sources,
     cell_row,
-    convolution,
     einsum_sources,
     general_sources,
-    input_padded,
     out_in_first,
     recurrent_row,
 )
 
+from . import settings
 from .model import PARAMETERS, Place, place_of
 
 _LINEAR = {"weight": Transposed("kernel"), "bias": At("bias")}
@@ -43,7 +41,8 @@ _STATISTICS = {"running_mean": At("mean"), "running_var": At("var")}
 
 def table() -> LayerTable:
     """The rows, each asked about the place of whatever the model's own object is."""
-    return LayerTable(replace(row, **{name: _of_place(getattr(row, name)) for name in _ASKED}) for row in _rows())
+    rows = (replace(row, settings=settings.common(row)) for row in _rows())
+    return LayerTable(replace(row, **{name: _of_place(getattr(row, name)) for name in _ASKED}) for row in rows)
 
 
 _ASKED = ("kind", "sources", "folds", "settings", "lazy")
@@ -59,18 +58,21 @@ def _rows() -> list[Row]:
         Row(lambda place: "Linear" if _general(place) else "DenseGeneral", nn.DenseGeneral, _general),
         Row(lambda place: "Linear" if _einsum(place) else "Einsum", nn.Einsum, _einsum),
         Row("Embedding", nn.Embed, {"weight": At("embedding")}),
-        Row(_ranked("Conv"), nn.Conv, _conv, settings=_of_conv),
-        Row(_ranked("ConvTranspose"), nn.ConvTranspose, _conv_transpose, settings=_of_conv_transpose),
+        Row(_ranked("Conv"), nn.Conv, _conv, settings=settings.of_conv),
+        Row(_ranked("ConvTranspose"), nn.ConvTranspose, _conv_transpose, settings=settings.of_conv_transpose),
         Row(
             _of_input("BatchNorm"),
             nn.BatchNorm,
             _AFFINE,
             _STATISTICS,
             file_only={"num_batches_tracked": np.zeros((), np.int64)},
-            settings=_norm,
+            settings=settings.of_norm,
         ),
-        *(Row(kind, getattr(nn, kind), _AFFINE, settings=_norm) for kind in ("LayerNorm", "GroupNorm", "RMSNorm")),
-        Row(_of_input("InstanceNorm"), nn.InstanceNorm, _AFFINE, settings=_norm),
+        *(
+            Row(kind, getattr(nn, kind), _AFFINE, settings=settings.of_norm)
+            for kind in ("LayerNorm", "GroupNorm", "RMSNorm")
+        ),
+        Row(_of_input("InstanceNorm"), nn.InstanceNorm, _AFFINE, settings=settings.of_norm),
         Row("PReLU", nn.PReLU, {"weight": At("negative_slope", Insert(0))}),
         Row("Sequential", nn.Sequential),
         Row(
@@ -78,7 +80,7 @@ def _rows() -> list[Row]:
             nn.MultiHeadDotProductAttention,
             _attention,
             inner={"out_proj": "Linear"},
-            settings=lambda place: _given(place, num_heads="num_heads"),
+            settings=settings.of_attention,
         ),
         *_recurrent(),
     ]
@@ -88,7 +90,7 @@ def has_own_ranks(place: Place) -> bool:
     """Whether a layer's variables have as many axes as its class gives them."""
     expected = _RANKS.get(place.cls, {}) if place.cls is not None else {}
     if place.cls in (nn.Conv, nn.ConvTranspose) and place.layer is not None:
-        expected = {"kernel": len(_sizes(place)[0]) + 2, "bias": 1}
+        expected = {"kernel": len(settings.sizes(place)[0]) + 2, "bias": 1}
     if place.cls in _CELLS or place.cls in (nn.RNN, nn.Bidirectional):
         leaves = jax.tree.leaves(place.entries().get(PARAMETERS, {}))
         return all(np.ndim(leaf) <= 2 for leaf in leaves)
@@ -97,23 +99,6 @@ def has_own_ranks(place: Place) -> bool:
         outputs = 1 if isinstance(features, int) else len(features)
         expected = {"kernel": outputs + (1 if isinstance(axis, int) else len(axis)), "bias": outputs}
     return all(_rank(place, name) in (0, rank) for name, rank in expected.items())
-
-
-def _given(place: Place, **names: str) -> dict[str, Setting]:
-    """Settings that are arguments of the module, where they are known."""
-    found = {setting: place.argument(name) for setting, name in names.items()}
-    return {setting: value for setting, value in found.items() if value is not None}
-
-
-def _norm(place: Place) -> dict[str, Setting]:
-    found = _given(place, eps="epsilon", num_groups="num_groups")
-    size, scale = place.argument("group_size"), place.entries().get(PARAMETERS, {}).get("scale")
-    if size is not None and scale is not None:
-        found["num_groups"] = place.leaf(PARAMETERS, "scale").value.shape[0] // size
-    axes = place.argument("reduction_axes", -1)
-    found |= {"axes": str(axes)} if axes not in (-1, (-1,), None) else {}
-    momentum = place.argument("momentum")  # of the old statistics, where PyTorch's is of the new
-    return found | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {})
 
 
 def _rank(place: Place, name: str = "kernel") -> int:
@@ -149,28 +134,6 @@ def _conv_transpose(place: Place) -> dict[str, Source]:
     # (k, I, O), and the kernel of a correlation, back to front of PyTorch's
     axes = Transpose((rank, rank + 1, *range(rank)))
     return {"weight": At("kernel", axes, Flip(tuple(range(2, rank + 2)))), "bias": At("bias")}
-
-
-def _sizes(place: Place) -> tuple[tuple[int, ...], list[int]]:
-    """Kernel size and dilation of a convolution."""
-    size, gaps = place.argument("kernel_size"), place.argument("kernel_dilation") or 1
-    kernel = (size,) if isinstance(size, int) else tuple(size)
-    return kernel, [gaps] * len(kernel) if isinstance(gaps, int) else list(gaps)
-
-
-def _of_conv(place: Place) -> dict[str, Setting]:
-    if place.layer is None:
-        return {}
-    kernel, gaps = _sizes(place)
-    groups = place.argument("feature_group_count", 1)
-    return convolution(kernel, place.argument("strides") or 1, place.argument("padding"), gaps, groups)
-
-
-def _of_conv_transpose(place: Place) -> dict[str, Setting]:
-    if place.layer is None:
-        return {}
-    kernel, gaps = _sizes(place)
-    return input_padded(kernel, place.argument("strides") or 1, place.argument("padding"), gaps)
 
 
 def _general(place: Place) -> dict[str, Source]:
@@ -213,7 +176,7 @@ def _recurrent() -> Iterator[Row]:
     for native, name in _CELLS.items():
         yield cell_row(native, lambda place, name=name: _cell(place, name))
     for native in (nn.RNN, nn.Bidirectional):
-        yield recurrent_row(native, _cells, _way)
+        yield recurrent_row(native, _cells, settings.of_sequence)
 
 
 def _cells(place: Place) -> Iterator[RecurrentCell]:
@@ -231,9 +194,11 @@ def _cells(place: Place) -> Iterator[RecurrentCell]:
 def _cell(place: Place, name: str | None, path: str = "") -> RecurrentCell:
     """A cell of the kind that `name` tells, or of another class, which need not be known either."""
     if name is None:
-        return RecurrentCell("another cell" if place.cls is None else place.cls.__name__, settings=_activations(place))
+        return RecurrentCell(
+            "another cell" if place.cls is None else place.cls.__name__, settings=settings.of_cell(place)
+        )
     fold = Fold("bias_ih", blocks=(0, 1), of=3) if name == "GRU" else Fold("bias_ih")
-    return RecurrentCell(name, _of_cell(name, path), {"bias_hh": fold}, _activations(place))
+    return RecurrentCell(name, _of_cell(name, path), {"bias_hh": fold}, settings.of_cell(place))
 
 
 def _of_cell(name: str, path: str) -> dict[str, Source]:
@@ -255,19 +220,3 @@ def _of_cell(name: str, path: str) -> dict[str, Source]:
     if name == "GRU":  # of the hidden biases only the new gate's is apart
         found["bias_hh"] = Block(At(f"{path}hn/bias"), 2, 3)
     return found
-
-
-def _way(place: Place) -> dict[str, Setting]:
-    reverse = place.argument("reverse") if place.cls is nn.RNN else None
-    return {} if reverse is None else {"reverse": bool(reverse)}
-
-
-def _activations(place: Place) -> dict[str, Setting]:
-    functions = {"activation": place.argument("activation_fn"), "recurrent_activation": place.argument("gate_fn")}
-    if place.cls is nn.SimpleCell:
-        functions = {"nonlinearity": functions["activation"]}
-    return {
-        setting: getattr(function, "__name__", repr(function))
-        for setting, function in functions.items()
-        if function is not None
-    }

@@ -25,6 +25,7 @@ from .deferred import begin, when_ready
 from .held import auxiliary, unregistered
 from .layers import table
 from .replacing import Transposed, forget, own_again, put
+from .settings import said
 from .tensors import clear, from_numpy, numpy_dtype, store, to_numpy
 
 _FUSING = (gluon.nn.Dense, gluon.nn.conv_layers._Conv)  # layers that call an activation by themselves, `act`
@@ -46,6 +47,9 @@ class MXNetAdapter(Adapter):
 
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, (mx.nd.NDArray, gluon.Parameter))
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native)
 
     def members(self, native: gluon.Block) -> Members:
         row = self.row(native)

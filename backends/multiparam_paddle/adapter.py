@@ -35,6 +35,7 @@ from . import plugin
 from .compiled import forget
 from .fused import all_or_none, is_fused, is_unrolled, put, rename_aliases
 from .layers import table
+from .settings import said
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
@@ -57,6 +58,9 @@ class PaddleAdapter(Adapter):
 
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, paddle.Tensor)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native) if isinstance(native, nn.Layer) else None
 
     def members(self, native: nn.Layer) -> Members:
         row = self.row(native)

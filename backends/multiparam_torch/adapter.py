@@ -29,6 +29,7 @@ from multiparam.adapter import (
 from . import plugin
 from .layers import table
 from .own_state import Kept, inventory, keeps_more, kept, plain
+from .settings import said
 from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy, unreachable
 
 _VIEWS = "_multiparam_views"
@@ -61,6 +62,9 @@ class TorchAdapter(Adapter):
 
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, torch.Tensor)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native) if isinstance(native, nn.Module) else None
 
     @staticmethod
     def component(key: str) -> str:
