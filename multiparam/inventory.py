@@ -56,7 +56,7 @@ def told(left: Mapping[str, str], verb: str) -> list[str]:
     """A line for each thing that is left out, those of one sort together.
 
     >>> told({"a._extra_state": "a dict", "b._extra_state": "a dict"}, "not saved")
-    ['not saved: a._extra_state, b._extra_state (a dict each)']
+    ['not saved: a._extra_state, b._extra_state (each a dict)']
     """
     sorts: dict[str, list[str]] = {}
     for name, what in left.items():
@@ -64,7 +64,7 @@ def told(left: Mapping[str, str], verb: str) -> list[str]:
     return [
         line
         for what, names in sorts.items()
-        for line in wrapped(printable(f"{verb}: {', '.join(names[:3])}{_more(names)} ({what}{_each(names)})"))
+        for line in wrapped(printable(f"{verb}: {', '.join(names[:3])}{_more(names)} ({_each(names)}{what})"))
     ]
 
 
@@ -73,4 +73,4 @@ def _more(names: Sequence[str]) -> str:
 
 
 def _each(names: Sequence[str]) -> str:
-    return " each" if len(names) > 1 else ""
+    return "each " if len(names) > 1 else ""

@@ -182,17 +182,21 @@ def test_a_file_of_another_framework_need_not_have_plain_arrays(path):
     assert "not in the file, and kept as it is" in str(report)
 
 
-def test_what_nnx_state_has_and_the_walk_does_not_see_is_named(path):
-    class InTuple(nnx.Module):
-        def __init__(self):
+def test_what_nnx_state_has_and_no_file_can_have_is_named(path):
+    class Odd(nnx.Module):
+        def __init__(self, variable):
             self.pair = nnx.data((jnp.ones(2), 3))
+            self.tree = variable({"a": jnp.ones(2)})
 
-    net = InTuple()
-    flat = nnx.to_flat_state(nnx.state(net))
-    assert len(flat) == len(mp.state(net)) + len(mp.state(net).left_out) == 1
+    net = Odd(nnx.Variable)
+    assert mp.state(net).left_out == {
+        "pair.0": "an array where it cannot be replaced",
+        "tree": "a Variable with a dict in it",
+    }
     mp.save(net, path)
-    with pytest.raises(mp.MismatchError, match="tuple"):
-        mp.load(path, into=net)
+    assert mp.load(path, into=net).left_out == mp.state(net).left_out
+    with pytest.raises(mp.UnsupportedError, match="tree \\(a Param with a dict in it\\)"):
+        mp.save(Odd(nnx.Param), path)
 
 
 def test_linen_collections(path):

@@ -33,7 +33,7 @@ from multiparam.adapter import (
 
 from . import plugin
 from .additions import ACTIVATIONS, NamedSequential
-from .arrays import LEFT_BEHIND, ArrayAt, array_at, inventory, is_array
+from .arrays import LEFT_BEHIND, ArrayAt, array_at, holds_array, inventory, is_array
 from .attributes import attributes
 from .layers import table
 from .settings import said
@@ -102,6 +102,7 @@ class FlaxAdapter(Adapter):
         views = {key[len(_VIEW) :]: _viewed(native, key[len(_VIEW) :]) for key in vars(native) if key.startswith(_VIEW)}
         own = attributes(native, without="layers" if listed else "", beside=views)
         variables, children = collect(own, _is_layer, _is_state)
+        variables = {k: v for k, v in variables.items() if not is_array(v) or not array_at(native, k).unwritable()}
         arrays = {k for k, v in variables.items() if is_array(v)}
         buffers = {k: v for k, v in variables.items() if k not in arrays and not _is_parameter(v)}
         return Members(
@@ -319,7 +320,7 @@ def _told(cls: type) -> bool | None:
 
 
 def _is_state(native: Any) -> bool:
-    return _is_variable(native) or isinstance(native, Handle) or is_array(native)
+    return (_is_variable(native) and holds_array(native)) or isinstance(native, Handle) or is_array(native)
 
 
 def _is_parameter(variable: Any) -> bool:

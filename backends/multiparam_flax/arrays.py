@@ -60,6 +60,12 @@ def is_array(native: Any) -> bool:
     return isinstance(native, (jax.Array, np.ndarray)) and not jax.dtypes.issubdtype(native.dtype, jax.dtypes.prng_key)
 
 
+def holds_array(variable: nnx.Variable[Any]) -> bool:
+    """Whether a variable has one array, or stands for one; its value may be any tree."""
+    value = variable.get_raw_value()
+    return hasattr(value, "dtype") or isinstance(value, (bool, int, float, complex))
+
+
 def array_at(owner: Any, path: str) -> ArrayAt:
     """What stands for the array at a path, the same object whenever it is asked for."""
     held = _made.get(id(owner))
@@ -80,7 +86,8 @@ def _kept(model: Any) -> Iterator[tuple[str, Any]]:
             continue
         name = ".".join(escape(str(key)) for key in path)
         if isinstance(leaf, nnx.Variable):
-            yield name, leaf
+            what = f"a {type(leaf).__name__} with a {type(leaf.get_raw_value()).__name__} in it"
+            yield name, leaf if holds_array(leaf) else LeftOut(what, weights=isinstance(leaf, nnx.Param))
         elif is_array(leaf):
             yield name, _stand_in(model, path)
 
@@ -93,4 +100,5 @@ def _stand_in(model: Any, path: tuple[Any, ...]) -> Any:
         if isinstance(here, nnx.Pytree) and not isinstance(here, (nnx.List, nnx.Dict)):
             owner, start = here, position + 1
     inside = ".".join(escape(str(key)) for key in path[start:])
-    return _made.get(id(owner), {}).get(inside, LeftOut("an array"))
+    found = _made.get(id(owner), {}).get(inside)
+    return found if found is not None and not found.unwritable() else LeftOut("an array where it cannot be replaced")
