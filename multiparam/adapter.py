@@ -134,6 +134,17 @@ class LeftOut:
     what: str
     weights: bool = False
 
+    @classmethod
+    def of(cls, thing: Any, where: str = "", weights: bool = False) -> LeftOut:
+        """What is said of a Python object.
+
+        >>> LeftOut.of({"a": 1}).what, LeftOut.of(3, " in a list").what, LeftOut.of(None).what
+        ('a dict', 'an int in a list', 'None')
+        """
+        name = type(thing).__name__
+        article = "an" if name[0].lower() in "aeiou" else "a"
+        return cls(f"{'None' if thing is None else f'{article} {name}'}{where}", weights)
+
 
 @dataclass(frozen=True)
 class Inventory:

@@ -133,7 +133,7 @@ def _refused(layer: Any) -> Iterator[tuple[str, LeftOut]]:
         return
     for key, value in store.items():
         if not hasattr(value, "shape"):
-            yield key, LeftOut(f"a {type(value).__name__}")
+            yield key, LeftOut.of(value)
 
 
 def _other(layer: Any) -> Mapping[str, Any]:

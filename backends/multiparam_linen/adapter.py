@@ -81,8 +81,7 @@ class LinenAdapter(Adapter):
             if collection not in LEFT_BEHIND:
                 place = model_of(model).place(tuple(path[:-1]))
                 leaf = place.leaves.get((collection, path[-1])) if path else None
-                what = "an array" if is_array(value) else f"a {type(value).__name__}"
-                kept[".".join((collection, *path))] = LeftOut(what) if leaf is None else leaf
+                kept[".".join((collection, *path))] = LeftOut.of(value) if leaf is None else leaf
         return Inventory(self.name, kept)
 
     def child(self, native: Any, key: str) -> Any:

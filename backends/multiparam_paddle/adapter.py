@@ -100,8 +100,7 @@ class PaddleAdapter(Adapter):
         kept: dict[str, Any] = {}
         for name, one in model.state_dict().items():
             if name.rpartition(".")[2] != _GENERATOR:
-                what = "a tensor" if self.is_tensor(one) else f"a {type(one).__name__}"
-                kept[name] = one if id(one) in known else LeftOut(f"{what} that only its own state_dict makes")
+                kept[name] = one if id(one) in known else LeftOut.of(one, " that only its own state_dict makes")
         return Inventory(self.name, kept)
 
     # --- variables ---------------------------------------------------------------------------------------------

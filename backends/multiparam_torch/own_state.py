@@ -132,7 +132,7 @@ def inventory(model: nn.Module, backend: str) -> Inventory:
         if name in stand_ins:
             listed[name] = stand_ins[name]
         elif not isinstance(value, torch.Tensor):
-            listed[name] = LeftOut(_what(value), name.rpartition(".")[2] != EXTRA and _has_tensors(value))
+            listed[name] = LeftOut.of(value, weights=name.rpartition(".")[2] != EXTRA and _has_tensors(value))
         elif (own := tensors.get(name)) is not None:
             listed[name] = own
             changed += [] if _place(own) == _place(value) else [name]
@@ -188,13 +188,6 @@ def _place(tensor: torch.Tensor) -> Any:
         return (tensor.data_ptr() or id(tensor), tuple(tensor.shape), tensor.dtype)
     except (RuntimeError, NotImplementedError, ValueError):  # one without a storage, or without a shape yet
         return id(tensor)
-
-
-def _what(value: Any) -> str:
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _has_tensors(value: Any) -> bool:
