@@ -86,7 +86,7 @@ test-files: setup
 
 test-keras: setup
 	set -e; for engine in $(KERAS_BACKENDS); do \
-	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py tests/test_keras_own_files.py; done
+	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py tests/test_keras_own_files.py tests/test_inventory.py; done
 
 test-parity: setup
 	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_settings.py tests/test_across_frameworks.py tests/test_initializers.py

@@ -30,7 +30,7 @@ from .parameter import Parameter, Parameters
 from .register import register_layer
 from .registry import backends, use
 from .run import gradients, materialize, run
-from .serialize import load, save
+from .serialize import SaveReport, load, save
 from .summary import summary
 from .tie import tie, tied, untie
 from .verify import verify
@@ -52,6 +52,7 @@ __all__ = [
     "Parameter",
     "ParameterNotFoundError",
     "Parameters",
+    "SaveReport",
     "Transposed",
     "UninitializedError",
     "UnsupportedError",

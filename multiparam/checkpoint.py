@@ -20,7 +20,7 @@ from .folders import in_folder
 from .formats import Contents, Entry, Format, Model, Originals, from_json, listed, opened, unreadable, verified
 from .html import Section, report
 from .registry import discovered
-from .rename import renamed_layer, renamer
+from .rename import Rename, renamed_layer, renamer, roles_of
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .settings import EDITION
 from .shards import Index, index_of, read_index
@@ -54,7 +54,7 @@ class Checkpoint(Mapping[str, Entry]):
         kinds: the kinds of the layers, as far as they are known, by the layers' names.
         ties: groups of names that are one tensor.
         own: names of tensors of whose layers nothing is known: name and layout are the file's own.
-        left_out: what the file has beside tensors, and what that is.
+        left_out: what the file has beside tensors, or what was saved without, and what that is.
         notes: what else is worth knowing, in sentences.
         layers: kinds and settings of the layers.
         settled: whether settings that `layers` leaves out have their default values.
@@ -120,11 +120,12 @@ class Checkpoint(Mapping[str, Entry]):
         """Why it is not known whether some tensors have their axes in the order that is canonical."""
         return self._contents.doubts
 
-    def renamed(self, rename: Mapping[str, str]) -> Checkpoint:
+    def renamed(self, rename: Rename) -> Checkpoint:
         """The same file under other names.
 
         Args:
-            rename: regular expressions and their replacements, applied to the names in turn, as in `multiparam.load`.
+            rename: regular expressions and their replacements, applied to the names in turn, or a function of a name,
+                as in `multiparam.load`.
 
         Raises:
             ArgumentError: two tensors would have one name.
@@ -132,10 +133,11 @@ class Checkpoint(Mapping[str, Entry]):
         >>> import multiparam as mp, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
         >>> mp.save(mp.nn.Linear(4, 8), path)
+        saved 2 tensors
         >>> list(mp.open(path).renamed({"^": "head."}))
         ['head.weight', 'head.bias']
         """
-        new = renamer(rename)
+        new, roles = renamer(rename), roles_of(self._entries)
         names: dict[str, str] = {}
         for name in self._entries:
             if new(name) in names:
@@ -144,7 +146,7 @@ class Checkpoint(Mapping[str, Entry]):
         contents = replace(
             self._contents,
             entries=[replace(self._entries[old], name=name) for name, old in names.items()],
-            layers={renamed_layer(new, layer): about for layer, about in self.layers.items()},
+            layers={renamed_layer(new, layer, roles.get(layer)): about for layer, about in self.layers.items()},
             ties=[tuple(new(name) for name in group) for group in self.ties],
             own=frozenset(new(name) for name in self.own),
             choices=(),  # they are by the old names
@@ -180,6 +182,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> import multiparam as mp, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
         >>> mp.save(mp.nn.Linear(4, 8), path)
+        saved 2 tensors
         >>> mp.open(path).verify()
         (2, 0)
         """
@@ -277,6 +280,7 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     >>> import multiparam as mp, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
     >>> mp.save(mp.nn.Linear(4, 8), path)
+    saved 2 tensors
     >>> checkpoint = mp.open(path)
     >>> checkpoint["weight"].shape, checkpoint.kinds
     ((8, 4), {'': 'Linear'})
@@ -510,7 +514,7 @@ def _together(whole: Contents, shards: Sequence[Contents]) -> Contents:
         settled=whole.settled and all(one.settled for one in shards),
         ties=[*whole.ties, *(group for one in shards for group in one.ties)],
         own=frozenset().union(*(one.own for one in shards)),
-        left_out={name: what for one in shards for name, what in one.left_out.items()},
+        left_out={name: what for one in (whole, *shards) for name, what in one.left_out.items()},
         notes=[*dict.fromkeys(note for one in shards for note in one.notes)],
         choices=[choice for one in shards for choice in one.choices],
         doubts={name: why for one in shards for name, why in one.doubts.items()},
@@ -536,6 +540,7 @@ def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
         settled=about.get("settled", True) is True,
         edition=EDITION if about.get("edition", 1) != 1 else 1,
         ties=about.get("ties", []),
+        left_out=about.get("left_out", {}),
         part_of=about.get("checkpoint", ""),
     )
 
@@ -557,6 +562,8 @@ def _sound_about(path: Path, about: Any) -> dict[str, Any]:
     digests = about.get("digests", {}) if isinstance(about, dict) else None
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(about.get("header", ""), str)
+    left = about.get("left_out", {}) if isinstance(about, dict) else None
+    sound = sound and isinstance(left, dict) and all(isinstance(what, str) for what in left.values())
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     sound = sound and _is_shallow(layers, DEEPEST)
     sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")

@@ -16,12 +16,13 @@ from .checkpoint import open as open_checkpoint
 from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
 from .formats import Entry
 from .html import report
+from .inventory import left_out, told
 from .kinds import neutral
 from .loading import suited
 from .names import join
 from .placement import placed
 from .registry import infer_model
-from .rename import extended, renamed_layer, renamer, suggested
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from .settings import EDITION, differing, facts
 from .steps import Array
 from .table import Fold
@@ -48,6 +49,7 @@ class DiffReport:
         settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
             among them, where both tell it.
         same: how many tensors are the same in both, each tied one once.
+        left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
     """
 
@@ -59,6 +61,7 @@ class DiffReport:
     ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     same: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
     suggestion: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -84,19 +87,21 @@ class DiffReport:
         lines = [self._title(), f"{counted(self.same, 'tensor')} the same"]
         for title, rows in self._sections():
             lines += [f"{title}:", *listed(rows, MOST)] if rows else []
-        return "\n".join([*lines, *prefix_hint(self.suggestion)])
+        return "\n".join([*lines, *self._notes()])
 
     def _repr_html_(self) -> str:
         sections = [(title, ("name", "")[: len(rows[0])], rows) for title, rows in self._sections() if rows]
-        notes = [f"{counted(self.same, 'tensor')} the same", *prefix_hint(self.suggestion)]
-        return report(self._title(), sections, notes)
+        return report(self._title(), sections, [f"{counted(self.same, 'tensor')} the same", *self._notes()])
+
+    def _notes(self) -> list[str]:
+        return [*told(self.left_out, "not compared"), *prefix_hint(self.suggestion)]
 
     def _title(self) -> str:
         found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
         return f"differ: {', '.join(found)}" if found else "equal"
 
 
-def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffReport:
+def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     """Compares two models or files, in any combination: names, shapes, dtypes, values, ties and settings.
 
     One tensor of each is in memory at a time. A file of another framework is read as it suits the model that it is
@@ -106,7 +111,7 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
     Args:
         a: a native model of any backend, a path, or what `multiparam.open` returned.
         b: another.
-        rename: regular expressions and their replacements, applied to a's names in turn.
+        rename: regular expressions and their replacements, applied to a's names in turn; or a function of a name.
 
     Raises:
         CheckpointError: a file cannot be read or is damaged.
@@ -129,6 +134,7 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
     first, second = _sides(a, b, rename or {})
     report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")])
     report.settings = list(_settings(first, second))
+    report.left_out = {**first.left_out, **second.left_out}
     folds = {**first.folds, **second.folds}
     first.fold(folds)
     second.fold(folds)
@@ -164,6 +170,7 @@ class _Side:
         nowhere: what it has no place for, with neutral values.
         folds: what is a part of another tensor in it: that one's name, and how, by name.
         foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
+        left_out: what it has beside tensors.
     """
 
     entries: dict[str, Entry]
@@ -175,6 +182,7 @@ class _Side:
     nowhere: Mapping[str, Array] = field(default_factory=dict)
     folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
     foreign: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
         """Takes as one tensor what one of the two keeps as one."""
@@ -187,7 +195,7 @@ class _Side:
                 self.entries[into], self.entries[name] = made[key]
 
 
-def _sides(a: Any, b: Any, rename: Mapping[str, str]) -> tuple[_Side, _Side]:
+def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side]:
     first, second = _opened(a), _opened(b)
     renamed = renamer(rename, set(_names(second)))
     if isinstance(first, Checkpoint) and isinstance(second, Tree):
@@ -218,7 +226,7 @@ def _suited(
     checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, models: Callable[[str], str]
 ) -> Checkpoint:
     """A file as it suits a model; each has a function that turns its names into those that are compared."""
-    kinds = {renamed_layer(models, node.name): node.kind for node in tree.root.walk()}
+    kinds = {renamed_layer(models, node.name, node.a_role): node.kind for node in tree.root.walk()}
     slots = {models(slot.name): slot for group in tree.groups for slot in group}
     return suited(checkpoint, tree.adapter.name, slots, kinds, renamed)
 
@@ -234,14 +242,20 @@ def _side(thing: Checkpoint | Tree, renamed: Callable[[str], str]) -> _Side:
 
 
 def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
+    roles = roles_of(_names(checkpoint))
+
+    def layer(name: str) -> str:
+        return renamed_layer(renamed, name, roles.get(name))
+
     return _Side(
         {renamed(name): checkpoint[name] for name in _names(checkpoint)},
         [tuple(renamed(name) for name in group) for group in checkpoint.ties],
-        {renamed_layer(renamed, layer): about for layer, about in checkpoint.layers.items()},
+        {layer(name): about for name, about in checkpoint.layers.items()},
         checkpoint.settled,
-        {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()},
+        {layer(name): kind for name, kind in checkpoint.kinds.items()},
         edition=checkpoint.edition,
         foreign=not checkpoint.settled,
+        left_out=checkpoint.left_out,
     )
 
 
@@ -252,30 +266,31 @@ def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
         )
     groups = [group for group in tree.groups if not group[0].transient]
     nodes = list(tree.root.walk())
+    layers = {node.name: renamed_layer(renamed, node.name, node.a_role) for node in nodes}
     entries: dict[str, Entry] = {}
     for group in groups:
         entries.update(dict.fromkeys((renamed(slot.name) for slot in group), _entry(group[0])))
     return _Side(
         entries,
         [tuple(renamed(slot.name) for slot in group) for group in groups if len(group) > 1],
-        {renamed_layer(renamed, node.name): found for node in nodes if (found := node.described())},
+        {layers[node.name]: found for node in nodes if (found := node.described())},
         True,
-        {renamed_layer(renamed, node.name): node.kind for node in nodes},
-        nowhere={renamed(name): value for name, value in tree.file_only()[0].items()},
+        {layers[node.name]: node.kind for node in nodes},
+        nowhere={join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
         folds={
-            renamed(join(node.name, role)): (renamed(join(node.name, fold.into)), fold)
+            join(layers[node.name], role): (renamed(join(node.name, fold.into)), fold)
             for node in nodes
             for role, fold in node.folds().items()
         },
+        left_out=left_out(tree),
     )
 
 
 def _entry(slot: Slot) -> Entry:
     handles = slot.ready()
     if handles is None:
-        raise UninitializedError(
-            f"{slot.name!r} has no value yet and cannot be compared: call multiparam.materialize(net, sample) first"
-        )
+        raise UninitializedError(f"{slot.name!r} has no value yet and cannot be compared: {slot.advice()}")
+    slot.check_reachable(handles)
     dtype = slot.node.adapter.dtype(handles[0].variable)
     return Entry(slot.name, dtype, slot.extents(), lambda: slot.read(handles))
 

@@ -14,7 +14,7 @@ from .access import Layer
 from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
 from .arrays import converted, is_float, rank_of
-from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError
+from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
 from .html import report
 from .init import Constant, Ones, Rule, Zeros, as_rule
 from .kinds import KINDS, purpose
@@ -196,6 +196,8 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     """Checks everything, then writes; what has no shape yet is left with its layer."""
     todo = [(parameter, rule) for parameter in candidates if (rule := decide(parameter)) is not None]
     _check(todo)
+    for parameter, _ in todo:
+        _check_numbers(parameter)
     adapter.begin(tree.model)
     settled = {parameter.name for parameter in candidates if parameter.initialized}
     later: dict[int, tuple[Node, dict[str, Rule]]] = {}
@@ -273,6 +275,13 @@ def _check(todo: list[tuple[Parameter, Rule]]) -> None:
         )
     hint = f"A pattern leaves them out, {wide[0]!r} for instance" if wide else "Choose another rule for them"
     raise ArgumentError("\n".join([*problems, f"Nothing was written. {hint}"]))
+
+
+def _check_numbers(parameter: Parameter) -> None:
+    slot = parameter.slot
+    slot.check_reachable(slot.handles() or ())
+    if slot.abstract:
+        raise UninitializedError(f"{slot.name!r} cannot be initialized, having no numbers: {slot.advice()}")
 
 
 def _check_writable(parameters: list[Parameter]) -> None:

@@ -30,6 +30,7 @@ from .errors import (
 )
 from .formats import Entry, Model, listed, verified
 from .html import Section, report
+from .inventory import check_complete, left_out, told
 from .kinds import KINDS, neutral
 from .layout import Handle
 from .matching import matched, moved
@@ -37,8 +38,8 @@ from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model, plugins
-from .rename import extended, renamed_layer, renamer, suggested
-from .run import unready
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
+from .run import check_numbers, unready
 from .settings import EDITION, TRAINING, differing, facts, untold
 from .steps import Array
 from .table import LazyShape
@@ -68,8 +69,11 @@ class LoadReport:
             none, and the model has another than that default: outputs differ unless the other model had the same.
         matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
             or since the framework that wrote the file calls the model's layer so in its files.
+        left_out: what the model's framework saves of it beside tensors, or what the file's model had beside them, by
+            its name, and what it is: the model keeps its own.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
+        about: (shape, kind of layer) of what is missing and unexpected, by name, as far as they are known.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -82,12 +86,14 @@ class LoadReport:
     carries_settings: bool = True
     untold: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     matched: list[tuple[str, str]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
+    about: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
-        lines += misfits(self.missing, self.unexpected)
+        lines += misfits(self.missing, self.unexpected, self.about)
         lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
@@ -95,6 +101,7 @@ class LoadReport:
         for layers, setting, given, here in facts(self.differences):
             lines += wrapped(printable(f"differs: {setting} {given} in the file, {here} here, in {where(layers)}"))
         lines += self._untold()
+        lines += told(self.left_out, "not loaded")
         return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
 
     def _untold(self) -> list[str]:
@@ -116,6 +123,7 @@ class LoadReport:
             ("folded", ("name", "added to"), self.folded),
             ("set otherwise", ("layers", "setting", "in the file", "here"), _folded(self.differences)),
             ("set otherwise than by default", ("layers", "setting", "by default", "here"), _folded(self.untold)),
+            ("not loaded", ("name", "what it is"), [*self.left_out.items()]),
         ]
         notes = [*([] if self.carries_settings else [_NO_SETTINGS]), *self.notes, *prefix_hint(self.suggestion)]
         return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
@@ -134,6 +142,7 @@ class _Plan:
     """What pass one of a load decided, for pass two."""
 
     writes: list[tuple[Parameter, tuple[Handle, ...], Entry]] = field(default_factory=list)
+    extras: list[tuple[Adapter, Any, Entry]] = field(default_factory=list)  # what becomes a tensor by being loaded
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
     hint: str = ""
@@ -144,7 +153,7 @@ class _Plan:
 
 
 def load_into(
-    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool = False
+    model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, by_contents: bool = False
 ) -> LoadReport:
     """Loads a file into a model.
 
@@ -152,7 +161,7 @@ def load_into(
         model: a native model.
         checkpoint: the open file.
         strict: names must be the same.
-        rename: regular expressions and their replacements, for the file's names.
+        rename: regular expressions and their replacements for the file's names, or a function of a name.
         by_contents: layers whose names differ are paired by what is in them.
 
     Raises:
@@ -162,11 +171,13 @@ def load_into(
     """
     tree, plan = _planned(model, checkpoint, strict, rename, by_contents)
     # all are sound before the first is written
-    deque(verified([entry for *_, entry in plan.writes]), 0)
+    deque(verified([entry for *_, entry in (*plan.writes, *plan.extras)]), 0)
     copied: list[Slot] = []
     copy_each(_written(plan, copied))
     for slot in copied:
         tree.adapter.written(slot.node.native)
+    for adapter, variable, entry in plan.extras:
+        adapter.write(variable, entry.read())
     if plan.ties:
         plan.report.notes += tie_slots(tree.adapter, model, tree, plan.ties).notes
     return plan.report
@@ -182,6 +193,9 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
     for parameter, handles, entry in plan.writes:
         slot, value = parameter.slot, plan.folded.get(parameter.name)
         value = entry.read() if value is None else value
+        if slot.any_shape(handles):
+            slot.write(handles, value)
+            continue
         made = converted(parameter.name, value, slot.dtype_of(handles))
         # what was made for the purpose is not held any longer than it takes
         places = slot.places(handles, value) if made is value else None
@@ -193,13 +207,12 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
 
 
 @uncollected()
-def _planned(
-    model: Any, checkpoint: Checkpoint, strict: bool, rename: Mapping[str, str], by_contents: bool
-) -> tuple[Tree, _Plan]:
+def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, by_contents: bool) -> tuple[Tree, _Plan]:
     """What a load is going to do to a model, which is left as it is."""
     adapter = infer_model(model)
     mapping = state(model)
     tree = mapping.tree
+    check_numbers(tree)
     for name in unready(tree):
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
@@ -221,15 +234,22 @@ def _planned(
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
     plan.report.matched = [*pairs.items()]
+    _plan_extras(checkpoint, given, tree, plan)
+    _plan_left_out(checkpoint, renamed, tree, plan)
     _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
     )
     _plan_ties(adapter, tree, groups, stored, plan)
     plan.report.notes += [*notes, *_doubts(checkpoint, given, plan)]
-    saved = {renamed_layer(renamed, name): settings for name, settings in checkpoint.layers.items()}
+    roles = roles_of(checkpoint)
+    saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint)
     _plan_untold(tree, checkpoint, plan)
+    told = {renamed_layer(renamed, name, roles.get(name)): kind for name, kind in checkpoint.kinds.items()}
+    plan.report.about = {name: (slots[name].shape(), slots[name].node.kind) for name in plan.report.missing} | {
+        name: (checkpoint[given[name]].shape, told.get(name.rpartition(".")[0], "")) for name in plan.report.unexpected
+    }
     left = set(plan.report.unexpected)
     fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
 
@@ -264,12 +284,20 @@ def suited(
         kinds: the kinds of its layers, by name.
         renamed: what turns a name of the file into one of the model.
     """
+    roles = roles_of(checkpoint)
+
+    def found(name: str) -> Slot | None:
+        try:
+            return slots.get(renamed(name))
+        except ArgumentError:  # of a function that knows the file's own names only
+            return None
+
     return checkpoint.suiting(
         Model(
-            names=lambda name: renamed(name) in slots,
-            kind=lambda layer: kinds.get(renamed_layer(renamed, layer), ""),
+            names=lambda name: found(name) is not None,
+            kind=lambda layer: kinds.get(renamed_layer(renamed, layer, roles.get(layer)), ""),
             native=checkpoint.backend == backend,
-            shape=lambda name: slots[renamed(name)].extents() if renamed(name) in slots else None,
+            shape=lambda name: None if (slot := found(name)) is None else slot.extents(),
         )
     )
 
@@ -293,8 +321,13 @@ def _pairs(
         shape = given.get(renamed(name), ())
         if len(shape) == 2 and shape != shape[::-1] and shape[::-1] in wanted.values():
             return {}
-    told = {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()}
-    return matched(given, wanted, (told, kinds))
+    roles = roles_of(checkpoint)
+    told = {renamed_layer(renamed, layer, roles.get(layer)): kind for layer, kind in checkpoint.kinds.items()}
+    ties = (
+        [[renamed(name) for name in group] for group in checkpoint.ties],
+        [[slot.name for slot in group] for group in tree.groups if len(group) > 1],
+    )
+    return matched(given, wanted, (told, kinds), ties)
 
 
 def _matchable(missing: list[str], pair: Callable[[], dict[str, str]]) -> str:
@@ -341,6 +374,9 @@ def _plan(
         names = [parameter.name, *parameter.aliases]
         sources = list(dict.fromkeys(stored.get(name, name) for name in names if stored.get(name, name) in given))
         used.update(sources)
+        if not sources and parameter.slot.optional:
+            plan.report.left_out[parameter.name] = "not in the file, and kept as it is"
+            continue
         if not sources:
             plan.report.missing.append(parameter.name)
             continue
@@ -353,6 +389,31 @@ def _plan(
             _same(checkpoint, key, given[other], parameter)
     plan.report.unexpected = [name for name in given if name not in used and name not in neutral]
     return plan
+
+
+def _plan_extras(checkpoint: Checkpoint, given: Mapping[str, str], tree: Tree, plan: _Plan) -> None:
+    """Finds the places of tensors that a layer takes by a method of its own, and has none of now."""
+    for node in tree.root.walk():
+        for key, variable in node.extras.items():
+            name = join(node.name, key)
+            if name in plan.report.unexpected:
+                plan.extras.append((tree.adapter, variable, checkpoint[given[name]]))
+                plan.report.unexpected.remove(name)
+                plan.report.loaded.append(name)
+
+
+def _plan_left_out(checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, plan: _Plan) -> None:
+    """Says what of the model no file of tensors has, and what the file's model had beside its tensors."""
+    inventory = tree.adapter.inventory(tree.model)
+    check_complete(inventory, "loading into this model")
+    found, loaded = left_out(tree, inventory), {*plan.report.loaded}
+    there = {renamed(name): what for name, what in checkpoint.left_out.items()}
+    # a file of training has much that is no model's
+    wanted = {*found, *plan.report.missing, *(there if checkpoint.content == "model" else ())}
+    found = {**plan.report.left_out, **found, **{name: what for name, what in there.items() if name in wanted}}
+    plan.report.left_out = {name: what for name, what in found.items() if name not in loaded}
+    plan.report.missing = [name for name in plan.report.missing if name not in plan.report.left_out]
+    plan.report.notes += inventory.loading
 
 
 def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: Mapping[str, str], plan: _Plan) -> None:
@@ -437,8 +498,10 @@ def _fits(parameter: Parameter, handles: tuple[Handle, ...], entry: Entry, plan:
     if entry.refusal:
         plan.problems["unrepresentable"].append((parameter.name, entry.refusal))
         return False
-    slot, dtype = parameter.slot, parameter.slot.dtype_of(handles)
-    shape = slot.shape_of(handles)
+    slot = parameter.slot
+    if slot.any_shape(handles):
+        return True
+    dtype, shape = slot.dtype_of(handles), slot.shape_of(handles)
     if entry.shape != shape:
         plan.problems["misshaped"].append((parameter.name, shape, entry.shape))
     alike = entry.dtype == dtype or rank_of(entry.dtype) == rank_of(dtype)
@@ -534,6 +597,7 @@ def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:
         ],
         suggestion=plan.report.suggestion if strict else {},
         hint=plan.hint,
+        about=plan.report.about,
     )
     if found:
         raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found)

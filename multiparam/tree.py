@@ -46,10 +46,11 @@ class Slot:
         source: how it is made of the owner's native tensors.
         is_buffer: running statistics and other state that no optimizer trains.
         transient: not part of a saved model.
+        optional: the files of other frameworks need not have it.
         lazy: for a tensor that does not exist yet, what is known of its shape.
     """
 
-    __slots__ = ("is_buffer", "lazy", "name", "node", "role", "source", "transient")
+    __slots__ = ("is_buffer", "lazy", "name", "node", "optional", "role", "source", "transient")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Slot:
         *,
         is_buffer: bool = False,
         transient: bool = False,
+        optional: bool = False,
         lazy: LazyShape = None,
     ) -> None:
         self.node = node
@@ -66,6 +68,7 @@ class Slot:
         self.source = source
         self.is_buffer = is_buffer
         self.transient = transient
+        self.optional = optional
         self.lazy = lazy
         self.name = join(node.name, role)
 
@@ -105,6 +108,25 @@ class Slot:
             if variable is None:
                 return self.handles()
         return tuple(map(_handle, found))
+
+    def check_reachable(self, handles: tuple[Handle, ...]) -> None:
+        """Raises UnsupportedError if this process has not all of the tensor's numbers."""
+        adapter = self.node.adapter
+        for handle in handles:
+            if why := adapter.unreachable(handle.variable):
+                raise adapter.unsupported(f"reading or writing {self.name!r}", why)
+
+    def advice(self) -> str:
+        """What gives the tensor numbers, which it has none of yet."""
+        handles = self.handles() or ()
+        found = filter(None, (self.node.adapter.abstract(handle.variable) for handle in handles))
+        return next(found, "call multiparam.materialize(net, sample) or run the model once")
+
+    @property
+    def abstract(self) -> bool:
+        """Whether the tensor has no numbers, and no batch gives it any."""
+        handles = self.handles() or ()
+        return any(self.node.adapter.abstract(handle.variable) for handle in handles)
 
     def ready(self) -> tuple[Handle, ...] | None:
         """As `handles`, and None too while one of them has no value."""
@@ -154,6 +176,7 @@ class Slot:
     def read(self, handles: tuple[Handle, ...]) -> Array:
         """The canonical array, a view of the framework's memory where that is possible."""
         adapter = self.node.adapter
+        self.check_reachable(handles)
         return self.source.read([seen_through(handle, adapter.read(handle.variable)) for handle in handles])
 
     def memory(self) -> Array | None:
@@ -161,6 +184,7 @@ class Slot:
         handles = self.ready() if self.source.is_plain else None
         if handles is None or handles[0].axes is not None:
             return None
+        self.check_reachable(handles)
         return self.node.adapter.memory(handles[0].variable)
 
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
@@ -184,6 +208,10 @@ class Slot:
     def unwritable(self, handles: tuple[Handle, ...]) -> str:
         """Why nothing can be written; empty if something can."""
         return next(filter(None, (self.node.adapter.unwritable(handle.variable) for handle in handles)), "")
+
+    def any_shape(self, handles: tuple[Handle, ...]) -> bool:
+        """Whether it takes numbers of any shape and dtype."""
+        return self.is_buffer and any(self.node.adapter.any_shape(handle.variable) for handle in handles)
 
     def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
         """Whether the layer can keep any array of the right shape."""
@@ -209,6 +237,7 @@ class Slot:
     def _apart(self, handles: tuple[Handle, ...], value: Array) -> list[tuple[Handle, Array]]:
         """What each native tensor becomes, as the layer sees it."""
         adapter = self.node.adapter
+        self.check_reachable(handles)
         if self.source.is_plain:
             return [(handles[0], value)]
         if self.source.partial:
@@ -252,6 +281,7 @@ class Node:
         "above",
         "adapter",
         "children",
+        "extras",
         "is_inner",
         "key",
         "name",
@@ -284,6 +314,7 @@ class Node:
         self.children: list[Node] = []
         self.slots: list[Slot] = []
         self.opaque = False
+        self.extras: Mapping[str, Any] = {}
 
     @property
     def kind(self) -> str:
@@ -305,6 +336,11 @@ class Node:
                 return False
             node = node.parent
         return True
+
+    @property
+    def a_role(self) -> str | None:
+        """What one of the layer's own tensors is called in it; None if it has none."""
+        return self.slots[0].role if self.slots else None
 
     def settings(self) -> Mapping[str, Setting]:
         """What decides the layer's function beside its weights."""
@@ -385,6 +421,11 @@ class Tree:
         """The slots that are one storage, in the order of their first."""
         return [self.group(slot) for slot in self.primary]
 
+    def check_reachable(self) -> None:
+        """Raises UnsupportedError if this process has not all of the model's numbers."""
+        for slot in self.primary:
+            slot.check_reachable(slot.handles() or ())
+
     def stands(self) -> bool:
         """Whether a new walk would find the same, nothing being lazy."""
         members = self.adapter.members
@@ -442,6 +483,7 @@ class _Walk:
         members = self._adapter.members(native)
         self.marks.append((native, _mark(members)))
         node.opaque = members.opaque
+        node.extras = members.extras
         slots = own_slots(node, members, claimed)
         if node.row is not None and node.row.inner:
             node.slots = [slot for slot in slots if slot.node is node]
@@ -560,6 +602,7 @@ def _check_buffers(node: Node, members: Members, slots: list[Slot]) -> None:
     for slot in slots:
         if slot.is_buffer and slot.source.parts[0] in members.transient:
             slot.transient = True
+        slot.optional = slot.is_buffer and slot.source.parts[0] in members.optional
         if slot.role in seen:
             parts = [slot.source.parts[0], seen[slot.role].source.parts[0]]
             raise AmbiguousMatchError(f"two tensors of {node.name or 'the model'!r} are called {slot.role!r}", parts)

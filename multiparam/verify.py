@@ -17,8 +17,8 @@ from .init.rule import number
 from .kinds import KINDS, image_ranks, takes_features_last
 from .names import join
 from .registry import infer_model
-from .rename import renamed_layer, renamer
-from .run import Turned, as_numpy, batches, turned_ranks
+from .rename import Rename, renamed_layer, renamer
+from .run import Turned, as_numpy, batches, check_numbers, turned_ranks
 from .settings import TRAINING, differing
 from .steps import Array
 from .table import Fold
@@ -94,7 +94,7 @@ def verify(
     *,
     native: Any = False,
     tolerance: float = 1e-5,
-    rename: Mapping[str, str] | None = None,
+    rename: Rename | None = None,
 ) -> VerifyReport:
     """Compares two models' forward passes on a batch, and names the first layer that diverges.
 
@@ -105,7 +105,8 @@ def verify(
         native: True passes the batch on in each model's own order of axes as it is; a pair of samples, one for each
             model, takes the place of x.
         tolerance: the largest absolute difference, times the largest output where that exceeds 1.
-        rename: regular expressions and their replacements, applied to the names of a's tensors in turn, as for `diff`.
+        rename: regular expressions and their replacements, applied to the names of a's tensors in turn, or a function
+            of one, as for `diff`.
 
     Raises:
         MismatchError: the outputs have different structures or shapes.
@@ -165,6 +166,7 @@ def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool
     adapter = infer_model(model)
     adapter.require(Capability.RUN)
     trace = _Trace(Tree(adapter, model))
+    check_numbers(trace.tree)
     _rename(trace.tree, renamed)
     turned = Turned() if native else turned_ranks(trace.tree)
     names: dict[int, str] = {}
@@ -194,13 +196,13 @@ def _rename(tree: Tree, renamed: Callable[[str], str]) -> None:
     """Gives the layers of a tree other names; a container without tensors of its own makes room for a layer."""
     taken: dict[str, Node] = {}
     for node in sorted(tree.root.walk(), key=lambda node: not node.slots):
-        name = renamed_layer(renamed, node.name)
+        name = renamed_layer(renamed, node.name, node.a_role)
         if name in taken and node.slots:
             raise ArgumentError(f"rename= turns both {taken[name].name!r} and {node.name!r} into {name!r}")
         if name not in taken:
             taken[name] = node
     for node in tree.root.walk():
-        name = renamed_layer(renamed, node.name)
+        name = renamed_layer(renamed, node.name, node.a_role)
         node.name = name if taken[name] is node else f"{name} (a container)"
 
 

@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from flax import linen as nn
+from flax import serialization, traverse_util
 from multiparam_linen import Linen
 
 import multiparam as mp
@@ -150,6 +151,10 @@ class TestLinen(ConformanceSuite):
             "embedding.weight": np.asarray(found["embedding"]["embedding"]),
             "head.weight": np.ascontiguousarray(np.asarray(found["head"]["kernel"]).T),
         }
+
+    def inventory(self, model):
+        flat = traverse_util.flatten_dict(serialization.to_state_dict(model.variables))
+        return {"/".join(path): np.asarray(one) for path, one in flat.items()}
 
     def forward(self, model, x):
         return np.asarray(model.module.apply(model.variables, jnp.asarray(x)))

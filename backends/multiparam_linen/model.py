@@ -18,7 +18,7 @@ Path = tuple[str, ...]
 
 PARAMETERS = "params"
 _BOUND = "_multiparam_bound"
-_LEFT_BEHIND = frozenset({"intermediates", "perturbations", "losses"})  # what a forward pass leaves behind
+LEFT_BEHIND = frozenset({"intermediates", "perturbations", "losses"})  # what a forward pass leaves behind
 _AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
 _UNTOLD = (nn.ConvTranspose, nn.DenseGeneral, nn.Einsum, nn.RNN, nn.Bidirectional)
 _COLLECTIONS = frozenset({PARAMETERS, "batch_stats", "cache"})
@@ -156,7 +156,7 @@ class Place:
         return {
             name: dict(found)
             for name, collection in self.model.variables.items()
-            if name not in _LEFT_BEHIND and isinstance(found := _at(collection, self.path), Mapping)
+            if name not in LEFT_BEHIND and isinstance(found := _at(collection, self.path), Mapping)
         }
 
     def leaf(self, collection: str, name: str) -> Leaf:
@@ -244,6 +244,12 @@ def _of_trace(module: nn.Module, variables: Any, sample: Any, options: Mapping[s
         except jax.errors.ConcretizationTypeError:
             call(variables)  # the way through the module depends on the numbers
     return found
+
+
+def is_array(value: Any) -> bool:
+    """Whether a variable's value is one array, boxed or not, or stands for one."""
+    plain = nn.meta.unbox(value)
+    return isinstance(plain, (bool, int, float, complex)) or (hasattr(plain, "shape") and hasattr(plain, "dtype"))
 
 
 def model_of(native: Any) -> Linen:

@@ -17,7 +17,19 @@ with warnings.catch_warnings():
     from paddle.base.framework import EagerParamBase
     from paddle.nn.layer.rnn import RNNBase
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, see, unsee
+from multiparam.adapter import (
+    Adapter,
+    ArgumentError,
+    Glance,
+    Handle,
+    Inventory,
+    LeftOut,
+    Members,
+    TieSide,
+    copy,
+    see,
+    unsee,
+)
 
 from . import plugin
 from .compiled import forget
@@ -82,6 +94,14 @@ class PaddleAdapter(Adapter):
             if holder.get(name) is not None:
                 return holder[name]
         return None
+
+    def inventory(self, model: nn.Layer) -> Inventory:
+        known = {id(one) for one in (*model.parameters(), *model.buffers())}
+        kept: dict[str, Any] = {}
+        for name, one in model.state_dict().items():
+            if name.rpartition(".")[2] != _GENERATOR:
+                kept[name] = one if id(one) in known else LeftOut.of(one, " that only its own state_dict makes")
+        return Inventory(self.name, kept)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
