@@ -21,6 +21,7 @@ from .errors import (
     MismatchError,
     MultiparamError,
     ParameterNotFoundError,
+    UncertainLayoutWarning,
     UninitializedError,
     UnsupportedError,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "ParameterNotFoundError",
     "Parameters",
     "Transposed",
+    "UncertainLayoutWarning",
     "UninitializedError",
     "UnsupportedError",
     "backends",
