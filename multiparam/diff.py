@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .arrays import difference
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, grouped
 from .checkpoint import open as open_checkpoint
-from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
-from .formats import Entry
+from .errors import ArgumentError, BackendError, UncertainLayoutWarning, UninitializedError, prefix_hint
+from .formats import Entry, fits_turned
 from .html import report
 from .inventory import left_out, told
-from .kinds import neutral
+from .kinds import neutral, turned_somewhere
 from .loading import suited
 from .names import join
 from .placement import placed
@@ -32,6 +34,7 @@ from .tree import Slot, Tree
 __all__ = ["DiffReport", "diff"]
 
 MOST = 12  # lines of each sort that a printed report has
+_UNCERTAIN = "it cannot be told in which order these have their axes, and they are compared as the report says"
 
 
 @dataclass
@@ -50,6 +53,7 @@ class DiffReport:
             among them, where both tell it.
         same: how many tensors are the same in both, each tied one once.
         left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
+        uncertain: (name, why) for what is among the changed, and may have its axes in another order in a file.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
     """
 
@@ -62,6 +66,7 @@ class DiffReport:
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     same: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+    uncertain: list[tuple[str, str]] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -94,7 +99,11 @@ class DiffReport:
         return report(self._title(), sections, [f"{counted(self.same, 'tensor')} the same", *self._notes()])
 
     def _notes(self) -> list[str]:
-        return [*told(self.left_out, "not compared"), *prefix_hint(self.suggestion)]
+        return [
+            *told(self.left_out, "not compared"),
+            *grouped(dict(self.uncertain)),
+            *prefix_hint(self.suggestion),
+        ]
 
     def _title(self) -> str:
         found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
@@ -145,7 +154,11 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
             _only(name, first, second, report)
         elif (id(one), id(other)) not in compared:  # a tensor that is tied in both is compared once
             compared.add((id(one), id(other)))
-            _compare(name, one, other, report)
+            _compare(name, one, other, report, _doubt(name, first, second))
+    if report.uncertain:
+        path = next(side.path for side in (first, second) if side.doubts)
+        names = [name for name, _ in report.uncertain]
+        warnings.warn(UncertainLayoutWarning(path, names, _UNCERTAIN), stacklevel=2)
     fitting = first.entries.keys() & second.entries.keys()
 
     def alike(removed: str, added: str) -> bool:
@@ -171,6 +184,8 @@ class _Side:
         folds: what is a part of another tensor in it: that one's name, and how, by name.
         foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
         left_out: what it has beside tensors.
+        path: the file.
+        doubts: why it is not known in which order its tensors have their axes, where they fit in either.
     """
 
     entries: dict[str, Entry]
@@ -183,6 +198,8 @@ class _Side:
     folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
     foreign: bool = False
     left_out: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
         """Takes as one tensor what one of the two keeps as one."""
@@ -256,6 +273,8 @@ def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
         edition=checkpoint.edition,
         foreign=not checkpoint.settled,
         left_out=checkpoint.left_out,
+        path=checkpoint.path,
+        doubts={renamed(name): why for name, why in checkpoint.doubts.items() if fits_turned(checkpoint[name].shape)},
     )
 
 
@@ -335,7 +354,15 @@ def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
         names.append(name)
 
 
-def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
+def _doubt(name: str, first: _Side, second: _Side) -> str:
+    """Why it is not known whether a tensor has its axes in one order in both; files that tell nothing have one."""
+    layer, _, role = name.rpartition(".")
+    kinds = [side.kinds[layer] for side in (first, second) if layer in side.kinds]
+    one, other = first.doubts.get(name, ""), second.doubts.get(name, "")
+    return (one or other) if not (one and other) and all(turned_somewhere(kind, role) for kind in kinds) else ""
+
+
+def _compare(name: str, one: Entry, other: Entry, report: DiffReport, doubt: str) -> None:
     if one.dtype != other.dtype:
         report.retyped.append((name, one.dtype, other.dtype))
     if one.shape != other.shape:
@@ -344,5 +371,8 @@ def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
     most = difference(one.value, other.value)
     if most != 0:  # NaN too
         report.changed.append((name, most))
+        if doubt:
+            turned = difference(one.value.transpose(), other.value) == 0
+            report.uncertain.append((name, f"{doubt}{'. Turned it would be the same' if turned else ''}"))
     elif one.dtype == other.dtype:
         report.same += 1
