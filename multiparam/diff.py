@@ -27,6 +27,7 @@ from .steps import Array
 from .table import Fold
 from .text import counted, listed
 from .tree import Slot, Tree
+from .wrapping import unwrapping, without, wrappers_told
 
 __all__ = ["DiffReport", "diff"]
 
@@ -49,6 +50,7 @@ class DiffReport:
             among them, where both tell it.
         same: how many tensors are the same in both, each tied one once.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
+        notes: what was made of names, where a wrapper around a model put something before them.
     """
 
     added: list[str] = field(default_factory=list)
@@ -60,6 +62,7 @@ class DiffReport:
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     same: int = 0
     suggestion: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
@@ -84,11 +87,11 @@ class DiffReport:
         lines = [self._title(), f"{counted(self.same, 'tensor')} the same"]
         for title, rows in self._sections():
             lines += [f"{title}:", *listed(rows, MOST)] if rows else []
-        return "\n".join([*lines, *prefix_hint(self.suggestion)])
+        return "\n".join([*lines, *self.notes, *prefix_hint(self.suggestion)])
 
     def _repr_html_(self) -> str:
         sections = [(title, ("name", "")[: len(rows[0])], rows) for title, rows in self._sections() if rows]
-        notes = [f"{counted(self.same, 'tensor')} the same", *prefix_hint(self.suggestion)]
+        notes = [f"{counted(self.same, 'tensor')} the same", *self.notes, *prefix_hint(self.suggestion)]
         return report(self._title(), sections, notes)
 
     def _title(self) -> str:
@@ -126,8 +129,8 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     changed:
       2.bias  by 0.5
     """
-    first, second = _sides(a, b, rename or {})
-    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")])
+    first, second, notes = _sides(a, b, rename or {})
+    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")], notes=notes)
     report.settings = list(_settings(first, second))
     folds = {**first.folds, **second.folds}
     first.fold(folds)
@@ -185,14 +188,41 @@ class _Side:
                 self.entries[into], self.entries[name] = made[key]
 
 
-def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side]:
+def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side, list[str]]:
     first, second = _opened(a), _opened(b)
-    renamed = renamer(rename, set(_names(second)))
+    renamed, other, notes = _unwrapped(first, second, renamer(rename, set(_names(second))))
     if isinstance(first, Checkpoint) and isinstance(second, Tree):
-        first = _suited(first if rename else placed(first, second)[0], renamed, second, str)
+        first = _suited(first if rename else placed(first, second)[0], renamed, second, other)
     elif isinstance(first, Tree) and isinstance(second, Checkpoint):
-        second = _suited(second if rename else placed(second, first)[0], str, first, renamed)
-    return _side(first, renamed), _side(second, str)
+        second = _suited(second if rename else placed(second, first)[0], other, first, renamed)
+    return _side(first, renamed), _side(second, other), notes
+
+
+_Renamed = Callable[[str], str]
+
+
+def _unwrapped(
+    first: Checkpoint | Tree, second: Checkpoint | Tree, renamed: _Renamed
+) -> tuple[_Renamed, _Renamed, list[str]]:
+    """What turns the names of each, one of which may be a wrapped model's, and what is to be said of it."""
+    one, two = [renamed(name) for name in _names(first)], [*_names(second)]
+    taken = unwrapping(one, _groups(second, str), two)
+    others = [] if taken else unwrapping(two, _groups(first, renamed), one)
+    strip = without(taken)
+    return (
+        (lambda name: strip(renamed(name))) if taken else renamed,
+        without(others) if others else str,
+        wrappers_told([*taken, *others]),
+    )
+
+
+def _groups(thing: Checkpoint | Tree, renamed: _Renamed) -> list[list[str]]:
+    """The names of each of its tensors."""
+    if isinstance(thing, Tree):
+        return [[renamed(slot.name) for slot in group] for group in thing.groups if not group[0].transient]
+    tied = {name for group in thing.ties for name in group}
+    alone = [[renamed(name)] for name in thing if name not in tied]
+    return [*alone, *([renamed(name) for name in group] for group in thing.ties)]
 
 
 def _opened(thing: Any) -> Checkpoint | Tree:

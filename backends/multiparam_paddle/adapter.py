@@ -46,6 +46,9 @@ class PaddleAdapter(Adapter):
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, paddle.Tensor)
 
+    def wrapped(self, native: Any) -> Any:
+        return native._layers if isinstance(native, paddle.DataParallel) else None
+
     def members(self, native: nn.Layer) -> Members:
         row = self.row(native)
         statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
@@ -65,6 +68,8 @@ class PaddleAdapter(Adapter):
         )
 
     def glance(self, layers: Sequence[Any]) -> Glance | None:
+        if any(issubclass(one, paddle.DataParallel) for one in {*map(type, layers)}):
+            return None
         held = list(map(attrgetter("_parameters"), layers))
         if any(map(attrgetter("_buffers"), layers)) or any(issubclass(one, RNNBase) for one in {*map(type, layers)}):
             return None

@@ -17,6 +17,7 @@ from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, 
 from . import plugin
 from .layers import table
 from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy
+from .wrappers import wrapping
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
@@ -61,7 +62,13 @@ class TorchAdapter(Adapter):
             transient=frozenset(native._non_persistent_buffers_set) if buffers else _NONE,
         )
 
+    def wrapped(self, native: Any) -> Any:
+        key = wrapping(type(native))
+        return native._modules.get(key) if key else None
+
     def glance(self, layers: Sequence[Any]) -> Glance | None:
+        if any(map(wrapping, {*map(type, layers)})):
+            return None
         held = list(map(attrgetter("_parameters"), layers))
         if not {*map(type, held)} <= {dict}:  # a scripted module's are none
             return None
