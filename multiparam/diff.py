@@ -30,6 +30,7 @@ from .steps import Array
 from .table import Fold
 from .text import counted, listed, where
 from .tree import Slot, Tree
+from .wrapping import unwrapping, without, wrappers_told
 
 __all__ = ["DiffReport", "diff"]
 
@@ -55,6 +56,7 @@ class DiffReport:
         left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
         uncertain: (name, why) for what is among the changed, and may have its axes in another order in a file.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
+        notes: what was made of names, where a wrapper around a model put something before them.
     """
 
     added: list[str] = field(default_factory=list)
@@ -68,6 +70,7 @@ class DiffReport:
     left_out: dict[str, str] = field(default_factory=dict)
     uncertain: list[tuple[str, str]] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
@@ -102,6 +105,7 @@ class DiffReport:
         return [
             *told(self.left_out, "not compared"),
             *grouped(dict(self.uncertain)),
+            *self.notes,
             *prefix_hint(self.suggestion),
         ]
 
@@ -140,8 +144,8 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     changed:
       2.bias  by 0.5
     """
-    first, second = _sides(a, b, rename or {})
-    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")])
+    first, second, notes = _sides(a, b, rename or {})
+    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")], notes=notes)
     report.settings = list(_settings(first, second))
     report.left_out = {**first.left_out, **second.left_out}
     folds = {**first.folds, **second.folds}
@@ -212,14 +216,41 @@ class _Side:
                 self.entries[into], self.entries[name] = made[key]
 
 
-def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side]:
+def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side, list[str]]:
     first, second = _opened(a), _opened(b)
-    renamed = renamer(rename, set(_names(second)))
+    renamed, other, notes = _unwrapped(first, second, renamer(rename, set(_names(second))))
     if isinstance(first, Checkpoint) and isinstance(second, Tree):
-        first = _suited(first if rename else placed(first, second)[0], renamed, second, str)
+        first = _suited(first if rename else placed(first, second)[0], renamed, second, other)
     elif isinstance(first, Tree) and isinstance(second, Checkpoint):
-        second = _suited(second if rename else placed(second, first)[0], str, first, renamed)
-    return _side(first, renamed), _side(second, str)
+        second = _suited(second if rename else placed(second, first)[0], other, first, renamed)
+    return _side(first, renamed), _side(second, other), notes
+
+
+_Renamed = Callable[[str], str]
+
+
+def _unwrapped(
+    first: Checkpoint | Tree, second: Checkpoint | Tree, renamed: _Renamed
+) -> tuple[_Renamed, _Renamed, list[str]]:
+    """What turns the names of each, one of which may be a wrapped model's, and what is to be said of it."""
+    one, two = [renamed(name) for name in _names(first)], [*_names(second)]
+    taken = unwrapping(one, _groups(second, str), two)
+    others = [] if taken else unwrapping(two, _groups(first, renamed), one)
+    strip = without(taken)
+    return (
+        (lambda name: strip(renamed(name))) if taken else renamed,
+        without(others) if others else str,
+        wrappers_told([*taken, *others]),
+    )
+
+
+def _groups(thing: Checkpoint | Tree, renamed: _Renamed) -> list[list[str]]:
+    """The names of each of its tensors."""
+    if isinstance(thing, Tree):
+        return [[renamed(slot.name) for slot in group] for group in thing.groups if not group[0].transient]
+    tied = {name for group in thing.ties for name in group}
+    alone = [[renamed(name)] for name in thing if name not in tied]
+    return [*alone, *([renamed(name) for name in group] for group in thing.ties)]
 
 
 def _opened(thing: Any) -> Checkpoint | Tree:

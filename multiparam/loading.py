@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from .table import LazyShape
 from .text import counted, where, wrapped
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
+from .wrapping import is_kept_by_wrapper, unwrapping, without, wrappers_told
 
 __all__ = ["LoadReport", "load_into", "suited"]
 
@@ -229,6 +230,8 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     kinds = {node.name: node.kind for node in tree.root.walk()}
     file, pairs = (checkpoint, {}) if rename else placed(checkpoint, tree)
     notes = [] if file is checkpoint else file.notes
+    renamed, said = _unwrapped(file, renamed, tree)
+    notes = [*notes, *said]
     checkpoint = suited(file, adapter.name, slots, kinds, renamed)
     if by_contents and (more := _pairs(checkpoint, renamed, tree, slots, kinds)):
         pairs, renamed = {**pairs, **more}, moved(renamed, more)
@@ -249,7 +252,7 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     )
     _plan_ties(adapter, tree, groups, stored, plan)
     plan.doubts = _doubts(checkpoint, plan)
-    plan.report.notes += [*notes, *grouped(plan.doubts)]
+    plan.report.notes += [*notes, *grouped(plan.doubts), *_leave_to_wrappers(plan.report, slots, kinds)]
     roles = roles_of(checkpoint)
     saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint)
@@ -274,6 +277,34 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
         plan.hint = _left_out(plan.problems["misshaped"], given)
     _refuse(checkpoint, plan, strict)
     return tree, plan
+
+
+def _unwrapped(
+    checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree
+) -> tuple[Callable[[str], str], list[str]]:
+    """A renaming after which a wrapped model's file fits, and what is to be said of it."""
+    names = [renamed(name) for name in (*checkpoint, *(alias for group in checkpoint.ties for alias in group))]
+    wanted = [[slot.name for slot in group] for group in tree.groups if _is_needed(group[0])]
+    spare = {*tree.file_only()[0], *(slot.name for group in tree.groups for slot in group)}
+    places = unwrapping(dict.fromkeys(names), wanted, spare)
+    taken = without(places)
+    return (lambda name: taken(renamed(name))) if places else renamed, wrappers_told(places)
+
+
+def _is_needed(slot: Slot) -> bool:
+    return not slot.transient and not slot.node.is_wrapper
+
+
+def _leave_to_wrappers(report: LoadReport, slots: Mapping[str, Slot], layers: Collection[str]) -> list[str]:
+    """Neither misses nor expects elsewhere what wrappers keep for themselves, which is no part of a model."""
+    here = [name for name in report.missing if slots[name].node.is_wrapper]
+    there = [name for name in report.unexpected if is_kept_by_wrapper(name) and name.rpartition(".")[0] in layers]
+    report.missing = [name for name in report.missing if name not in here]
+    report.unexpected = [name for name in report.unexpected if name not in there]
+    return [
+        *(f"left as it is: {name}, which a wrapper keeps for itself and the file does not have" for name in here),
+        *(f"not loaded: {name}, which a wrapper around the model kept for itself" for name in there),
+    ]
 
 
 def suited(

@@ -48,6 +48,9 @@ class Plugin:
             another thing, by canonical kind; it imports no framework. Empty for none.
         precedes: root packages of other frameworks that crash the process if they are imported before this one.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
+        wrappers: what the framework's wrappers, compiled and data-parallel ones, call the model inside of them, and put
+            before names in files.
+        kept_by_wrappers: names of tensors that such wrappers keep for themselves.
         any_class: models may be objects of classes that inherit nothing from the framework, as tinygrad's are. What no
             root claims is shown to the adapter's `is_model`, once the framework itself is imported.
     """
@@ -63,6 +66,8 @@ class Plugin:
     natives: str = ""
     defaults: str = ""
     precedes: frozenset[str] = frozenset()
+    wrappers: frozenset[str] = frozenset()
+    kept_by_wrappers: frozenset[str] = frozenset()
     any_class: bool = False
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -324,6 +324,11 @@ class Node:
         return self._kind
 
     @property
+    def is_wrapper(self) -> bool:
+        """Whether it stands for what is around a layer, and has only the tensors that this keeps for itself."""
+        return self.adapter.wrapped(self.native) is not None
+
+    @property
     def layer(self) -> Node:
         """The node of the native layer: this one, or for an inner sublayer the one it is a part of."""
         return self.parent if self.is_inner and self.parent is not None else self
@@ -332,7 +337,7 @@ class Node:
         """Whether it is still where it was found, however the model was changed since."""
         node = self.layer
         while node.parent is not None:
-            if self.adapter.child(node.parent.native, node.key) is not node.native:
+            if unwrapped(self.adapter, self.adapter.child(node.parent.native, node.key))[0] is not node.native:
                 return False
             node = node.parent
         return True
@@ -387,6 +392,15 @@ class Node:
             yield from child.walk()
 
 
+def unwrapped(adapter: Adapter, native: Any) -> tuple[Any, list[Any]]:
+    """A layer or model without the wrappers around it, and these."""
+    wrappers: list[Any] = []
+    while native is not None and (inside := adapter.wrapped(native)) is not None:
+        wrappers.append(native)
+        native = inside
+    return native, wrappers
+
+
 class Tree:
     """A native model as the verbs see it.
 
@@ -401,7 +415,8 @@ class Tree:
         self.model = model
         walk = _Walk(adapter)
         with uncollected():
-            self.root = walk.visit(model, prefix, "", above, None)
+            inside, wrappers = unwrapped(adapter, model)
+            self.root = walk.visit(inside, prefix, "", above, None, wrappers=wrappers)
         self.primary = list(walk.first.values())
         self.lazy = walk.lazy
         self._others = {walk.first[key].name: slots for key, slots in walk.others.items()}
@@ -478,6 +493,7 @@ class _Walk:
         above: tuple[Any, ...],
         parent: Node | None,
         claimed: Claims = frozenset(),
+        wrappers: Sequence[Any] = (),
     ) -> Node:
         node = Node(self._adapter, native, name, key, above, parent)
         members = self._adapter.members(native)
@@ -493,7 +509,25 @@ class _Walk:
         self._meet(node, members)
         if members.children:
             self._visit_children(node, members, _deep(slots, members, claimed))
+        for wrapper in wrappers:
+            self._add_own(wrapper, node)
         return node
+
+    def _add_own(self, wrapper: Any, node: Node) -> None:
+        """Adds what a wrapper keeps beside the tensors of what it wraps, a count of its own say."""
+        around = Node(self._adapter, wrapper, node.name, node.key, node.above, node.parent)
+        members = replace(self._adapter.members(wrapper), children=())
+        self.marks.append((wrapper, _mark(self._adapter.members(wrapper))))
+        around.slots = own_slots(around, members)
+        taken = {*(slot.role for slot in node.slots), *(child.key for child in node.children)}
+        for slot in around.slots:
+            if slot.role in taken:
+                raise AmbiguousMatchError(
+                    f"{node.name or 'the model'!r} and the {around.kind} around it both have a {slot.role!r}",
+                    [f"that of {node.kind}", f"that of {around.kind}"],
+                )
+        self._meet(around, members)
+        node.slots = [*node.slots, *around.slots]
 
     def _meet(self, node: Node, members: Members) -> None:
         """Sorts a layer's slots into the storages."""
@@ -512,12 +546,13 @@ class _Walk:
         above = frozenset(map(id, below))
         taken: dict[str, Any] = {slot.role: slot for slot in node.slots}
         taken |= {child.key: child for child in node.children}
-        for key, child in members.children:
+        for key, held in members.children:
+            child, wrappers = unwrapped(self._adapter, held)
             if id(child) in above:
                 continue  # a layer that refers back to its parent is no child of its own
             component = self._adapter.component(key)
             claims = frozenset(path[1:] for path in deep if path[0] == key) if deep else deep
-            made = self.visit(child, join(node.name, component), key, below, node, claims)
+            made = self.visit(child, join(node.name, component), key, below, node, claims, wrappers)
             if deep and _empty(made):
                 continue  # a part of this layer, or of one above
             if component in taken:

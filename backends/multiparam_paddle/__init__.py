@@ -14,5 +14,6 @@ plugin = Plugin(
     precedes=frozenset({"tensorflow"}),  # importing it second crashes the process
     demo="multiparam_paddle.demo",
     natives="multiparam_paddle.natives",
+    wrappers=frozenset({"_layers"}),
     install='"multiparam[paddle]"',
 )

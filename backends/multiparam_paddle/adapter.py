@@ -62,6 +62,9 @@ class PaddleAdapter(Adapter):
     def settings(self, native: Any) -> dict[str, Any] | None:
         return said(native) if isinstance(native, nn.Layer) else None
 
+    def wrapped(self, native: Any) -> Any:
+        return native._layers if isinstance(native, paddle.DataParallel) else None
+
     def members(self, native: nn.Layer) -> Members:
         row = self.row(native)
         statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
@@ -81,6 +84,8 @@ class PaddleAdapter(Adapter):
         )
 
     def glance(self, layers: Sequence[Any]) -> Glance | None:
+        if any(issubclass(one, paddle.DataParallel) for one in {*map(type, layers)}):
+            return None
         held = list(map(attrgetter("_parameters"), layers))
         if any(map(attrgetter("_buffers"), layers)) or any(issubclass(one, RNNBase) for one in {*map(type, layers)}):
             return None
