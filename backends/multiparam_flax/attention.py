@@ -12,6 +12,8 @@ from flax.nnx.nn.attention import dot_product_attention_weights
 
 from multiparam.adapter import ArgumentError, Row, Setting, Source, attention_sources, einsum_sources, general_sources
 
+from . import stacks
+
 
 class Attention(nnx.MultiHeadAttention):
     """Attention called as PyTorch's is: query, key, value to the output and the heads' mean weights.
@@ -47,10 +49,16 @@ def rows() -> Iterator[Row]:
         _attention,
         inner={"out_proj": "Linear"},
         settings=_settings,
+        shapes=stacks.below,
         builds={"MultiheadAttention": _build_attention},
     )
-    yield Row(lambda native: "Linear" if _general(native) else "LinearGeneral", nnx.LinearGeneral, _general)
-    yield Row(lambda native: "Linear" if _einsum(native) else "Einsum", nnx.Einsum, _einsum)
+    yield Row(
+        lambda native: "Linear" if _general(native) else "LinearGeneral",
+        nnx.LinearGeneral,
+        _general,
+        shapes=stacks.general,
+    )
+    yield Row(lambda native: "Linear" if _einsum(native) else "Einsum", nnx.Einsum, _einsum, shapes=stacks.einsum)
 
 
 def _attention(native: nnx.MultiHeadAttention) -> dict[str, Source]:

@@ -28,7 +28,7 @@ from multiparam.adapter import (
     told_kind,
 )
 
-from . import attention, recurrent
+from . import attention, recurrent, stacks
 from .additions import (
     ACTIVATIONS,
     ELU,
@@ -63,22 +63,37 @@ def table() -> LayerTable:
         [
             Row("Sequential", nnx.Sequential, builds={"Sequential": _sequential}),
             Row("Sequential", NamedSequential),
-            Row("Linear", nnx.Linear, _LINEAR, builds={"Linear": _linear}),
+            Row("Linear", nnx.Linear, _LINEAR, shapes=stacks.linear, builds={"Linear": _linear}),
             Row("Linear", LazyLinear, _LINEAR, lazy=_lazy_linear, builds={"LazyLinear": _build_lazy_linear}),
-            Row("Embedding", nnx.Embed, {"weight": At("embedding")}, builds={"Embedding": _embedding}),
+            Row(
+                "Embedding",
+                nnx.Embed,
+                {"weight": At("embedding")},
+                shapes=stacks.embedding,
+                builds={"Embedding": _embedding},
+            ),
             Row(
                 "LayerNorm",
                 nnx.LayerNorm,
                 _AFFINE,
                 settings=_norm,
+                shapes=stacks.norm,
                 builds={"LayerNorm": _layer_norm},
             ),
-            Row(_ranked("Conv"), nnx.Conv, _conv, settings=_of_conv, builds=each_rank("Conv", _build_conv)),
+            Row(
+                _ranked("Conv"),
+                nnx.Conv,
+                _conv,
+                settings=_of_conv,
+                shapes=stacks.convolution,
+                builds=each_rank("Conv", _build_conv),
+            ),
             Row(
                 _ranked("ConvTranspose"),
                 nnx.ConvTranspose,
                 _conv_transpose,
                 settings=_of_conv_transpose,
+                shapes=stacks.convolution,
                 builds=each_rank("ConvTranspose", _build_conv_transpose),
             ),
             *(
@@ -108,18 +123,35 @@ def table() -> LayerTable:
                 _STATISTICS,
                 file_only=_COUNT,
                 settings=_norm,
+                shapes=stacks.norm,
                 builds=each_rank("BatchNorm", _build_batch_norm, tell=True),
             ),
-            Row("GroupNorm", nnx.GroupNorm, _AFFINE, settings=_norm, builds={"GroupNorm": _build_group_norm}),
+            Row(
+                "GroupNorm",
+                nnx.GroupNorm,
+                _AFFINE,
+                settings=_norm,
+                shapes=stacks.norm,
+                builds={"GroupNorm": _build_group_norm},
+            ),
             Row(
                 told_kind("InstanceNorm"),
                 nnx.InstanceNorm,
                 _AFFINE,
                 settings=_norm,
+                shapes=stacks.norm,
                 builds=each_rank("InstanceNorm", _build_instance_norm, tell=True),
             ),
-            Row("RMSNorm", nnx.RMSNorm, _AFFINE, settings=_norm, builds={"RMSNorm": _build_rms_norm}),
-            Row("PReLU", nnx.PReLU, {"weight": At("negative_slope", Insert(0))}, builds={"PReLU": _build_prelu}),
+            Row(
+                "RMSNorm", nnx.RMSNorm, _AFFINE, settings=_norm, shapes=stacks.norm, builds={"RMSNorm": _build_rms_norm}
+            ),
+            Row(
+                "PReLU",
+                nnx.PReLU,
+                {"weight": At("negative_slope", Insert(0))},
+                shapes=stacks.scalar,
+                builds={"PReLU": _build_prelu},
+            ),
             Row("Dropout", nnx.Dropout, builds={"Dropout": lambda p: nnx.Dropout(p, rngs=_rngs())}),
             Row(
                 "LeakyReLU",

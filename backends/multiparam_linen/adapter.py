@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from multiparam.adapter import Adapter, ArgumentError, Members, Row, fresh
+from multiparam.adapter import Adapter, ArgumentError, Members, fresh
 
 from . import plugin
-from .layers import has_own_ranks, table
+from .layers import table
 from .model import PARAMETERS, Bound, Leaf, Linen, Place, model_of, place_of
 
 _ELSEWHERE = (
@@ -40,10 +40,6 @@ class LinenAdapter(Adapter):
 
     def layer_class(self, native: Any) -> type:
         return place_of(native).cls or nn.Module
-
-    def row(self, native: Any) -> Row | None:
-        # a stack of layers, as nn.scan and nn.vmap make them, keeps its own names: its axes are others
-        return super().row(native) if has_own_ranks(place_of(native)) else None
 
     def kind(self, native: Any) -> str:
         row = self.row(native)
@@ -116,7 +112,7 @@ class LinenAdapter(Adapter):
 
     def unreachable(self, variable: Leaf) -> str:
         value = variable.value
-        return _ELSEWHERE if isinstance(value, jax.Array) and not value.is_fully_addressable else ""
+        return _ELSEWHERE if isinstance(value, jax.Array) and not _is_whole(value) else ""
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(fresh(value))
@@ -170,6 +166,10 @@ class LinenAdapter(Adapter):
             return jnp.reshape(value, ())
 
         return [np.asarray(one) for one in jax.grad(scalar)([variable.value for variable in variables])]
+
+
+def _is_whole(value: jax.Array) -> bool:
+    return isinstance(value, jax.core.Tracer) or value.is_fully_addressable
 
 
 def _with_values(model: Linen, variables: Sequence[Leaf], values: list[Any]) -> Any:
