@@ -39,6 +39,10 @@ from .settings import said
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
+_LAZY = "it was made under paddle.LazyGuard; its parameter's initialize(), or multiparam.initialize, gives it numbers"
+_DIST = (
+    "it is a distributed tensor, of which each process may hold a part; paddle.distributed.unshard_dtensor gathers it"
+)
 _ABOUT = ("optimize_attr", "regularizer", "need_clip", "do_model_average")  # what else a parameter tells optimizers
 _GENERATOR = "_dropout_state"  # of a recurrent layer
 
@@ -109,6 +113,20 @@ class PaddleAdapter(Adapter):
         return Inventory(self.name, kept)
 
     # --- variables ---------------------------------------------------------------------------------------------
+
+    def initialized(self, variable: Any) -> bool:
+        return bool(variable._is_initialized())
+
+    def abstract(self, variable: Any) -> str:
+        return "" if self.initialized(variable) else _LAZY
+
+    def begin(self, model: Any) -> None:
+        for one in model.parameters():
+            if not self.initialized(one):
+                one.initialize()  # as paddle.LazyGuard leaves it to be called
+
+    def unreachable(self, variable: Any) -> str:
+        return _DIST if variable.is_dist() else ""
 
     def read(self, variable: Any) -> Any:
         return to_numpy(variable)
