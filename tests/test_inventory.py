@@ -79,6 +79,13 @@ def test_other_extra_state_is_named(state, path):
     assert [*mp.load(path.with_suffix(".pt"), into=net).left_out] == ["0._extra_state"]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_what_is_left_out_is_called_as_without_wrappers(path):
+    net = nn.DataParallel(nn.Sequential(torch.compile(Extra({"step": 1})), nn.ReLU()))
+    assert mp.save(net, path).left_out == {"0._extra_state": "a dict"}
+    assert mp.load(path, into=nn.Sequential(Extra(0), nn.ReLU())).left_out == {"0._extra_state": "a dict"}
+
+
 def test_a_damaged_tensor_of_extra_state_writes_nothing(path):
     mp.save(Extra(torch.arange(4.0)), path)
     data = bytearray(path.read_bytes())

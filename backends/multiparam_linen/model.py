@@ -264,7 +264,7 @@ def _seen_shapes(collections: Any) -> dict[str, tuple[int, ...]]:
         name: tuple(jnp.shape(nn.meta.unbox(one)))
         for collection in collections.values()
         for name, one in collection.items()
-        if not isinstance(one, Mapping)
+        if not isinstance(one, Mapping) and is_array(one)
     }
 
 

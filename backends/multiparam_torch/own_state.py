@@ -12,6 +12,8 @@ from torch import nn
 
 from multiparam.adapter import Inventory, LeftOut, MultiparamError
 
+from .wrappers import wrapping
+
 EXTRA = "_extra_state"
 
 
@@ -122,7 +124,7 @@ def inventory(model: nn.Module, backend: str) -> Inventory:
     except Exception as error:  # a user's method may fail in any way
         failed = LeftOut(f"the model's own state_dict() fails, {type(error).__name__}: {error}")
         return Inventory(backend, {"state_dict": failed}, loading=_loads_otherwise(model))
-    tensors = dict(_tensors(model))
+    tensors, wrappers = dict(_tensors(model)), _wrappers(model)
     stand_ins = dict(_stand_ins(model))
     places = {_place(one): name for name, one in tensors.items()}
     listed: dict[str, Any] = {}
@@ -147,7 +149,27 @@ def inventory(model: nn.Module, backend: str) -> Inventory:
         *_note("the model's own state_dict changes the numbers of", changed),
         *_note("the model's own state_dict calls", [f"{name} {other}" for name, other in renamed.items()]),
     ]
-    return Inventory(backend, listed, notes, _loads_otherwise(model))
+    return Inventory(
+        backend, {_inside(name, wrappers): one for name, one in listed.items()}, notes, _loads_otherwise(model)
+    )
+
+
+def _wrappers(model: nn.Module) -> list[tuple[str, str]]:
+    """What wrappers put into the names of what they wrap, the innermost first: a name's beginning, without and with."""
+    found = []
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        if key := wrapping(type(module)):
+            start = f"{prefix}." if prefix else ""
+            found.append((start, f"{start}{key}."))
+    return found[::-1]
+
+
+def _inside(name: str, wrappers: list[tuple[str, str]]) -> str:
+    """A name without what wrappers put into it."""
+    for start, around in wrappers:
+        if name.startswith(around):
+            name = start + name[len(around) :]
+    return name
 
 
 def _note(what: str, names: list[str]) -> list[str]:
