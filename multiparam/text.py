@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["columns", "counted", "listed", "padded", "printable", "shortened", "size"]
+__all__ = ["columns", "counted", "enumerated", "listed", "padded", "printable", "shortened", "size", "wrapped"]
 
 
 def printable(text: str) -> str:
@@ -100,3 +101,24 @@ def counted(count: int, what: str) -> str:
     ('1 tensor', '2,000 tensors')
     """
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def enumerated(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> enumerated(["a", "b", "c"], 2)
+    'a, b, … and 1 more'
+    """
+    left = len(names) - most
+    return ", ".join([*names[:most], f"… and {left:,} more"] if left > 1 else names)
+
+
+def wrapped(text: str, indent: str = "", width: int = 80) -> list[str]:
+    """The text in lines of at most so many characters, where its words allow; those behind the first are indented.
+
+    >>> wrapped("one two three", width=9)
+    ['one two', '  three']
+    """
+    wrapper = textwrap.TextWrapper(width, initial_indent=indent, subsequent_indent=f"{indent}  ")
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return wrapper.wrap(text)
