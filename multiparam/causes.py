@@ -24,6 +24,7 @@ class Pair:
         partly: which of what they gave was not compared.
         zeros: both gave nothing but zeros.
         constant: both gave the same for every sample, and were given others for each.
+        reordered: what both were given, or gave, are the same numbers in another order; only told of the first that differ.
         settled: a layer that agrees took just what this one gave, or has it in it, so that a difference here is gone.
     """
 
@@ -34,6 +35,7 @@ class Pair:
     partly: list[str] = field(default_factory=list)
     zeros: bool = False
     constant: bool = False
+    reordered: bool = False
     settled: bool = False
 
     @property

@@ -31,9 +31,9 @@ def weaknesses(batch: Sequence[Array], outputs: Leaves, pairs: Iterable[Pair], t
     zeros = dict.fromkeys(pair.name or "the model" for pair in calls if pair.zeros)
     constant = dict.fromkeys(pair.name or "the model" for pair in calls if pair.constant and not pair.zeros)
     if zeros:
-        found.append(f"all outputs are 0, and nothing before is seen behind it, of {enumerated([*zeros])}")
+        found.append(f"outputs of {enumerated([*zeros])} are all 0: nothing that is before is seen behind")
     if constant:
-        found.append(f"outputs are the same for all samples of {enumerated([*constant])}")
+        found.append(f"outputs of {enumerated([*constant])} are the same for all samples")
     return found
 
 
@@ -65,7 +65,7 @@ def _of_outputs(batch: Sequence[Array], outputs: Leaves, tolerance: float) -> li
     if not real and not any(one.dtype.kind == "c" for one in numbers):
         found.append("the outputs are whole numbers, which do not show how close the numbers are that they come from")
     elif real and all(_saturated(one, tolerance) for one in real):
-        found.append("the outputs are all 0, 1 or -1: what is behind the bounds of a function is not seen")
+        found.append("the outputs are all 0, 1 or -1: how far beyond the bounds of a sigmoid or softmax is not seen")
     samples = {len(one) for one in batch if one.ndim}
     several = [one for one in numbers if one.ndim and len(one) > 1 and len(one) in samples]
     if several and any(varies(one) for one in batch) and all(_flat(one, tolerance) for one in several):

@@ -93,12 +93,16 @@ def _where(first: Pair, pairs: Sequence[Pair], alone: Sequence[Call], traces: tu
         said = f"its weights agree; settings of a {' or a '.join(dict.fromkeys(unknown))} are not known"
     else:
         said = _AGREE
-    if first.given:
-        return f"{said}, and it is given the same: look at its other settings, and at code of its own"
     turned = len({_has_channels_last(trace) for trace in traces}) > 1
     images = any(one.ndim > 2 for trace in traces for one in trace.batch)
+    order = f"; {_LAST}" if turned and images else ""
+    if first.given:
+        if first.reordered:
+            return f"{said}, and it gives the same numbers in another order{order}"
+        return f"{said}, and it is given the same: look at its other settings, and at code of its own"
     given = ", but it is not given the same" if first.given is False else ""
-    return f"{said}{given}: look at what is between it and the layer before{f'; {_LAST}' if turned and images else ''}"
+    given = ", but it is given the same numbers in another order" if first.reordered and given else given
+    return f"{said}{given}: look at what is between it and the layer before{order}"
 
 
 def _in_container(first: Pair, pairs: Sequence[Pair], traces: tuple[Trace, Trace], found: Known) -> str:

@@ -26,7 +26,7 @@ class Fact:
         text: what is said of it.
         nodes: the layers of either model that have it.
         weight: the name of the weight that differs; empty for a setting.
-        most: the largest difference of its numbers.
+        most: the largest difference of its numbers; NaN where their shapes differ, 0 where there is none to tell.
     """
 
     text: str
@@ -82,9 +82,10 @@ def known(models: tuple[Any, Any], traces: tuple[Trace, Trace], rename: Any, ren
         found = diff(*models, rename=rename)
     except UninitializedError as error:
         return Known(problem=f"weights were not compared: {error}")
+    turns: tuple[Callable[[str], str], ...] = (renamed, str)
     sides = [
         {turn(slot.name): slot.node for group in trace.tree.groups for slot in group}
-        for trace, turn in zip(traces, (renamed, str), strict=True)
+        for trace, turn in zip(traces, turns, strict=True)
     ]
     layers = [{node.name: node for node in reversed(trace.nodes())} for trace in traces]
     made = Known(suggestion=found.suggestion)
@@ -113,7 +114,7 @@ def _weights(found: DiffReport, sides: list[dict[str, Node]], layers: list[dict[
         both = all(node.layer.name in side for node in there for side in layers)
         # a layer that both have lacks it in one of them; one that only one has was not compared
         if both and there:
-            texts[name] = ("is in one of them only", float("nan"))
+            texts[name] = ("is in one of them only", 0.0)
         else:
             made.uncompared.append(name)
             made.apart += [node.layer for node in there]

@@ -37,7 +37,7 @@ from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model
-from .rename import extended, renamed_layer, renamer, suggested
+from .rename import extended, renamed_layer, renamer, suggested, with_layers
 from .run import unready
 from .settings import differing
 from .steps import Array
@@ -67,6 +67,7 @@ class LoadReport:
             or since the framework that wrote the file calls the model's layer so in its files.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
+        renamed: what was passed as `rename=`.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -79,6 +80,16 @@ class LoadReport:
     matched: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
+    renamed: Any = field(default_factory=dict, repr=False)
+
+    @property
+    def rename(self) -> Any:
+        """What turns the names of the file, or of the model that it was saved from, into those of the model.
+
+        To be passed as `rename=` to `verify`, `diff` or another `load`: what was passed to this one, and the pairs of
+        layers that it found.
+        """
+        return with_layers(self.renamed, dict(self.matched))
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
@@ -199,6 +210,7 @@ def _planned(
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
     plan.report.matched = [*pairs.items()]
+    plan.report.renamed = rename
     _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan

@@ -10,7 +10,7 @@ import numpy as np
 from .arrays import difference, rank_of
 from .steps import Array
 
-__all__ = ["Closeness", "Leaves", "close_inputs", "closeness", "corresponding", "shapes"]
+__all__ = ["Closeness", "Leaves", "close_inputs", "closeness", "corresponding", "reordered", "shapes"]
 
 Leaves = dict[str, Array]  # the tensors of an output, by their place in it
 Pairs = list[tuple[str, str]]
@@ -114,6 +114,18 @@ def close_inputs(first: Sequence[Array], second: Sequence[Array], tolerance: flo
     """Whether two layers are given the same; None where that cannot be told."""
     if len(first) != len(second):
         first, second = first[:1], second[:1]  # a state, a mask or the keys of an attention may be left out
-    if not first or any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
+    if not first or not second or any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
         return None
     return closeness(first, second, tolerance).close
+
+
+def reordered(first: Sequence[Array], second: Sequence[Array], tolerance: float) -> bool:
+    """Whether the first tensors have the same numbers in another order.
+
+    >>> reordered([np.arange(4.0).reshape(2, 2)], [np.arange(4.0).reshape(2, 2).T], 1e-5)
+    True
+    """
+    if not first or not second or first[0].size != second[0].size:
+        return False
+    sorts = [np.sort(one[0].astype(np.float64, copy=False), axis=None) for one in (first, second)]
+    return closeness(sorts[:1], sorts[1:], tolerance).close

@@ -106,8 +106,8 @@ def counted(count: int, what: str) -> str:
 def enumerated(names: Sequence[str], most: int = 12) -> str:
     """The first of some names, and how many more there are.
 
-    >>> enumerated(["a", "b", "c"], 2)
-    'a, b, … and 1 more'
+    >>> enumerated(["a", "b", "c", "d"], 2)
+    'a, b, … and 2 more'
     """
     left = len(names) - most
     return ", ".join([*names[:most], f"… and {left:,} more"] if left > 1 else names)

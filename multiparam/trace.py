@@ -19,7 +19,9 @@ from .steps import Array
 from .structure import leaves
 from .tree import Node, Tree, changed
 
-__all__ = ["Call", "Trace", "traced"]
+__all__ = ["ASIDE", "Call", "Trace", "traced"]
+
+ASIDE = " (a container)"  # behind the name of one that makes room for a layer
 
 
 @dataclass
@@ -185,7 +187,7 @@ def rename_layers(tree: Tree, renamed: Callable[[str], str]) -> None:
             taken[name] = node
     for node in tree.root.walk():
         name = names[id(node)]
-        node.name = name if taken[name] is node else f"{name} (a container)"
+        node.name = name if taken[name] is node else f"{name}{ASIDE}"
 
 
 def _follow(images: set[int], kind: str, channels_last: bool, to_images: bool) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .causes import Pair, above, parting
 from .errors import ArgumentError, MismatchError, MismatchReport, prefix_hint
 from .evidence import varies, weaknesses
@@ -13,10 +15,10 @@ from .explain import explained
 from .html import report
 from .init.rule import number
 from .known import Known, known
-from .outputs import Closeness, Leaves, close_inputs, closeness, corresponding, shapes
+from .outputs import Closeness, Leaves, close_inputs, closeness, corresponding, reordered, shapes
 from .rename import renamer
 from .text import enumerated, printable, wrapped
-from .trace import Call, Trace, traced
+from .trace import ASIDE, Call, Trace, traced
 from .tree import Node
 
 __all__ = ["VerifyReport", "verify"]
@@ -74,8 +76,8 @@ class VerifyReport:
 
     def _title(self) -> str:
         word = "agree" if self.agrees else "differ"
-        limit = f"tolerance {self.tolerance:.2g} of {self.scale:.2g}" if self.scale else "which have to be the same"
-        return f"outputs {word}: max difference {self.max_difference:.2g}, {limit}"
+        of = f" of {self.scale:.2g}" if self.scale else ""
+        return f"outputs {word}: max difference {self.max_difference:.2g}, tolerance {self.tolerance:.2g}{of}"
 
     def _agreeing(self) -> list[str]:
         lines = [f"this proves little: {one}" for one in self.weak]
@@ -89,7 +91,7 @@ class VerifyReport:
         if self.first is None:
             lines = ["no layer that pairs by name diverges before"]
         else:
-            difference = next(found for name, found in self.layers if name == self.first)
+            difference = float(np.max([found for name, found in self.layers if name == self.first]))  # NaN if one is
             lines = [f"first to diverge: {self.first or 'the model itself'}, by {difference:.2g}"]
         left = len(self.why) - MOST
         lines += [*self.why[:MOST], f"… and {left} more, which the report has"] if left > 1 else self.why
@@ -162,7 +164,7 @@ def verify(
     ...     report = mp.initialize(net, mp.init.XavierUniform(), seed=0)
     >>> x = np.linspace(-1, 1, 12).reshape(3, 4)
     >>> print(mp.verify(a, b, x))
-    outputs agree: max difference 0, tolerance 1e-05 of 1
+    outputs agree: max difference 0, tolerance 1e-05 of 0.51
     >>> mp.parameters(b)["2.bias"][:] = 1
     >>> print(mp.verify(a, b, x))
     outputs differ: max difference 1, tolerance 1e-05 of 1
@@ -232,6 +234,7 @@ class _Runs:
         self.pairs: list[Pair] = []
         self.alone: list[Call] = []
         self._waiting: dict[tuple[str, int], Call] = {}
+        self._parted = False
         self._places: dict[str, tuple[str, int]] = {}
 
     def expect(self, trace: Trace, call: Call) -> None:
@@ -257,6 +260,10 @@ class _Runs:
         pair.zeros = not any(one.any() for side in tensors for one in side)
         if any(varies(one) for one in expected.inputs):
             pair.constant = all(one.ndim and len(one) > 1 and not varies(one) for side in tensors for one in side)
+        if not pair.found.close and not self._parted:
+            self._parted = True
+            given = (expected.inputs, call.inputs) if pair.given is False else tensors
+            pair.reordered = reordered(*given, self.limit)
         _emptied(expected)
         _emptied(call)
         self.pairs.append(pair)
@@ -287,11 +294,12 @@ def _tell(report: VerifyReport, runs: _Runs, traces: tuple[Trace, Trace], found:
     """Says which layers diverge, where for good, and what is known of it."""
     pairs, alone = runs.done()
     report.layers = [(pair.name, pair.found.difference) for pair in pairs]
-    paired = {name for name, _ in report.layers}
-    report.unpaired = [name for name in dict.fromkeys(call.node.name for call in alone) if name not in paired]
+    paired = {name for pair in pairs for name in (pair.a.node.name, pair.b.node.name)}
+    names = dict.fromkeys(call.node.name for call in alone if not call.node.name.endswith(ASIDE))
+    report.unpaired = [name for name in names if name not in paired]
     report.weights = [(fact.weight, fact.most) for fact in found.facts if fact.weight and fact.most != 0]
     report.uncompared = found.uncompared
-    report.unseen = _unseen(traces, paired | set(report.unpaired) if not report.agrees else paired)
+    report.unseen = _unseen(traces, paired if report.agrees else paired | names.keys())
     report.notes += [found.problem] if found.problem else []
     parted = parting(pairs, found.touched(weights=True), found.touched())
     if report.agrees:
