@@ -24,7 +24,7 @@ class Pair:
         partly: which of what they gave was not compared.
         zeros: both gave nothing but zeros.
         constant: both gave the same for every sample, and were given others for each.
-        reordered: what both were given, or gave, are the same numbers in another order; only told of the first that differ.
+        reordered: what both were given, or gave, are the same numbers in another order; told of the first that differ.
         settled: a layer that agrees took just what this one gave, or has it in it, so that a difference here is gone.
     """
 

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, see, unsee
 
 from . import plugin
-from .compiled import forget
+from .compiled import compiled_parts, forget
 from .fused import all_or_none, is_fused, is_unrolled, put, rename_aliases
 from .layers import table
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
@@ -136,11 +136,12 @@ class PaddleAdapter(Adapter):
     @contextmanager
     def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
         def hook(layer: nn.Layer, inputs: Any, output: Any) -> None:
-            # while a part is compiled, its tensors have no numbers
+            # while a function is being compiled, its tensors have no numbers
             if paddle.in_dynamic_mode():
                 seen(layer, output, inputs)
 
-        hooks = [layer.register_forward_post_hook(hook) for layer in layers]
+        compiled = compiled_parts(layers)
+        hooks = [layer.register_forward_post_hook(hook) for layer in layers if id(layer) not in compiled]
         try:
             yield
         finally:
