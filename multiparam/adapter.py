@@ -27,6 +27,7 @@ from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
 from .settings import axes_of, convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Split, Take, Transpose
+from .structure import leaves
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
 
@@ -86,6 +87,7 @@ __all__ = [
     "image_ranks",
     "input_padded",
     "is_container",
+    "leaves",
     "out_in_first",
     "pooling",
     "recurrent_row",
@@ -418,11 +420,12 @@ class Adapter(ABC):
         """The forward pass in eval mode without gradient, as native tensors; lazy layers get their shapes."""
         raise self.unsupported(Capability.RUN)
 
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> AbstractContextManager[None]:
-        """A context in which `seen(layer, output)` is called after each call of one of the layers.
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> AbstractContextManager[None]:
+        """A context in which `seen(layer, output, inputs)` is called after each call of one of the layers.
 
         Calls inside of a compiled part, which have no numbers yet, are left out. An adapter without it lets `verify`
-        compare whole models only.
+        compare whole models only; one that does not tell the inputs, which may be left out, lets it know less of where
+        a difference comes from.
         """
         return nullcontext()
 

@@ -40,7 +40,7 @@ from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model, plugins
-from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested, with_layers
 from .run import check_numbers, unready
 from .settings import EDITION, TRAINING, differing, facts, untold
 from .steps import Array
@@ -79,6 +79,7 @@ class LoadReport:
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
         about: (shape, kind of layer) of what is missing and unexpected, by name, as far as they are known.
+        renamed: what was passed as `rename=`.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -95,6 +96,16 @@ class LoadReport:
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
     about: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
+    renamed: Any = field(default_factory=dict, repr=False)
+
+    @property
+    def rename(self) -> Any:
+        """What turns the names of the file, or of the model that it was saved from, into those of the model.
+
+        To be passed as `rename=` to `verify`, `diff` or another `load`: what was passed to this one, and the pairs of
+        layers that it found.
+        """
+        return with_layers(self.renamed, dict(self.matched))
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
@@ -246,6 +257,7 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     plan.report.matched = [*pairs.items()]
     _plan_extras(checkpoint, given, tree, plan)
     _plan_left_out(checkpoint, renamed, tree, plan)
+    plan.report.renamed = rename
     _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan

@@ -10,7 +10,7 @@ from typing import Any
 from .errors import ArgumentError
 from .names import join
 
-__all__ = ["Rename", "extended", "renamed_layer", "renamer", "roles_of", "suggested"]
+__all__ = ["Rename", "extended", "renamed_layer", "renamer", "roles_of", "suggested", "with_layers"]
 
 DEEPEST = 8  # components that a prefix may have; names with thousands of them would take for ever
 
@@ -170,6 +170,38 @@ def extended(rename: Rename, further: Mapping[str, str]) -> dict[str, str]:
     # a prefix that is there twice is taken away twice
     again = {f"(?:{pattern})" if pattern in rename else pattern: new for pattern, new in further.items()}
     return {**rename, **again} if further else {}
+
+
+def with_layers(rename: Any, layers: Mapping[str, str]) -> Any:
+    r"""A renaming, and then that of layers: their own tensors', not those of layers in them.
+
+    Args:
+        rename: a dict of regular expressions, or a function.
+        layers: new names of layers, by what `rename` makes of the old ones.
+
+    >>> with_layers({"^module[.]": ""}, {"fc": "0"})
+    {'^module[.]': '', '^fc\\.(?=[^.]*$)': '0.'}
+    >>> renamed = renamer(with_layers({}, {"a": "b", "b": "a"}))
+    >>> renamed("a.weight"), renamed("b.weight"), renamed("a.c.weight")
+    ('b.weight', 'a.weight', 'a.c.weight')
+    """
+    if not layers:
+        return rename
+    if not isinstance(rename, Mapping):
+        return lambda name: renamer(with_layers({}, layers))(rename(name))
+    # one that another is called like then would be renamed again
+    again = {new: f"{new} (new)" for new in layers.values() if new in layers}
+    steps = {_own(old): _before(again.get(new, new)) for old, new in layers.items()}
+    return {**rename, **steps, **{_own(between): _before(new) for new, between in again.items()}}
+
+
+def _own(layer: str) -> str:
+    """A regular expression for what is before the name of a layer's own tensor."""
+    return f"^{re.escape(f'{layer}.') if layer else ''}(?=[^.]*$)"
+
+
+def _before(layer: str) -> str:
+    return f"{layer}.".replace("\\", r"\\") if layer else ""
 
 
 def _candidates(missing: Sequence[str], unexpected: Sequence[str]) -> set[tuple[str, str]]:

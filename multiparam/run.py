@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from .kinds import image_ranks, takes_features_last
 from .layout import seen_through
 from .registry import infer_model
 from .steps import Array
+from .structure import mapped
 from .tree import Node, Tree, changed
 
 __all__ = [
@@ -43,7 +44,7 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
         native: pass inputs and outputs on in the model's own order of axes.
 
     Returns:
-        The output as numpy, in the structure (tuple, list, dict) in which the model gives it.
+        The output as numpy, in the structure (tuple, list, dict, dataclass) in which the model gives it.
 
     Raises:
         UnsupportedError: the backend cannot run models.
@@ -243,13 +244,9 @@ def _float_dtype(tree: Tree) -> np.dtype[Any]:
 
 def as_numpy(adapter: Adapter, out: Any, turned: frozenset[int]) -> Any:
     """What a model gave as numpy, in its structure, tensors of the given ranks with their channels first."""
-    if isinstance(out, Mapping):
-        return {key: as_numpy(adapter, value, turned) for key, value in out.items()}
-    if isinstance(out, tuple) and hasattr(out, "_fields"):
-        return type(out)(*(as_numpy(adapter, value, turned) for value in out))
-    if isinstance(out, (list, tuple)):
-        return type(out)(as_numpy(adapter, value, turned) for value in out)
-    if not adapter.is_tensor(out):
-        return out
-    array = np.array(adapter.array(out))
-    return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if array.ndim in turned else array
+
+    def array(tensor: Any) -> Array:
+        made = np.array(adapter.array(tensor))
+        return np.ascontiguousarray(np.moveaxis(made, -1, 1)) if made.ndim in turned else made
+
+    return mapped(out, adapter.is_tensor, array)

@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["columns", "counted", "listed", "padded", "printable", "shortened", "size", "where", "wrapped"]
+__all__ = ["columns", "counted", "enumerated", "listed", "padded", "printable", "shortened", "size", "where", "wrapped"]
 
 
 def printable(text: str) -> str:
@@ -118,6 +118,16 @@ def where(layers: Sequence[str], most: int = 4) -> str:
         return names[0]
     shown = names if len(names) <= most else [*names[: most - 1], f"… {names[-1]}"]
     return f"{len(names):,} layers: {', '.join(shown)}"
+
+
+def enumerated(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> enumerated(["a", "b", "c", "d"], 2)
+    'a, b, … and 2 more'
+    """
+    left = len(names) - most
+    return ", ".join([*names[:most], f"… and {left:,} more"] if left > 1 else names)
 
 
 def wrapped(text: str, indent: str = "", width: int = 80) -> list[str]:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .adapter import Capability
-from .arrays import difference
-from .errors import ArgumentError, MismatchError, MismatchReport
-from .formats import listed
+from .causes import Pair, above, parting
+from .errors import ArgumentError, MismatchError, MismatchReport, prefix_hint
+from .evidence import varies, weaknesses
+from .explain import explained
 from .html import report
 from .init.rule import number
-from .kinds import KINDS, image_ranks, takes_features_last
-from .names import join
-from .registry import infer_model
-from .rename import Rename, renamed_layer, renamer
-from .run import Turned, as_numpy, batches, check_numbers, turned_ranks
-from .settings import TRAINING, differing
-from .steps import Array
-from .table import Fold
-from .tree import Node, Tree
+from .inventory import told
+from .known import Known, known
+from .outputs import Closeness, Leaves, close_inputs, closeness, corresponding, reordered, shapes
+from .rename import Rename, renamer
+from .text import enumerated, printable, wrapped
+from .trace import ASIDE, Call, Trace, traced
+from .tree import Node
 
 __all__ = ["VerifyReport", "verify"]
 
-
-_AGREES = "its weights and settings agree: look at what is between it and the layer before"
-_UNPAIRED = "layers whose names differ were not compared, nor were their weights: rename= says which are which"
-
-Leaves = dict[str, Array]  # the tensors of an output, by their place in it
+MOST = 12  # lines of what is known to differ that a printed report has
+LOUD = 100  # times the tolerance: what rounding adds up to inside of a model may be made good, and is not worth a word
 
 
 @dataclass
@@ -39,52 +33,103 @@ class VerifyReport:
 
     Attributes:
         max_difference: the largest absolute difference of the outputs; NaN where one has NaN and the other not.
-        tolerance: what it may be, times the largest output where that exceeds 1.
-        agrees: whether it is no more than that.
+        tolerance: what it may be, as a share of the largest output.
+        agrees: whether no output differs by more, whole numbers not at all. It is about the outputs alone: see `weak`,
+            `passed` and `weights`.
+        scale: the largest output, of the tensor in which they differ most; 0 where they have to be the same.
         first: where the outputs differ by more, the name of the first layer in the order of the forward pass that does
-            too; None if none pairs by name. One with weights in which nothing is known to differ is passed over, if
-            something is known of a later one: it may have an activation in it that is a layer of its own elsewhere.
-        passed: the layers that were passed over so.
+            too, and whose difference is not made good behind it; None if none pairs by name.
+        passed: layers whose outputs differ, but not what is further on: an activation may be in the layer here and
+            behind it there, a padding done by hand, or nothing of the layer is seen in the outputs.
         layers: (name, largest absolute difference of its outputs) for the layers that pair, in that order.
         why: what is known to differ in the first one, or in those that do not pair: weights, kinds, settings.
+        weights: (name, largest absolute difference) of all weights of one name that differ, whether it is seen in the
+            outputs or not; NaN where it is the shape that differs.
         unpaired: names of layers that only one of the models calls, or whose outputs have different shapes.
+        unseen: names of layers that have weights, and of which no call was seen: nothing calls them, or only a
+            compiled part does.
+        uncompared: names of weights that only one of the models has by that name.
+        left_out: what the models' frameworks save of them beside tensors, by name, and what it is: it was not compared.
+        weak: why it proves little that outputs agree.
+        notes: what else was not compared, and where to look.
     """
 
     max_difference: float
     tolerance: float
     agrees: bool
+    scale: float = 0.0
     first: str | None = None
     passed: list[str] = field(default_factory=list)
     layers: list[tuple[str, float]] = field(default_factory=list)
     why: list[str] = field(default_factory=list)
+    weights: list[tuple[str, float]] = field(default_factory=list)
     unpaired: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    uncompared: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    weak: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        return "\n".join(line for text in self._texts() for line in wrapped(printable(text)))
+
+    def _texts(self) -> list[str]:
+        return [self._title(), *(self._agreeing() if self.agrees else self._differing()), *self.notes]
+
+    def _title(self) -> str:
         word = "agree" if self.agrees else "differ"
-        lines = [f"outputs {word}: max difference {self.max_difference:.2g}, tolerance {self.tolerance:.2g}"]
-        if self.first is not None:
-            difference = next(found for name, found in self.layers if name == self.first)
-            lines.append(f"first to diverge: {self.first or 'the model itself'}, by {difference:.2g}")
-            lines += self.why or [_AGREES if self.first or not self.unpaired else _UNPAIRED]
-            if self.passed:
-                lines.append(
-                    f"outputs of {listed(self.passed)} differ before it, where weights and settings agree: an "
-                    f"activation that is in the layer here and behind it there would explain that"
-                )
-        elif not self.agrees:
-            lines += ["no layer that pairs by name diverges before", *self.why]
-        if self.unpaired and not self.agrees:
-            lines.append(f"not compared: {', '.join(name or 'the model itself' for name in self.unpaired)}")
-        return "\n".join(lines)
+        of = f" of {self.scale:.2g}" if self.scale else ""
+        return f"outputs {word}: max difference {self.max_difference:.2g}, tolerance {self.tolerance:.2g}{of}"
+
+    def _agreeing(self) -> list[str]:
+        lines = [f"this proves little: {one}" for one in self.weak]
+        if self.passed:
+            lines.append(f"outputs of {_named(self.passed)} differ all the same, which is not seen behind them")
+        if self.weights:
+            lines.append(f"weights differ all the same: {enumerated(_by(self.weights))}")
+        return [*lines, *self._uncompared()]
+
+    def _differing(self) -> list[str]:
+        if self.first is None:
+            lines = ["no layer that pairs by name diverges before"]
+        else:
+            difference = float(np.max([found for name, found in self.layers if name == self.first]))  # NaN if one is
+            lines = [f"first to diverge: {self.first or 'the model itself'}, by {difference:.2g}"]
+        left = len(self.why) - MOST
+        lines += [*self.why[:MOST], f"… and {left} more, which the report has"] if left > 1 else self.why
+        if self.passed:
+            lines.append(
+                f"outputs of {_named(self.passed)} differ before it, and what is behind them does not: an activation "
+                f"that is in the layer here and behind it there would explain that, or a padding"
+            )
+        others = [one for one in self.weights if not any(why.startswith(f"{one[0]} ") for why in self.why)]
+        if others:
+            lines.append(f"weights that differ elsewhere: {enumerated(_by(others))}")
+        return [*lines, *self._uncompared()]
+
+    def _uncompared(self) -> list[str]:
+        layers = [] if self.agrees else self.unpaired
+        lines = [f"outputs not compared: {_named([*layers, *self.unseen])}"] if layers or self.unseen else []
+        if self.uncompared:
+            lines.append(f"weights not compared, since only one of them has such: {enumerated(self.uncompared)}")
+        return [*lines, *told(self.left_out, "not compared")]
 
     def _repr_html_(self) -> str:
-        title, *notes = str(self).splitlines()
+        title, *notes = map(printable, self._texts())
         rows = [(name or "the model itself", f"{found:.2g}", _mark(name == self.first)) for name, found in self.layers]
         return report(title, [("layers", ("layer", "largest difference", ""), rows)], notes)
 
 
 def _mark(first: bool) -> str:
     return "first to diverge" if first else ""
+
+
+def _named(layers: list[str]) -> str:
+    return enumerated([name or "the model itself" for name in layers])
+
+
+def _by(weights: list[tuple[str, float]]) -> list[str]:
+    return [f"{name} by {most:.2g}" for name, most in weights]
 
 
 def verify(
@@ -96,7 +141,10 @@ def verify(
     tolerance: float = 1e-5,
     rename: Rename | None = None,
 ) -> VerifyReport:
-    """Compares two models' forward passes on a batch, and names the first layer that diverges.
+    """Compares two models' forward passes on a batch, and names the first layer that diverges for good.
+
+    Weights are compared by name, settings as far as they are known. What was not compared is said, and what makes the
+    batch prove little: a batch of zeros, units that are dead, outputs that do not depend on it.
 
     Args:
         a: a native model of any backend.
@@ -104,23 +152,25 @@ def verify(
         x: a batch, or a tuple of them for models with several inputs; images channels first, as for `run`.
         native: True passes the batch on in each model's own order of axes as it is; a pair of samples, one for each
             model, takes the place of x.
-        tolerance: the largest absolute difference, times the largest output where that exceeds 1.
+        tolerance: what outputs may differ by, as a share of the largest of the tensor that they are in; integers and
+            booleans have to be the same.
         rename: regular expressions and their replacements, applied to the names of a's tensors in turn, or a function
             of one, as for `diff`.
 
     Raises:
-        MismatchError: the outputs have different structures or shapes.
+        MismatchError: the outputs have different shapes, or it cannot be told which of them belong together.
         UnsupportedError: a backend cannot run models.
 
     >>> import multiparam as mp, numpy as np
     >>> a, b = (mp.nn.Sequential(mp.nn.Linear(4, 4), mp.nn.ReLU(), mp.nn.Linear(4, 2)) for _ in range(2))
     >>> for net in (a, b):
     ...     report = mp.initialize(net, mp.init.XavierUniform(), seed=0)
-    >>> print(mp.verify(a, b, np.ones((1, 4))))
-    outputs agree: max difference 0, tolerance 1e-05
+    >>> x = np.linspace(-1, 1, 12).reshape(3, 4)
+    >>> print(mp.verify(a, b, x))
+    outputs agree: max difference 0, tolerance 1e-05 of 0.51
     >>> mp.parameters(b)["2.bias"][:] = 1
-    >>> print(mp.verify(a, b, np.ones((1, 4))))
-    outputs differ: max difference 1, tolerance 1e-05
+    >>> print(mp.verify(a, b, x))
+    outputs differ: max difference 1, tolerance 1e-05 of 1
     first to diverge: 2, by 1
     2.bias differs by 1
     """
@@ -135,193 +185,149 @@ def verify(
     if len(samples) != 2:
         raise ArgumentError(f"native= takes a pair of samples, one for each model, and there are {len(samples)}")
     renamed = renamer(rename or {})
-    traces = [_traced(a, samples[0], renamed, bool(native)), _traced(b, samples[1], str, bool(native))]
-    expected, given = (dict(_leaves(trace.output)) for trace in traces)
-    if not expected or _shapes(expected) != _shapes(given):
-        raise MismatchError(
-            "the outputs cannot be compared" if expected else "the outputs have no tensors that could be compared",
-            MismatchReport(misshaped=[("the output", _shapes(expected), _shapes(given))]),
-        )
-    report = VerifyReport(_difference(expected, given), limit, _close(expected, given, limit))
-    _pair(traces[0], traces[1], report)
-    images = any(one.ndim > 2 for sample in samples for _, one in _leaves(sample))
-    turned = len({_has_channels_last(trace.tree) for trace in traces}) > 1
-    if report.first and not report.why and images and turned:
-        report.why.append(
-            f"{_AGREES}; one of the models has its channels last, and flattens or reshapes images in another order "
-            f"unless they are turned first"
-        )
+    runs = _Runs(limit)
+    first = traced(a, samples[0], renamed, bool(native), runs.expect)
+    second = traced(b, samples[1], str, bool(native), runs.compare)
+    found, notes = _whole(first.output, second.output, limit)
+    report = VerifyReport(found.difference, limit, found.close, found.scale, notes=notes)
+    _tell(report, runs, (first, second), known((a, b), (first, second), rename, renamed))
+    if report.agrees:
+        report.weak = weaknesses(first.batch, first.output, runs.pairs, limit)
     return report
 
 
-@dataclass
-class _Trace:
-    tree: Tree
-    output: Any = None
-    calls: dict[tuple[str, int], Leaves] = field(default_factory=dict)
+def _whole(expected: Leaves, given: Leaves, limit: float) -> tuple[Closeness, list[str]]:
+    """How close the outputs of the models are, and what of them is not compared."""
+    pairs = corresponding(expected, given, whole=True)
+    if not pairs or not any(expected[path].size for path, _ in pairs):
+        what = (
+            "the outputs cannot be compared"
+            if expected and given
+            else "the outputs have no tensors that could be compared"
+        )
+        if pairs:
+            what = "the outputs have no numbers that could be compared"
+        raise MismatchError(what, MismatchReport(misshaped=[("the output", shapes(expected), shapes(given))]))
+    found = closeness([expected[path] for path, _ in pairs], [given[path] for _, path in pairs], limit)
+    return found, [f"not compared: {one}" for one in _left(expected, given, pairs, "the outputs")]
 
 
-def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool) -> _Trace:
-    """Runs a model, and keeps what each of its layers gave, by the layer's name and the number of the call."""
-    adapter = infer_model(model)
-    adapter.require(Capability.RUN)
-    trace = _Trace(Tree(adapter, model))
-    check_numbers(trace.tree)
-    _rename(trace.tree, renamed)
-    turned = Turned() if native else turned_ranks(trace.tree)
-    names: dict[int, str] = {}
-    watched = []
-    for node in trace.tree.root.walk():
-        if not node.is_inner and id(node.native) not in names:
-            names[id(node.native)] = node.name
-            watched.append(node.native)
-    counts: dict[int, int] = {}
-    kinds = {id(node.native): node.kind for node in trace.tree.root.walk() if not node.is_inner}
-    images = set(turned.inputs)  # the ranks of what is an image with channels last, after the layers so far
-
-    def seen(layer: Any, output: Any) -> None:
-        kind = kinds[id(layer)]
-        if not native:
-            _follow(images, kind, adapter.channels_last(layer), getattr(layer, "to_images", False))
-        count = counts[id(layer)] = counts.get(id(layer), -1) + 1
-        trace.calls[names[id(layer)], count] = dict(_leaves(as_numpy(adapter, output, frozenset(images))))
-
-    inputs = batches(trace.tree, sample if isinstance(sample, tuple) else (sample,), turned.inputs)
-    with adapter.watch(watched, seen):
-        trace.output = as_numpy(adapter, adapter.run(model, inputs), turned.outputs)
-    return trace
-
-
-def _rename(tree: Tree, renamed: Callable[[str], str]) -> None:
-    """Gives the layers of a tree other names; a container without tensors of its own makes room for a layer."""
-    taken: dict[str, Node] = {}
-    for node in sorted(tree.root.walk(), key=lambda node: not node.slots):
-        name = renamed_layer(renamed, node.name, node.a_role)
-        if name in taken and node.slots:
-            raise ArgumentError(f"rename= turns both {taken[name].name!r} and {node.name!r} into {name!r}")
-        if name not in taken:
-            taken[name] = node
-    for node in tree.root.walk():
-        name = renamed_layer(renamed, node.name, node.a_role)
-        node.name = name if taken[name] is node else f"{name} (a container)"
-
-
-def _follow(images: set[int], kind: str, channels_last: bool, to_images: bool) -> None:
-    """Which ranks are images behind a layer: those that it takes for such, and what a Reshape makes for the next."""
-    if kind in ("Flatten", "Reshape"):
-        images.clear()
-        images |= {3, 4, 5} if to_images else set()
-    elif channels_last:
-        images |= image_ranks(kind)
-    if takes_features_last(kind):
-        images.discard(3)
-
-
-@dataclass
-class _Diverging:
-    name: str
-    why: list[str]
-    has_weights: bool
-
-
-def _pair(a: _Trace, b: _Trace, report: VerifyReport) -> None:
-    diverging: list[_Diverging] = []
-    for key, expected in a.calls.items():
-        given = b.calls.get(key)
-        if given is None or _shapes(expected) != _shapes(given):
-            continue
-        report.layers.append((key[0], _difference(expected, given)))
-        if _close(expected, given, report.tolerance):
-            diverging = [one for one in diverging if one.why]  # what is not known to differ was made good
-        elif not report.agrees:
-            node = _node(a.tree, key[0])
-            has_weights = any(below.slots for below in node.walk())
-            diverging.append(_Diverging(key[0], list(_why(node, _node(b.tree, key[0]))), has_weights))
-    paired = {name for name, _ in report.layers}
-    report.unpaired = list(dict.fromkeys(name for name, _ in (*a.calls, *b.calls) if name not in paired))
-    if diverging:
-        first = next((one for one in diverging if one.why), diverging[0])
-        first = first if diverging[0].has_weights else diverging[0]
-        report.first, report.why = first.name, first.why
-        report.passed = [one.name for one in diverging[: diverging.index(first)]]
-        kinds = [_node(trace.tree, first.name).kind for trace in (a, b)]
-        if not first.why and kinds[0] != kinds[1] and not KINDS.keys().isdisjoint(kinds):  # one is a function, say
-            report.why = [f"{first.name or 'the model'} has kind {kinds[0]}, and {kinds[1]}"]
-    for name in report.unpaired if not report.agrees and not report.why else ():
-        both = [[node for node in trace.tree.root.walk() if node.name == name] for trace in (a, b)]
-        report.why += _why(both[0][0], both[1][0]) if all(both) else []
-
-
-def _has_channels_last(tree: Tree) -> bool:
-    return any(tree.adapter.channels_last(node.native) for node in tree.root.walk() if not node.is_inner)
-
-
-def _node(tree: Tree, name: str) -> Node:
-    return next(node for node in tree.root.walk() if node.name == name)
-
-
-def _why(a: Node, b: Node) -> Iterator[str]:
-    """What differs between two layers below each other's name: kinds, settings, weights."""
-    others = {node.name: node for node in b.walk()}
-    for node in a.walk():
-        other = others.get(node.name)
-        if other is None:
-            continue
-        where = node.name or "the model"
-        for setting, value, others_value in differing(node.described(), other.described()):
-            if setting not in TRAINING:
-                yield f"{where} has {setting} {value}, and {others_value}"
-        first, second = _values(node, other.folds()), _values(other, node.folds())
-        for role in dict.fromkeys((*first, *second)):
-            name = join(node.name, role)
-            if role not in first or role not in second:
-                lacking = other if role in first else node
-                if role not in lacking.file_only():  # or it has no part in the forward pass
-                    yield f"{name} is in one of them only"
-            elif first[role].shape != second[role].shape:
-                yield f"{name} has the shape {first[role].shape}, and {second[role].shape}"
-            elif (most := difference(first[role], second[role])) != 0:  # NaN too
-                yield f"{name} differs by {most:.2g}"
-
-
-def _values(node: Node, folds: Mapping[str, Fold]) -> dict[str, Array]:
-    """A layer's tensors by role; what another layer keeps as a sum is one here too."""
-    found = {slot.role: slot.read(slot.ready() or ()) for slot in node.slots}
-    for role, fold in folds.items():
-        if role in found and fold.into in found:
-            added, rest = fold.split(found[role])
-            found[fold.into] = found[fold.into] + added
-            if rest.any():
-                found[role] = rest
-            else:
-                del found[role]
+def _left(expected: Leaves, given: Leaves, pairs: list[tuple[str, str]], of: str) -> list[str]:
+    """What of two outputs is not compared."""
+    found = []
+    for which, leaves, used in (
+        ("first", expected, {path for path, _ in pairs}),
+        ("second", given, {path for _, path in pairs}),
+    ):
+        left = [path for path in leaves if path not in used]
+        found += [f"{enumerated(left)} of {of} of the {which} model"] if left else []
     return found
 
 
-def _leaves(output: Any, path: str = "") -> Iterator[tuple[str, Array]]:
-    """The tensors in a model's output, by where they lie in it."""
-    if isinstance(output, Mapping):
-        for key in sorted(output, key=str):
-            yield from _leaves(output[key], f"{path}[{key!r}]")
-    elif isinstance(output, (list, tuple)):
-        for position, one in enumerate(output):
-            yield from _leaves(one, f"{path}[{position}]")
-    elif isinstance(output, (np.ndarray, np.generic)):
-        yield path, np.asarray(output)
+class _Runs:
+    """Compares the calls of one run with those of another, as they come.
+
+    Attributes:
+        pairs: what was compared.
+        alone: the calls that were not.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.pairs: list[Pair] = []
+        self.alone: list[Call] = []
+        self._waiting: dict[tuple[str, int], Call] = {}
+        self._parted = False
+        self._places: dict[str, tuple[str, int]] = {}
+
+    def expect(self, trace: Trace, call: Call) -> None:
+        """A call of the first run."""
+        if not self._places:
+            self._places = {name: (first, at) for first, all_ in trace.names.items() for at, name in enumerate(all_)}
+        self._waiting[call.node.name, call.number] = call
+
+    def compare(self, trace: Trace, call: Call) -> None:
+        """A call of the second run."""
+        key = self._key(trace, call)
+        expected = self._waiting.get(key)
+        paths = corresponding(expected.output, call.output, whole=False) if expected is not None else []
+        if expected is None or not paths:
+            self.alone.append(_emptied(call))
+            return
+        del self._waiting[key]
+        tensors = [expected.output[path] for path, _ in paths], [call.output[path] for _, path in paths]
+        pair = Pair(
+            expected, call, close_inputs(expected.inputs, call.inputs, self.limit), closeness(*tensors, self.limit)
+        )
+        pair.partly = _left(expected.output, call.output, paths, f"the outputs of {pair.name or 'the model itself'}")
+        pair.zeros = not any(one.any() for side in tensors for one in side)
+        if any(varies(one) for one in expected.inputs):
+            pair.constant = all(one.ndim and len(one) > 1 and not varies(one) for side in tensors for one in side)
+        if not pair.found.close and not self._parted:
+            self._parted = True
+            given = (expected.inputs, call.inputs) if pair.given is False else tensors
+            pair.reordered = reordered(*given, self.limit)
+        _emptied(expected)
+        _emptied(call)
+        self.pairs.append(pair)
+
+    def _key(self, trace: Trace, call: Call) -> tuple[str, int]:
+        """The call of the first run; what is one layer at two places there may be two here, and the other way round."""
+        key = (call.node.name, call.number)
+        if key in self._waiting:
+            return key
+        names = trace.names.get(call.node.name, [])
+        if call.number < len(names) and (names[call.number], 0) in self._waiting:
+            return names[call.number], 0
+        return self._places.get(call.node.name, key) if not call.number else key
+
+    def done(self) -> tuple[list[Pair], list[Call]]:
+        """What was compared, in the order of the first run, and the calls that were not."""
+        self.pairs.sort(key=lambda pair: pair.a.order)
+        return self.pairs, [*map(_emptied, self._waiting.values()), *self.alone]
 
 
-def _shapes(leaves: Leaves) -> dict[str, tuple[int, ...]]:
-    return {path: one.shape for path, one in leaves.items()}
+def _emptied(call: Call) -> Call:
+    """A call without its numbers, of which only it is asked whether there were any."""
+    call.inputs, call.output = [one[:0] if one.ndim else one for one in call.inputs], {}
+    return call
 
 
-def _difference(first: Leaves, second: Leaves) -> float:
-    return float(np.max([difference(first[path], second[path]) for path in first] or [0.0]))  # NaN if one is
+def _tell(report: VerifyReport, runs: _Runs, traces: tuple[Trace, Trace], found: Known) -> None:
+    """Says which layers diverge, where for good, and what is known of it."""
+    pairs, alone = runs.done()
+    report.layers = [(pair.name, pair.found.difference) for pair in pairs]
+    paired = {name for pair in pairs for name in (pair.a.node.name, pair.b.node.name)}
+    names = dict.fromkeys(call.node.name for call in alone if not call.node.name.endswith(ASIDE))
+    report.unpaired = [name for name in names if name not in paired]
+    report.weights = [(fact.weight, fact.most) for fact in found.facts if fact.weight and fact.most != 0]
+    report.uncompared, report.left_out = found.uncompared, found.left_out
+    report.unseen = _unseen(traces, paired if report.agrees else paired | names.keys())
+    report.notes += [found.problem] if found.problem else []
+    parted = parting(pairs, found.touched(weights=True), found.touched())
+    if report.agrees:
+        loud = [pair for pair in parted.passed if _loud(pair, report.tolerance)]
+        report.passed = list(dict.fromkeys(pair.name for pair in loud))
+    else:
+        report.passed = list(dict.fromkeys(pair.name for pair in parted.passed))
+        report.first = None if parted.first is None else parted.first.name
+        report.why, hints = explained(parted.first, pairs, alone, traces, found)
+        report.notes += hints
+    if found.uncompared:
+        report.notes += prefix_hint(found.suggestion) or [
+            "layers whose names differ are not compared: rename= says which are which"
+        ]
 
 
-def _close(first: Leaves, second: Leaves, tolerance: float) -> bool:
-    def close(a: Array, b: Array) -> bool:
-        finite = np.abs(a[np.isfinite(a)]) if a.size else a
-        scale = max(1.0, float(finite.max())) if finite.size else 1.0
-        return difference(a, b) <= tolerance * scale
+def _loud(pair: Pair, tolerance: float) -> bool:
+    return not pair.found.difference <= LOUD * tolerance * pair.found.scale
 
-    return all(close(first[path], second[path]) for path in first)
+
+def _unseen(traces: tuple[Trace, Trace], seen: set[str]) -> list[str]:
+    """The layers with weights whose outputs were not compared, nor those of anything but the model that they are in."""
+
+    def covered(node: Node) -> bool:
+        return any(one.name in seen and one.parent is not None for one in (node.layer, *above(node)))
+
+    nodes = [node for trace in traces for node in trace.nodes() if node.slots and node.layer.name not in seen]
+    return list(dict.fromkeys(node.layer.name for node in nodes if not covered(node)))

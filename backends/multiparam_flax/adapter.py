@@ -200,7 +200,7 @@ class FlaxAdapter(Adapter):
             return model(*(_batch(one) for one in inputs))
 
     @contextmanager
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
         watched = {id(layer) for layer in layers}
         # the classes' methods, since Python looks a call up there
         classes = {type(one) for one in layers if isinstance(one, nnx.Module) and callable(one)}
@@ -283,7 +283,7 @@ def _batch(array: Any) -> jax.Array:
     return made
 
 
-def _watching(call: Any, watched: set[int], running: set[int], seen: Callable[[Any, Any], None]) -> Any:
+def _watching(call: Any, watched: set[int], running: set[int], seen: Callable[..., None]) -> Any:
     @functools.wraps(call)
     def watching(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if id(layer) not in watched or id(layer) in running:  # a class that calls its base's is one call
@@ -293,8 +293,8 @@ def _watching(call: Any, watched: set[int], running: set[int], seen: Callable[[A
             output = call(layer, *args, **kwargs)
         finally:
             running.discard(id(layer))
-        if not any(isinstance(one, jax.core.Tracer) for one in jax.tree.leaves(output)):
-            seen(layer, output)
+        if not any(isinstance(one, jax.core.Tracer) for one in jax.tree.leaves((args, kwargs, output))):
+            seen(layer, output, (args, kwargs))
         return output
 
     return watching

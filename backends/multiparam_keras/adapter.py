@@ -24,6 +24,7 @@ from multiparam.adapter import (
     TieSide,
     escape,
     is_container,
+    leaves,
     replace,
     resolve,
     see,
@@ -186,15 +187,17 @@ class KerasAdapter(Adapter):
             return model(*packed, training=False)
 
     @contextmanager
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
         watched = {id(layer) for layer in layers}
         original = keras.layers.Layer.__call__
 
         @functools.wraps(original)
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             output = original(layer, *args, **kwargs)
-            if id(layer) in watched and all(map(self._has_numbers, keras.tree.flatten(output))):
-                seen(layer, output)
+            if id(layer) in watched and not self._engine.compiling():
+                tensors = leaves((args, kwargs, output), _is_any_tensor)
+                if all(self._has_numbers(one) for _, one in tensors):
+                    seen(layer, output, (args, kwargs))
             return output
 
         keras.layers.Layer.__call__ = call
@@ -384,6 +387,10 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
 def _wide(array: Any) -> Any:
     """Dtypes that Keras's backends do not take from numpy, as float32, which holds all their values."""
     return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype.name.startswith("float8") else array
+
+
+def _is_any_tensor(native: Any) -> bool:
+    return isinstance(native, keras.KerasTensor) or bool(keras.ops.is_tensor(native))
 
 
 def _described(value: Any) -> str:

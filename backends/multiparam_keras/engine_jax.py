@@ -85,3 +85,8 @@ def forget(layers: Sequence[Any]) -> None:
 def has_numbers(tensor: Any) -> bool:
     """Whether it is a tensor with numbers, not one of a compiled part."""
     return not isinstance(tensor, jax.core.Tracer)
+
+
+def compiling() -> bool:
+    """Whether a part of a model is being compiled in which tensors cannot be told from those with numbers."""
+    return False

@@ -89,3 +89,8 @@ def forget(layers: Sequence[Any]) -> None:
 def has_numbers(tensor: Any) -> bool:
     """Whether it is a tensor with numbers, which all of PyTorch's are."""
     return True
+
+
+def compiling() -> bool:
+    """Whether a part of a model is being compiled in which tensors cannot be told from those with numbers."""
+    return bool(torch.compiler.is_compiling())

@@ -145,7 +145,7 @@ class LinenAdapter(Adapter):
         return model_of(model)(*(_batch(one) for one in inputs))
 
     @contextmanager
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
         watched = {place_of(layer).path: layer for layer in layers}
         running: set[Any] = set()
 
@@ -159,8 +159,8 @@ class LinenAdapter(Adapter):
                 output = method(*args, **kwargs)
             finally:
                 running.discard(path)
-            if not any(isinstance(one, jax.core.Tracer) for one in jax.tree.leaves(output)):
-                seen(watched[path], output)
+            if not any(isinstance(one, jax.core.Tracer) for one in jax.tree.leaves((args, kwargs, output))):
+                seen(watched[path], output, (args, kwargs))
             return output
 
         with nn.intercept_methods(call):

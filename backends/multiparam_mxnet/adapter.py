@@ -159,13 +159,13 @@ class MXNetAdapter(Adapter):
             return model(*_tensors(model, inputs))
 
     @contextmanager
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
         def hook(layer: Any, inputs: Any, output: Any) -> None:
             first = output
             while isinstance(first, (list, tuple)) and first:
                 first = first[0]
             if isinstance(first, mx.nd.NDArray):  # a hybridized model's graph is made with symbols
-                seen(layer, output)
+                seen(layer, output, inputs)
 
         hooks = [layer.register_forward_hook(hook) for layer in layers]
         try:

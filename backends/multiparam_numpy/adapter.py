@@ -150,14 +150,14 @@ class NumpyAdapter(Adapter):
         return model(*inputs)
 
     @contextmanager
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
         watched = {id(layer) for layer in layers}
         original = Module.__call__
 
         def call(layer: Module, *inputs: Any) -> Any:
             output = original(layer, *inputs)
             if id(layer) in watched:
-                seen(layer, output)
+                seen(layer, output, inputs)
             return output
 
         Module.__call__ = call

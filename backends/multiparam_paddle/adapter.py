@@ -32,7 +32,7 @@ from multiparam.adapter import (
 )
 
 from . import plugin
-from .compiled import forget
+from .compiled import compiled_parts, forget
 from .fused import all_or_none, is_fused, is_unrolled, put, rename_aliases
 from .layers import table
 from .settings import said
@@ -181,15 +181,19 @@ class PaddleAdapter(Adapter):
             return model(*_tensors(inputs))
 
     @contextmanager
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
-        hooks = [
-            layer.register_forward_post_hook(lambda layer, inputs, output: seen(layer, output)) for layer in layers
-        ]
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
+        def hook(layer: nn.Layer, inputs: Any, output: Any) -> None:
+            # while a function is being compiled, its tensors have no numbers
+            if paddle.in_dynamic_mode():
+                seen(layer, output, inputs)
+
+        compiled = compiled_parts(layers)
+        hooks = [layer.register_forward_post_hook(hook) for layer in layers if id(layer) not in compiled]
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            for one in hooks:
+                one.remove()
 
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
         layer.when_ready = (*layer.when_ready, call)

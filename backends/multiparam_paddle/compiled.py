@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from paddle.jit.dy2static.program_translator import StaticFunction
@@ -13,3 +14,13 @@ def forget(model: Any) -> None:
         compiled = layer.__dict__.get("forward")
         if isinstance(compiled, StaticFunction):
             compiled._program_cache = type(compiled._program_cache)()
+
+
+def compiled_parts(layers: Iterable[Any]) -> set[int]:
+    """The identities of the layers whose forward pass is a part of another's compiled one."""
+    return {
+        id(inner)
+        for layer in layers
+        if isinstance(layer.__dict__.get("forward"), StaticFunction)
+        for inner in layer.sublayers()
+    }

@@ -22,6 +22,7 @@ from multiparam.adapter import (
     TieSide,
     copy,
     fresh,
+    leaves,
     see,
     unsee,
 )
@@ -30,7 +31,7 @@ from . import plugin
 from .layers import table
 from .own_state import Kept, inventory, keeps_more, kept, plain
 from .settings import said
-from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy, unreachable
+from .tensors import from_numpy, has_numbers, is_expanded, memory, numpy_dtype, to_numpy, unreachable
 from .wrappers import wrapping
 
 _VIEWS = "_multiparam_views"
@@ -188,17 +189,26 @@ class TorchAdapter(Adapter):
             return model(*_tensors(model, inputs))
 
     @contextmanager
-    def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
+    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
+        def hook(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if torch.compiler.is_compiling():
+                return
+            tensors = leaves((args, kwargs, output), self.is_tensor)
+            if all(has_numbers(one) for _, one in tensors):
+                seen(layer, output, (args, kwargs))
+
+        compiled = {id(inner) for layer in layers if _is_compiled(layer) for inner in layer.modules()}
         hooks = [
-            layer.register_forward_hook(lambda layer, inputs, output: seen(layer, output))
+            layer.register_forward_hook(hook, with_kwargs=True)
             for layer in layers
-            if not isinstance(layer, torch.jit.ScriptModule)  # which takes no hooks
+            # a ScriptModule takes no hooks, and compiled code would be made anew for them
+            if not isinstance(layer, torch.jit.ScriptModule) and id(layer) not in compiled
         ]
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            for one in hooks:
+                one.remove()
 
     def when_ready(self, layer: nn.Module, call: Callable[[Any], None]) -> None:
         waiting = layer.__dict__.setdefault(_PENDING, _Pending())
@@ -302,6 +312,11 @@ def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
     if device.type == "meta":
         raise ArgumentError(f"the model has no numbers: {_TO_EMPTY}")
     return [from_numpy(np.array(one)).to(device) for one in inputs]
+
+
+def _is_compiled(layer: nn.Module) -> bool:
+    """Whether `torch.compile` or the layer's own `compile()` made it."""
+    return getattr(layer, "_compiled_call_impl", None) is not None or hasattr(layer, "_orig_mod")
 
 
 @contextmanager

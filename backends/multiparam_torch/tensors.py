@@ -83,6 +83,17 @@ def _what(cls: type) -> str:
     )
 
 
+def has_numbers(tensor: torch.Tensor) -> bool:
+    """Whether there are numbers that numpy has a counterpart for: not where a part of a model is being compiled."""
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.dtype not in _DTYPES:
+        return False
+    try:
+        tensor.data_ptr()
+    except RuntimeError:  # of vmap's tensors and the like
+        return False
+    return True
+
+
 def memory(tensor: torch.Tensor) -> Any:
     """A writable view of the tensor's own memory, where it lies on the CPU and numpy can have one; else None."""
     plain = tensor.detach()
