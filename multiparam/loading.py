@@ -67,6 +67,7 @@ class LoadReport:
             the forward pass stays, a training would go another way.
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
+        ignored: names of the file that `only=` and `ignore=` left out.
         matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
             or since the framework that wrote the file calls the model's layer so in its files.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
@@ -80,6 +81,7 @@ class LoadReport:
     tied: list[tuple[str, ...]] = field(default_factory=list)
     folded: list[tuple[str, str]] = field(default_factory=list)
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
     matched: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class LoadReport:
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
         lines += misfits(self.missing, self.unexpected)
+        lines += [f"left out by only= and ignore=: {listed(self.ignored)}"] if self.ignored else []
         lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
@@ -101,6 +104,7 @@ class LoadReport:
         sections: list[Section] = [
             ("missing", ("name",), [(name,) for name in self.missing]),
             ("unexpected", ("name",), [(name,) for name in self.unexpected]),
+            ("left out", ("name",), [(name,) for name in self.ignored]),
             ("matched", ("layer of the file", "of the model"), self.matched),
             ("converted", ("name", "the file's dtype", "here"), self.converted),
             ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
