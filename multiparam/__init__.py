@@ -8,6 +8,7 @@
 """
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, NoReturn
 
 from . import init, nn, steps
 from .access import Layer, buffers, layers, parameters, state
@@ -19,22 +20,25 @@ from .errors import (
     BackendError,
     CheckpointError,
     MismatchError,
+    MismatchReport,
     MultiparamError,
     ParameterNotFoundError,
     UncertainLayoutWarning,
     UninitializedError,
     UnsupportedError,
+    no_attribute,
 )
-from .initialize import initialize
+from .formats import Entry
+from .initialize import InitializationReport, InitializedParameter, initialize
 from .layout import At, Concat, Transposed
-from .parameter import Parameter, Parameters
+from .parameter import Parameter, Parameters, Selection
 from .register import register_layer
-from .registry import backends, use
+from .registry import BackendInfo, backends, use
 from .run import gradients, materialize, run
-from .serialize import SaveReport, load, save
-from .summary import summary
-from .tie import tie, tied, untie
-from .verify import verify
+from .serialize import LoadReport, SaveReport, load, save
+from .summary import Summary, summary
+from .tie import TieReport, tie, tied, untie
+from .verify import VerifyReport, verify
 
 __version__ = _version("multiparam")
 
@@ -43,21 +47,31 @@ __all__ = [
     "ArgumentError",
     "At",
     "BackendError",
+    "BackendInfo",
     "Checkpoint",
     "CheckpointError",
     "Concat",
     "DiffReport",
+    "Entry",
+    "InitializationReport",
+    "InitializedParameter",
     "Layer",
+    "LoadReport",
     "MismatchError",
+    "MismatchReport",
     "MultiparamError",
     "Parameter",
     "ParameterNotFoundError",
     "Parameters",
     "SaveReport",
+    "Selection",
+    "Summary",
+    "TieReport",
     "Transposed",
     "UncertainLayoutWarning",
     "UninitializedError",
     "UnsupportedError",
+    "VerifyReport",
     "backends",
     "buffers",
     "diff",
@@ -82,3 +96,13 @@ __all__ = [
     "use",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
+if not TYPE_CHECKING:  # or a type checker would take any name
+
+    def __getattr__(name: str) -> NoReturn:
+        raise AttributeError(no_attribute("multiparam", name, name, __all__))

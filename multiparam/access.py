@@ -134,6 +134,11 @@ class Layer:
         """Its place in the neutral tree."""
         return self._node
 
+    @property
+    def model_state(self) -> Parameters:
+        """The parameters and buffers of the whole model."""
+        return self._mapping
+
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
             return self.children[key]
@@ -183,6 +188,11 @@ class Layer:
     def __repr__(self) -> str:
         own = ", ".join(slot.role for slot in self._node.slots)
         return f"Layer({self.name!r}, {self.kind}{f', {own}' if own else ''}, {len(self)} children)"
+
+    def _repr_html_(self) -> str:
+        from .summary import summary  # here, since it takes layers itself
+
+        return summary(self)._repr_html_()
 
 
 def _mapping(

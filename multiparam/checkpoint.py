@@ -6,7 +6,7 @@ import os
 import textwrap
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
@@ -34,6 +34,7 @@ from .formats import (
     verified,
 )
 from .html import Section, report
+from .names import Patterns, chosen
 from .pickle_file import pickle_file
 from .registry import discovered
 from .rename import Rename, renamed_layer, renamer, roles_of
@@ -182,6 +183,60 @@ class Checkpoint(Mapping[str, Entry]):
             originals=None,  # the names are the user's now
         )
         return self.reread(contents)
+
+    def part(self, only: Patterns | None = None, ignore: Patterns | None = None) -> Checkpoint:
+        """A part of the same file.
+
+        Args:
+            only: the tensors that are in it: a name, a glob (`*` crosses dots, `?` is one character), a compiled
+                regular expression that must match a whole name, or a list of them; None for all.
+            ignore: those that are not, of these.
+
+        Raises:
+            ParameterNotFoundError: a pattern matches nothing.
+            ArgumentError: nothing is left, or a pattern is none.
+
+        >>> import multiparam as mp, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
+        >>> mp.save(mp.nn.Linear(4, 8), path)
+        >>> list(mp.open(path).part(ignore="*bias"))
+        ['weight']
+        """
+        names = self.names()
+        kept = {*names} if only is None else chosen(only, names, "tensor")
+        kept -= set() if ignore is None else chosen(ignore, names, "tensor")
+        if not kept:
+            raise ArgumentError(f"only= and ignore= leave nothing of {self.path}")
+        return self.holding(kept)
+
+    def names(self) -> list[str]:
+        """The names of all tensors, the other names of tied ones behind them."""
+        return [*self._entries, *(name for name in self._aliases if name not in self._entries)]
+
+    def holding(self, names: Collection[str]) -> Checkpoint:
+        """The same file with the tensors of these names alone."""
+        kept: dict[str, str] = {}  # what a tensor is called now: another of its names, where the first one is not kept
+        for name in self.names():
+            if name in names:
+                kept.setdefault(self[name].name, name)
+        there, left = _above(self.names()), _above(kept.values())
+        inside = {name: about for name, about in self.layers.items() if name in left or name not in there}
+        ties = [[name for name in group if name in names] for group in self.ties]
+        contents = self._contents
+        return self.reread(
+            replace(
+                contents,
+                entries=[replace(self._entries[name], name=new) for name, new in kept.items()],
+                layers=inside,
+                ties=[group for group in ties if len(group) > 1],
+                own=frozenset(kept[name] for name in self.own if name in kept),
+                doubts={kept[name]: why for name, why in contents.doubts.items() if name in kept},
+                unsure={kept[name]: why for name, why in contents.unsure.items() if name in kept},
+                flat=frozenset(kept[name] for name in contents.flat if name in kept),
+                choices=[one for one in contents.choices if one.instead <= {*kept.values()}],
+                originals=None,  # of which some are not wanted
+            )
+        )
 
     def watched(self, seen: Callable[[], Any]) -> Checkpoint:
         """The same file, calling `seen()` whenever a tensor's numbers have been asked for."""
@@ -402,6 +457,17 @@ def grouped(doubts: Mapping[str, str]) -> list[str]:
     for name, why in doubts.items():
         groups.setdefault(why, []).append(name)
     return [f"{listed(names)}: {why}" for why, names in groups.items()]
+
+
+def _above(names: Iterable[str]) -> set[str]:
+    """The layers that hold the tensors of these names, directly or further below."""
+    found = {""}
+    for name in names:
+        layer = name.rpartition(".")[0]
+        while layer not in found:
+            found.add(layer)
+            layer = layer.rpartition(".")[0]
+    return found
 
 
 def _shortened(name: str) -> str:

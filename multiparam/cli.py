@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -20,11 +20,13 @@ import click
 import numpy as np
 
 from .arrays import is_float
+from .checkpoint import Checkpoint
 from .checkpoint import open as open_checkpoint
 from .diff import DiffReport
 from .diff import diff as difference_of
 from .errors import ArgumentError, CheckpointError, MultiparamError
 from .formats import opened
+from .names import chosen
 from .plugin import Capability
 from .registry import backends as known_backends
 from .registry import plugins
@@ -113,17 +115,19 @@ class _Program(click.Group):
             return PIPE_CLOSED
         return code or 0
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Runs a command; its errors are lines on stderr."""
+    def main(self, args: Sequence[str] | None = None, *more: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Runs a command; its errors are lines on stderr, and objects on stdout where that is read by a script."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # names may have what a terminal has no code for
         run: Any = super().main  # whose overloads are of no use here
         try:
-            code = run(*args, standalone_mode=False, **extra)
+            code = run(args, *more, standalone_mode=False, **extra)
         except click.ClickException as error:
             click.echo(f"multiparam: {_line(error)}", err=True)
             code = error.exit_code
+            if "--json" in (sys.argv[1:] if args is None else args):
+                _print_json({"error": error.format_message(), "exit_code": code})
         except click.Abort:
             code = INTERRUPTED
         if standalone_mode:
@@ -143,13 +147,17 @@ def _line(error: click.ClickException) -> str:
 
 @click.group(
     cls=_Program,
-    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 well; 1 no: files differ, a file is damaged, a promise was not kept; 2 wrong usage, or a "
     "file that cannot be read or written; 130 interrupted; 141 nobody read on.",
 )
 @click.version_option(version("multiparam"), prog_name="multiparam", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """One API for a neural network's parameters."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -174,7 +182,16 @@ def _byte_count(context: click.Context, option: click.Parameter, given: str | No
         raise click.BadParameter(str(error)) from error
 
 
-_json = click.option("--json", "for_scripts", is_flag=True, help="For scripts; the keys are listed above.")
+_FILE = click.Path()  # which a shell completes; whether it can be opened is said where it is
+_LIKE = "A name as the file has it, or a glob in which * stands for any characters; may be given several times."
+_only = click.option("--only", multiple=True, metavar="PATTERN", help=f"The tensors that are taken. {_LIKE}")
+_ignore = click.option("--ignore", multiple=True, metavar="PATTERN", help="Tensors that are left out, likewise.")
+_json = click.option(
+    "--json",
+    "for_scripts",
+    is_flag=True,
+    help="For scripts; the keys are listed above, those of an error are error and exit_code.",
+)
 _rename = click.option(
     "--rename",
     multiple=True,
@@ -186,11 +203,22 @@ _rename = click.option(
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=_FILE)
 @click.argument("pattern", required=False)
 @click.option("--stats", is_flag=True, help="Read the numbers: min, mean, std, max, zeros and NaN of each tensor.")
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Fold what lies below the first N levels.")
+@_only
+@_ignore
 @_json
-def show(file: str, pattern: str | None, stats: bool, for_scripts: bool) -> None:
+def show(
+    file: str,
+    pattern: str | None,
+    stats: bool,
+    depth: int | None,
+    only: Sequence[str],
+    ignore: Sequence[str],
+    for_scripts: bool,
+) -> None:
     """Show the layers and tensors of a FILE of any known format.
 
     PATTERN is a name, or a glob in which * stands for any characters and ? for one. Tied tensors are read and counted
@@ -203,7 +231,9 @@ def show(file: str, pattern: str | None, stats: bool, for_scripts: bool) -> None
 
     Exit codes: 0 shown; 2 wrong usage, or the file cannot be read.
     """
-    checkpoint = open_checkpoint(file)
+    if depth is not None and (for_scripts or stats):
+        raise click.UsageError(f"--depth is not allowed with {'--json' if for_scripts else '--stats'}")
+    checkpoint = _part(_open(file), only, ignore)
     names = matching(checkpoint, pattern)
     found = None
     if stats:
@@ -215,26 +245,31 @@ def show(file: str, pattern: str | None, stats: bool, for_scripts: bool) -> None
     if for_scripts:
         _print_json(as_json(checkpoint, names, found))
     else:
-        click.echo("\n".join(tree(checkpoint, names, _width(), found)))
+        click.echo("\n".join(tree(checkpoint, names, _width(), found, depth)))
 
 
 @cli.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=_FILE)
+@click.argument("b", type=_FILE)
+@_only
+@_ignore
 @_rename
 @_json
-def diff(a: str, b: str, rename: Mapping[str, str], for_scripts: bool) -> int:
+def diff(
+    a: str, b: str, only: Sequence[str], ignore: Sequence[str], rename: Mapping[str, str], for_scripts: bool
+) -> int:
     """Compare two files, A and B, of any known formats.
 
-    --rename is applied to A's names.
+    --only and --ignore are applied to the names of both, and have to match in one of them; --rename then to A's.
 
     The keys of --json: equal, same (how many tensors), added, removed (names), reshaped, retyped (name, a, b), changed
-    (name, max_difference), ties (names, tied_in: "a" or "b"), settings (layer, setting, a, b), rename (what to pass
-    where a prefix differs). Numbers that JSON lacks are the strings "NaN" and "Infinity".
+    (name, max_difference), uncertain (name, why: of those the ones whose axes may lie in another order), ties (names,
+    tied_in: "a" or "b"), settings (layer, setting, a, b), rename (what to pass where a prefix differs). Numbers that
+    JSON lacks are the strings "NaN" and "Infinity".
 
     Exit codes: 0 equal; 1 different; 2 wrong usage, or a file cannot be read.
     """
-    first, second = open_checkpoint(a), open_checkpoint(b)
+    first, second = _parts(_open(a), _open(b), only, ignore)
     with _progress("comparing", len(first) + len(second)) as seen:
         report = difference_of(first.watched(seen), second.watched(seen), rename=rename)
     if for_scripts:
@@ -256,6 +291,7 @@ def _report(report: DiffReport) -> dict[str, Any]:
         "reshaped": [{"name": name, "a": list(one), "b": list(two)} for name, one, two in report.reshaped],
         "retyped": [{"name": name, "a": str(one), "b": str(two)} for name, one, two in report.retyped],
         "changed": [{"name": name, "max_difference": most} for name, most in report.changed],
+        "uncertain": [{"name": name, "why": why} for name, why in report.uncertain],
         "ties": [{"names": list(names), "tied_in": where} for names, where in report.ties],
         "settings": [
             {"layer": layer, "setting": name, "a": one, "b": two} for layer, name, one, two in report.settings
@@ -265,7 +301,7 @@ def _report(report: DiffReport) -> dict[str, Any]:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=_FILE)
 @_json
 def verify(file: str, for_scripts: bool) -> int:
     """Read every tensor of a FILE and compare it with its digest.
@@ -279,7 +315,7 @@ def verify(file: str, for_scripts: bool) -> int:
     with opened(place):
         pass
     try:
-        checkpoint = open_checkpoint(file)
+        checkpoint = _open(file)
         with _progress("verifying", len(checkpoint)) as seen:
             agree, without = checkpoint.verify(progress=seen)
     except CheckpointError as error:
@@ -298,8 +334,8 @@ def verify(file: str, for_scripts: bool) -> int:
 
 
 @cli.command()
-@click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT")
+@click.argument("source", metavar="IN", type=_FILE)
+@click.argument("target", metavar="OUT", type=_FILE)
 @click.option(
     "--dtype",
     type=click.Choice(FLOATS),
@@ -307,6 +343,8 @@ def verify(file: str, for_scripts: bool) -> int:
     help=f"What real numbers are converted to: {', '.join(FLOATS)}.",
 )
 @click.option("--shard-size", metavar="SIZE", callback=_byte_count, help="Begin another file at this size: 2GB, 500MB.")
+@_only
+@_ignore
 @_rename
 @click.option("--force", is_flag=True, help="Replace OUT if it is there.")
 @_json
@@ -315,6 +353,8 @@ def convert(
     target: str,
     dtype: str | None,
     shard_size: int | None,
+    only: Sequence[str],
+    ignore: Sequence[str],
     rename: Mapping[str, str],
     force: bool,
     for_scripts: bool,
@@ -325,12 +365,15 @@ def convert(
     tensor is in memory at a time, and OUT is written whole or not at all.
 
     The keys of --json: source, format (of IN), files (that were written; an index is the first), tensors (how many),
-    bytes (of their numbers), left_out (what IN has beside tensors, by name).
+    bytes (of their numbers), left_out (what IN has beside tensors, by name), ignored (what --only and --ignore left
+    out).
 
     Exit codes: 0 converted; 2 wrong usage, IN cannot be read, OUT is there already or cannot be written, or a number
     does not fit into the dtype.
     """
-    checkpoint = open_checkpoint(source)
+    whole = _open(source)
+    checkpoint = _part(whole, only, ignore)
+    ignored = [name for name in whole if name not in checkpoint]
     there = os.path.lexists(target) or has_index(Path(target))
     if there and not force and not os.path.isdir(target):  # which no force would replace
         raise _Wrong(f"{target} is there already: --force replaces it")
@@ -352,12 +395,32 @@ def convert(
                 "tensors": len(written),
                 "bytes": sum(entry.size for entry in written.values()),
                 "left_out": checkpoint.left_out,
+                "ignored": ignored,
             }
         )
         return
     click.echo(f"{printable(str(files_of(Path(target))[0]))}: safetensors, {counted(len(checkpoint), 'tensor')}")
     for name, what in checkpoint.left_out.items():
         click.echo(f"left out: {printable(name)}, {printable(what)}")
+    if ignored:
+        click.echo(f"left out by --only and --ignore: {counted(len(ignored), 'tensor')}")
+
+
+def _open(file: str) -> Checkpoint:
+    with _progress("opening", None):
+        return open_checkpoint(file)
+
+
+def _part(checkpoint: Checkpoint, only: Sequence[str], ignore: Sequence[str]) -> Checkpoint:
+    return checkpoint.part(only or None, ignore or None) if only or ignore else checkpoint
+
+
+def _parts(a: Checkpoint, b: Checkpoint, only: Sequence[str], ignore: Sequence[str]) -> tuple[Checkpoint, Checkpoint]:
+    """The same part of two files."""
+    names = {*a.names(), *b.names()}
+    kept = chosen(only, names, "tensor") if only else names
+    kept = kept - (chosen(ignore, names, "tensor") if ignore else set())
+    return (a.holding(kept), b.holding(kept)) if only or ignore else (a, b)
 
 
 def _width() -> int:
@@ -387,27 +450,42 @@ def _after(value: Any, seen: Callable[[], None]) -> Any:
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar on stderr, if that is a terminal and the work takes long; gives what is called after each tensor."""
-    bar: Any = None
-    begun, done = time.monotonic(), 0
+def _progress(what: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar on stderr, if that is a terminal and the work takes long; gives what is called after each tensor.
+
+    Args:
+        what: what is done.
+        total: how many tensors there are; None where that is not known.
+    """
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    bar, done = None, 0
+
+    def begin() -> None:
+        nonlocal bar
+        from rich.console import Console  # here, since scripts need none of it
+        from rich.progress import Progress
+
+        bar = Progress(console=Console(stderr=True), transient=True)
+        bar.add_task(what, total=total, completed=done)
+        bar.start()
 
     def seen(*_: Any) -> None:
-        nonlocal bar, done
+        nonlocal done
         done += 1
-        if bar is None and sys.stderr.isatty() and time.monotonic() - begun >= PATIENCE:
-            from rich.console import Console  # here, since scripts need none of it
-            from rich.progress import Progress
-
-            bar = Progress(console=Console(stderr=True), transient=True)
-            bar.add_task(what, total=total)
-            bar.start()
         if bar is not None:
             bar.update(bar.task_ids[0], completed=done)
 
+    timer = threading.Timer(PATIENCE, begin)  # a single tensor may take longer than that
+    timer.daemon = True
+    timer.start() if PATIENCE else begin()
     try:
         yield seen
     finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()
         if bar is not None:
             bar.stop()
 

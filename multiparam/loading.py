@@ -72,6 +72,7 @@ class LoadReport:
         carries_settings: whether the file tells such settings at all; a framework's own checkpoint mostly does not.
         untold: (layer, setting, the default of the framework that wrote the file, the model's) where the file carries
             none, and the model has another than that default: outputs differ unless the other model had the same.
+        ignored: names of the file that `only=` and `ignore=` left out.
         matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
             or since the framework that wrote the file calls the model's layer so in its files.
         left_out: what the model's framework saves of it beside tensors, or what the file's model had beside them, by
@@ -91,6 +92,7 @@ class LoadReport:
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     carries_settings: bool = True
     untold: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
     matched: list[tuple[str, str]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -110,6 +112,7 @@ class LoadReport:
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
         lines += misfits(self.missing, self.unexpected, self.about)
+        lines += [f"left out by only= and ignore=: {listed(self.ignored)}"] if self.ignored else []
         lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
@@ -133,6 +136,7 @@ class LoadReport:
         sections: list[Section] = [
             ("missing", ("name",), [(name,) for name in self.missing]),
             ("unexpected", ("name",), [(name,) for name in self.unexpected]),
+            ("left out", ("name",), [(name,) for name in self.ignored]),
             ("matched", ("layer of the file", "of the model"), self.matched),
             ("converted", ("name", "the file's dtype", "here"), self.converted),
             ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),

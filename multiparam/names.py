@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection, Sequence
 from typing import Union
 
-from .errors import ArgumentError
+from .errors import ArgumentError, ParameterNotFoundError
 
-__all__ = ["Pattern", "escape", "join", "matcher", "unescape"]
+__all__ = ["Pattern", "Patterns", "chosen", "escape", "join", "matcher", "unescape"]
 
 Pattern = Union[str, "re.Pattern[str]"]
+Patterns = Union[Pattern, "Sequence[Pattern]"]
 
 
 def escape(component: str) -> str:
@@ -60,3 +62,29 @@ def matcher(pattern: Pattern) -> re.Pattern[str]:
         raise ArgumentError(f"a pattern is a name, a glob or a compiled regex, not {type(pattern).__name__}")
     parts = ({"*": ".*", "?": "."}.get(character) or re.escape(character) for character in pattern)
     return re.compile("".join(parts), re.DOTALL)
+
+
+def chosen(patterns: Patterns, names: Collection[str], what: str) -> set[str]:
+    """The names that any of some patterns matches.
+
+    Args:
+        patterns: a name, a glob or a compiled regular expression, which must match a whole name; or a list of them.
+        names: all names.
+        what: what they are names of, for the error.
+
+    Raises:
+        ParameterNotFoundError: a pattern matches nothing.
+        ArgumentError: it is no pattern.
+
+    >>> sorted(chosen(["model.*", "step"], ["model.0.weight", "step", "optimizer.0"], "tensor"))
+    ['model.0.weight', 'step']
+    """
+    found: set[str] = set()
+    for one in patterns if isinstance(patterns, (list, tuple)) else [patterns]:
+        wanted = matcher(one)
+        exact = isinstance(one, str) and one in names
+        matching = {str(one)} if exact else {name for name in names if wanted.fullmatch(name)}
+        if not matching:
+            raise ParameterNotFoundError(what, one if isinstance(one, str) else wanted.pattern, names)
+        found |= matching
+    return found

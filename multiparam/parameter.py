@@ -138,15 +138,19 @@ class Parameter:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        for position, handle in enumerate(self._freezable(value)):
+            for slot in self.slots:
+                below, _ = slot.owner(slot.source.parts[position]) or ((slot.node.native,), "")
+                self._adapter.set_trainable(self._model, (*slot.node.above, *below), handle.variable, bool(value))
+
+    def _freezable(self, value: Any) -> tuple[Handle, ...]:
+        """What is frozen or thawed, if it can be."""
         if not isinstance(value, (bool, np.bool_)):
             raise ArgumentError(f".trainable is True or False, not {value!r}")
         if self._slot.is_buffer:
             raise UnsupportedError(self._adapter.name, "trainable", f"{self.name!r} is a buffer, which nothing trains")
         self._adapter.require(Capability.TRAINABLE)
-        for position, handle in enumerate(self._handles("cannot be frozen or thawed")):
-            for slot in self.slots:
-                below, _ = slot.owner(slot.source.parts[position]) or ((slot.node.native,), "")
-                self._adapter.set_trainable(self._model, (*slot.node.above, *below), handle.variable, bool(value))
+        return self._handles("cannot be frozen or thawed")
 
     # --- its numbers -------------------------------------------------------------------------------------------
 
@@ -187,13 +191,7 @@ class Parameter:
                 was written.
             UninitializedError: a lazy parameter has no shape yet.
         """
-        handles = self._handles("cannot be set")
-        array = self._checked(value)
-        if array.shape != self.shape:
-            raise MismatchError(
-                f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, self.shape, array.shape)])
-            )
-        self._write(handles, converted(self.name, array, self.dtype))
+        self._write(*self._fitting(value))
 
     def __getitem__(self, index: Any) -> Any:
         taken = self._slot.read(self._handles("has no value"))[index]
@@ -247,10 +245,23 @@ class Parameter:
         shown += [("tied to", ", ".join(self.aliases))] if self.aliases else []
         return page(table(("", ""), shown, caption=self.name))
 
+    def _fitting(self, value: Any) -> tuple[tuple[Handle, ...], Array]:
+        """Where a value goes, and the value as it is written there, if it fits."""
+        handles = self._handles("cannot be set")
+        array = self._checked(value)
+        if array.shape != self.shape:
+            raise MismatchError(
+                f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, self.shape, array.shape)])
+            )
+        return handles, converted(self.name, array, self.dtype)
+
     def _write(self, handles: tuple[Handle, ...], value: Array) -> None:
+        self._check_kept(handles, value)
+        self._slot.write(handles, value)
+
+    def _check_kept(self, handles: tuple[Handle, ...], value: Array) -> None:
         if why := self._slot.problem(handles, value):
             raise MismatchError(f"cannot write {self.name!r}: {why}", MismatchReport())
-        self._slot.write(handles, value)
 
     def _checked(self, value: Any) -> Array:
         owner = None if isinstance(value, (np.ndarray, np.generic, list, tuple)) else recognized(value)
@@ -321,7 +332,21 @@ class Parameter:
 
 
 class Selection(list[Parameter]):
-    """The parameters that a `select` found: a list of them that can also be asked by name."""
+    """The parameters that a `select` found: a list of them that can also be asked by name, and changed together.
+
+    A change is made to all of them, or to none if one of them does not take it.
+
+    >>> import multiparam as mp
+    >>> net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
+    >>> biases = mp.parameters(net).select("*.bias")
+    >>> print(biases.initialize(mp.init.Constant(0.5), seed=0))
+    initialized 2 parameters with seed 0
+      0.bias (8,): Constant(value=0.5)
+      2.bias (1,): Constant(value=0.5)
+    >>> biases.assign({"0.bias": np.arange(8.0), "2.bias": [1.0]})
+    >>> float(biases["0.bias"][7])
+    7.0
+    """
 
     @property
     def names(self) -> list[str]:
@@ -336,6 +361,111 @@ class Selection(list[Parameter]):
             if key == parameter.name or key in parameter.aliases:
                 return parameter
         raise ParameterNotFoundError("selected parameter", key, self.names)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimizers may change them; settable, where the backend can freeze.
+
+        Raises:
+            MismatchError: some may be changed and some not.
+            UnsupportedError: (set) the backend cannot freeze, or a buffer is among them.
+            UninitializedError: (set) a lazy parameter is among them.
+            ArgumentError: there are none.
+        """
+        states = {one.name: one.trainable for one in self._any("asked")}
+        if len({*states.values()}) > 1:
+            still = [name for name, state in states.items() if not state]
+            raise MismatchError(
+                f"of the {len(self)} parameters {len(still)} are frozen, {still[0]!r} for one, and the others are "
+                f"not; set .trainable to make them agree",
+                MismatchReport(),
+            )
+        return next(iter(states.values()))
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for one in self._any("frozen or thawed"):
+            one._freezable(value)  # all of them, before the first is changed
+        for one in self:
+            one.trainable = value
+
+    def assign(self, value: Any) -> None:
+        """Sets the numbers of all of them.
+
+        Args:
+            value: a mapping from each of their names, or another name of a tied one, to an array of exactly its shape,
+                with no other names in it; or one array, for each of them, which all have that shape. A number for all
+                is a rule: `initialize(multiparam.init.Constant(0))`.
+
+        Raises:
+            MismatchError: every name, shape or dtype that does not fit; nothing was written.
+            UninitializedError: a lazy parameter has no shape yet; nothing was written.
+            ArgumentError: there are none.
+
+        >>> import multiparam as mp
+        >>> selected = mp.parameters(mp.nn.Linear(4, 8)).select("bias")
+        >>> selected.assign(np.ones(8))
+        >>> float(selected[0].value.sum())
+        8.0
+        """
+        given = self._by_name(value) if isinstance(value, Mapping) else dict.fromkeys(self.names, value)
+        misshaped: list[Any] = []
+        mistyped: list[Any] = []
+        made = []
+        for one in self._any("set"):
+            try:
+                handles, array = one._fitting(given[one.name])
+                one._check_kept(handles, array)
+                made.append((one, handles, array))
+            except MismatchError as error:
+                if not error.report:
+                    raise
+                misshaped += error.report.misshaped
+                mistyped += error.report.mistyped
+        if misshaped or mistyped:
+            report = MismatchReport(misshaped=misshaped, mistyped=mistyped)
+            raise MismatchError("cannot write the selected parameters; nothing was written", report)
+        for one, handles, array in made:
+            one._write(handles, array)
+
+    def initialize(self, rule: Any, *, seed: int | None = None) -> Any:
+        """Gives them new numbers, as `multiparam.initialize` does, keyed by the names of the whole model.
+
+        Args:
+            rule: a rule, a dict from pattern to rule, or a framework's name; see `multiparam.initialize`.
+            seed: a non-negative integer; None draws one, which the report tells.
+
+        Returns:
+            An `InitializationReport` of what was set.
+
+        Raises:
+            ArgumentError: there are none, or the rule is none or undefined for a shape; nothing was written.
+        """
+        from .initialize import initialize  # here, since it takes parameters itself
+
+        return initialize(self, rule, seed=seed)
+
+    def _any(self, what: str) -> Selection:
+        if not self:
+            raise ArgumentError(f"there is nothing to be {what}: no parameter was selected")
+        return self
+
+    def _by_name(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """The values by the parameters' primary names, one for each."""
+        primary = {name: one.name for one in self for name in (one.name, *one.aliases)}
+        unexpected = [str(name) for name in values if name not in primary]
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            if name in primary and primary[name] in found:
+                raise ArgumentError(f"{name!r} is {primary[name]!r}, which is given too")
+            found.update({primary[name]: value} if name in primary else {})
+        missing = [name for name in self.names if name not in found]
+        if missing or unexpected:
+            raise MismatchError(
+                "cannot write the selected parameters; nothing was written",
+                MismatchReport(missing=missing, unexpected=unexpected),
+            )
+        return found
 
     def _repr_html_(self) -> str:
         return _as_table(self)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from .formats import Entry, verified
 from .html import report as report_page
 from .inventory import check_complete, left_out, told
 from .loading import LoadReport, load_into
+from .names import Patterns
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, recognized
@@ -179,12 +180,40 @@ def _retyped(entry: Entry, dtype: np.dtype[Any]) -> Entry:
     )
 
 
+@overload
+def load(
+    path: FilePath,
+    *,
+    into: None = None,
+    only: Patterns | None = None,
+    ignore: Patterns | None = None,
+    backend: str | None = None,
+    check: bool = True,
+) -> Any: ...
+
+
+@overload
+def load(
+    path: FilePath,
+    *,
+    into: object,
+    strict: bool = True,
+    only: Patterns | None = None,
+    ignore: Patterns | None = None,
+    rename: Rename | None = None,
+    match: str = "name",
+    check: bool = True,
+) -> LoadReport: ...
+
+
 @_called_as(_LOADED_AS)
 def load(
     path: FilePath,
     *,
     into: Any = None,
     strict: bool = True,
+    only: Patterns | None = None,
+    ignore: Patterns | None = None,
     rename: Rename | None = None,
     match: str = "name",
     backend: str | None = None,
@@ -199,6 +228,10 @@ def load(
         path: a file of any format that `multiparam.open` reads.
         into: a native model of any backend; None for tensors of the active one.
         strict: names must be the same; False loads what is in both, and reports the rest.
+        only: the part of the file that is loaded, all of which has to fit: a name, a glob (`*` crosses dots), a
+            compiled regular expression that must match a whole name, or a list of them. They are the file's names, as
+            `multiparam.open` shows them; a prefix stays, and `rename=` takes it away.
+        ignore: what of that is not loaded, likewise: an optimizer's state, say.
         rename: regular expressions and their replacements, applied to the file's names in turn; or a function of one.
         match: `"name"`, or `"auto"`: layers whose names differ are paired by the roles and shapes of what they hold;
             several alike, whose names differ by a number only, in its order. The report lists the pairs. Whether
@@ -211,6 +244,7 @@ def load(
 
     Raises:
         CheckpointError: the file cannot be read or is damaged.
+        ParameterNotFoundError: a pattern of `only=` or `ignore=` matches nothing in the file.
         MismatchError: every missing, unexpected, misshaped and mistyped name at once, and what to pass as `rename=`
             where a prefix differs; the model is as it was.
         AmbiguousMatchError: with `match="auto"`, layers could be paired in several ways; the model is as it was.
@@ -222,6 +256,8 @@ def load(
     saved 2 tensors
     >>> print(mp.load(path, into=mp.nn.Linear(4, 8)))
     loaded 2 tensors
+    >>> mp.load(path, only="bias")["bias"].shape
+    (8,)
     >>> mp.load(path, into=mp.nn.Linear(8, 4))
     Traceback (most recent call last):
     multiparam.errors.MismatchError: ...linear.safetensors does not fit the model; nothing was written
@@ -230,14 +266,18 @@ def load(
     """
     if match not in ("name", "auto"):
         raise ArgumentError(f"match= is 'name' or 'auto', not {match!r}")
-    checkpoint = open_checkpoint(as_path(path, _LOADED_AS), check=check)
+    checkpoint = whole = open_checkpoint(as_path(path, _LOADED_AS), check=check)
+    if only is not None or ignore is not None:
+        checkpoint = whole.part(only, ignore)
     if into is None:
         if rename or not strict or match != "name":
             raise ArgumentError("strict=, rename= and match= are for loading into a model: pass into=net")
         return _as_saved(checkpoint, adapter_of(backend))
     if backend is not None:
         raise ArgumentError("backend= is for loading tensors; a model decides by itself")
-    return load_into(into, checkpoint, strict, rename or {}, match == "auto")
+    report = load_into(into, checkpoint, strict, rename or {}, match == "auto")
+    report.ignored = [name for name in whole if name not in checkpoint]
+    return report
 
 
 def _entry(name: Any, value: Any) -> Entry:

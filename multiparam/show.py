@@ -133,7 +133,11 @@ class _Line(NamedTuple):
 
 
 def tree(
-    checkpoint: Checkpoint, names: Sequence[str], width: int, stats: Mapping[str, Statistics] | None = None
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    width: int,
+    stats: Mapping[str, Statistics] | None = None,
+    depth: int | None = None,
 ) -> list[str]:
     """The lines that show a file.
 
@@ -142,16 +146,21 @@ def tree(
         names: of the tensors that are shown.
         width: columns of the terminal.
         stats: statistics of the tensors, to be shown in the place of their dtypes and sizes.
+        depth: how many levels are shown; what lies below them is folded into a line that says how much it is.
     """
     root = _branches(checkpoint, names)
-    lines = list(_walk(root))
+    lines = list(_walk(root, depth, lambda inside: _amount(checkpoint, inside)))
     said = f": {checkpoint.format}{f', {root.kind}' if root.kind else ''}"
     shown = [shortened(printable(str(checkpoint.path)), width - columns(said)) + said]
     shown += (_shapes if stats is None else _statistics)(checkpoint, lines, width, stats or {})
-    count, parameters, bytes_ = totals(checkpoint, names)
-    shown.append(f"{counted(count, 'tensor')}, {counted(parameters, 'parameter')}, {size(bytes_)}")
+    shown.append(_amount(checkpoint, names))
     notes = [*(f"left out: {name}, {what}" for name, what in checkpoint.left_out.items()), *checkpoint.notes]
     return shown + [line for note in notes for line in textwrap.wrap(printable(note), width, subsequent_indent="  ")]
+
+
+def _amount(checkpoint: Checkpoint, names: Sequence[str]) -> str:
+    count, parameters, bytes_ = totals(checkpoint, names)
+    return f"{counted(count, 'tensor')}, {counted(parameters, 'parameter')}, {size(bytes_)}"
 
 
 def _branches(checkpoint: Checkpoint, names: Sequence[str]) -> _Branch:
@@ -188,7 +197,7 @@ def _found(root: _Branch, name: str) -> _Branch | None:
     return branch
 
 
-def _walk(root: _Branch) -> Iterator[_Line]:
+def _walk(root: _Branch, deepest: int | None, amount: Callable[[list[str]], str]) -> Iterator[_Line]:
     # no recursion: a name can have thousands of components
     waiting = [(key, branch, 0) for key, branch in _backwards(root)]
     while waiting:
@@ -200,8 +209,22 @@ def _walk(root: _Branch) -> Iterator[_Line]:
         if branch.tensor is not None:
             yield _Line(title, branch.tensor)
         else:
-            yield _Line(f"{title}  {branch.kind}" if branch.kind else title, None)
+            title = f"{title}  {branch.kind}" if branch.kind else title
+            inside = _tensors(branch) if deepest is not None and depth + 1 >= deepest else []
+            yield _Line(f"{title}: {amount(inside)}" if inside else title, None)
+        if deepest is not None and depth + 1 >= deepest:
+            continue
         waiting += [(key, below, depth + 1) for key, below in _backwards(branch)]
+
+
+def _tensors(branch: _Branch) -> list[str]:
+    """The names of all tensors below."""
+    found, waiting = [], [branch]
+    while waiting:
+        one = waiting.pop()
+        found += [one.tensor] if one.tensor is not None else []
+        waiting += one.below.values()
+    return found
 
 
 def _backwards(branch: _Branch) -> list[tuple[str, _Branch]]:

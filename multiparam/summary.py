@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .access import parameters, state
+from .access import layers, parameters
 from .html import MOST_VALUES, Markup, details, histogram, link, page, row_id, table, text
 from .registry import infer_model
 from .tree import Node, Slot
@@ -37,17 +37,18 @@ class Summary:
     """
 
     def __init__(self, net: Any) -> None:
-        adapter = infer_model(net)
-        mapping = state(net)
+        layer = layers(net)
+        adapter, mapping = infer_model(layer.native), layer.model_state
         tree = mapping.tree
-        self._root = tree.root
+        self._root = layer.node
         self._primary = {slot.name: group[0].name for group in tree.groups for slot in group}
         self._mapping = mapping
-        self._lines = list(self._walk(tree.root, 0))
+        self._shown = {slot.name for node in self._root.walk() for slot in node.slots}
+        self._lines = list(self._walk(self._root, 0))
         sized = [p for p in parameters(net).values() if p.initialized]
         self.total = sum(_count(p.shape) for p in sized)
         self.trainable = sum(_count(p.shape) for p in sized if p.trainable)
-        self._title = f"{tree.root.kind} ({adapter.name})"
+        self._title = f"{self._root.kind} ({adapter.name})"
 
     def _walk(self, node: Node, depth: int) -> Iterator[_Line]:
         yield _Line(depth, node.key or "(model)", node.kind, "", "", "", "at the first batch" if node.opaque else "")
@@ -115,7 +116,7 @@ class Summary:
     def _cells(self, slot: Slot, prefix: str) -> tuple[object, ...]:
         line, primary = self._tensor(slot, 0), self._primary[slot.name]
         if primary != slot.name:
-            tie = Markup(f"is {link(prefix, primary)}")
+            tie = Markup(f"is {link(prefix, primary) if primary in self._shown else text(primary)}")
             return (line.name, line.shape, line.dtype, line.size, tie, "")
         ready = slot.ready()
         drawn = "" if ready is None or math.prod(slot.extents()) > MOST_VALUES else histogram(slot.read(ready))
@@ -126,7 +127,7 @@ def summary(net: Any) -> Summary:
     """A model's layers and parameters as a table, to be printed, or shown by a notebook.
 
     Args:
-        net: a native model of any backend.
+        net: a native model or layer of any backend, or a `Layer` of `layers`.
 
     >>> import multiparam as mp
     >>> print(mp.summary(mp.nn.Sequential(mp.nn.Linear(4, 8))))

@@ -95,6 +95,71 @@ class AccessTests(NativeModels):
         assert params["2.weight"].trainable is False
         assert params.select(trainable=True).names == ["0.weight", "0.bias", "2.bias", "6.weight", "6.bias"]
 
+    def test_a_selection_is_frozen_and_thawed_as_one(self) -> None:
+        self.require(Capability.TRAINABLE)
+        model = self.mlp()
+        biases = mp.parameters(model).select("*.bias")
+        assert biases.trainable is True
+        biases.trainable = False
+        assert biases.trainable is False
+        assert all(self.frozen_natively(one.native) for one in biases)
+        assert mp.parameters(model).select(trainable=True).names == ["0.weight", "2.weight"]
+        with pytest.raises(mp.MismatchError, match=r"of the 4 parameters 2 are frozen, '0\.bias' for one"):
+            _ = mp.parameters(model).select().trainable
+        with pytest.raises(mp.ArgumentError, match="True or False"):
+            biases.trainable = "no"  # type: ignore[assignment]
+        mp.parameters(model).select().trainable = True
+        assert not any(self.frozen_natively(one.native) for one in biases)
+
+    def test_a_selection_is_assigned_whole_or_not_at_all(self) -> None:
+        model = self.shared()
+        selected = mp.parameters(model).select("*.bias")
+        given = {"0.bias": np.arange(8.0, dtype="f4"), "4.bias": np.ones(8, "f4"), "6.bias": np.full(1, 2.0, "f4")}
+        selected.assign(given)  # a tied parameter goes by any of its names
+        after = self.snapshot(model)
+        for name, want in (("0.bias", given["0.bias"]), ("2.bias", given["4.bias"]), ("6.bias", given["6.bias"])):
+            assert np.array_equal(after[name], want)
+        mp.parameters(model).select(re.compile(r"[02]\.bias")).assign(np.zeros(8, "f4"))
+        assert not self.snapshot(model)["0.bias"].any()
+        assert not self.snapshot(model)["2.bias"].any()
+        before = self.snapshot(model)
+        wrong = {**given, "6.bias": np.ones(8, "f4")}
+        for bad, told in (
+            (wrong, r"shape of 6\.bias: \(1,\) expected, \(8,\) given"),
+            ({"0.bias": given["0.bias"]}, r"missing: 2\.bias"),
+            ({**given, "0.weight": given["0.bias"]}, r"unexpected: 0\.weight"),
+            (np.ones(8, "f4"), r"shape of 6\.bias"),
+        ):
+            with pytest.raises(mp.MismatchError, match=rf"nothing was written\n(.*\n)*{told}"):
+                selected.assign(bad)
+        assert all(np.array_equal(value, before[name]) for name, value in self.snapshot(model).items())
+
+    def test_a_selection_is_initialized_by_the_whole_models_names(self) -> None:
+        one, other = self.mlp(), self.mlp()
+        mp.initialize(one, {"*.weight": mp.init.Normal(std=0.1)}, seed=3)
+        report = mp.parameters(other).select("*.weight").initialize(mp.init.Normal(std=0.1), seed=3)
+        assert [entry.name for entry in report] == ["0.weight", "2.weight"]
+        first, second = self.snapshot(one), self.snapshot(other)
+        assert all(np.array_equal(first[name], second[name]) for name in ("0.weight", "2.weight"))
+
+    def test_nothing_selected_is_nothing_to_change(self) -> None:
+        nothing = mp.parameters(self.mlp()).select("*.scale")
+        for attempt in (
+            lambda: nothing.assign(np.ones(1)),
+            lambda: nothing.initialize(mp.init.Ones()),
+            lambda: setattr(nothing, "trainable", False),
+        ):
+            with pytest.raises(mp.ArgumentError, match="no parameter was selected"):
+                attempt()
+
+    def test_a_layer_is_shown_as_the_summary_shows_it(self) -> None:
+        layer = mp.layers(self.nested())[0][1]
+        shown = layer._repr_html_()
+        assert "<table>" in shown
+        assert shown.count("Linear") == 2
+        assert mp.summary(layer).total == 4 * 8 + 8 + 8 * 4 + 4
+        assert "weight" in mp.layers(self.mlp())[0]._repr_html_()
+
     def test_buffers_are_apart_from_parameters(self) -> None:
         self.require(Capability.BUFFERS)
         model = self.buffered()

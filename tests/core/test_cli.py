@@ -3,7 +3,6 @@
 import inspect
 import io
 import json
-import math
 import os
 import pickle
 import re
@@ -47,7 +46,11 @@ def run(monkeypatch):
 
 def fails(result, code, said):
     assert result.exit_code == code, result.stderr
-    assert result.stdout == ""
+    if result.stdout:  # of a call with --json
+        found = json.loads(result.stdout)
+        assert found.keys() == {"error", "exit_code"}
+        assert said in found["error"].replace("\n", "; ")
+        assert found["exit_code"] == code
     assert re.fullmatch("multiparam: [^\n]*\n", result.stderr), result.stderr
     assert said in result.stderr
 
@@ -122,6 +125,38 @@ def test_the_installed_command_is_there():
         check=True,
     )
     assert {line["name"] for line in json.loads(shown.stdout)} == {line.name for line in mp.backends()}
+
+
+# --- help and completion ---------------------------------------------------------------------------------------------
+
+
+def test_the_bare_command_and_h_show_the_help(run):
+    shown = [CliRunner().invoke(cli.cli, arguments, prog_name="multiparam") for arguments in ([], ["-h"], ["--help"])]
+    assert [one.exit_code for one in shown] == [0, 0, 0]
+    assert shown[0].output == shown[1].output == shown[2].output
+    assert "Usage: multiparam" in shown[0].output
+    for command in cli.cli.commands:
+        assert f"Usage: cli {command}" in run(command, "-h").stdout
+    assert main([]) == main(["-h"]) == 0
+
+
+def completed(*words):
+    words = ["multiparam", *words]
+    environment = {
+        "_MULTIPARAM_COMPLETE": "zsh_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    shown = CliRunner().invoke(cli.cli, [], prog_name="multiparam", env=environment)
+    return shown.stdout.splitlines()[1::3] if words[-1] else shown.stdout.splitlines()
+
+
+def test_a_shell_completes_commands_options_and_files():
+    source = CliRunner().invoke(cli.cli, [], prog_name="multiparam", env={"_MULTIPARAM_COMPLETE": "zsh_source"})
+    assert "compdef" in source.stdout
+    assert completed("con") == ["convert"]
+    assert completed("convert", "--on") == ["--only"]
+    assert completed("show", "net") == ["net"]  # as a file's name
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------
@@ -242,11 +277,25 @@ def test_a_bar_is_shown_where_it_takes_long_and_only_in_a_terminal(monkeypatch):
             seen()
             seen()
         assert ("reading" in stream.getvalue()) == shown
-    monkeypatch.setattr(cli, "PATIENCE", math.inf)
+    monkeypatch.setattr(cli, "PATIENCE", 1e5)
     monkeypatch.setattr(sys, "stderr", Terminal())
     with cli._progress("reading", 1) as seen:
         seen()
     assert sys.stderr.getvalue() == ""
+
+
+def test_a_bar_is_shown_before_the_first_tensor_is_done(monkeypatch, path):
+    monkeypatch.setattr(cli, "PATIENCE", 0)
+    for command, said in (
+        (["show", "--stats", str(path)], "reading"),
+        (["verify", str(path)], "verifying"),
+        (["diff", str(path), str(path)], "comparing"),
+        (["convert", str(path), f"{path}.out"], "converting"),
+    ):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        assert main(command) == 0
+        assert said in sys.stderr.getvalue()
+        assert "opening" in sys.stderr.getvalue()
 
 
 # --- show ------------------------------------------------------------------------------------------------------------
@@ -423,7 +472,7 @@ def test_equal_files_end_with_zero(run, path):
     assert json.loads(run("diff", "--json", path, path).stdout) == {
         "equal": True,
         "same": 6,
-        **{key: [] for key in ("added", "removed", "reshaped", "retyped", "changed", "ties", "settings")},
+        **{key: [] for key in ("added", "removed", "reshaped", "retyped", "changed", "uncertain", "ties", "settings")},
         "rename": {},
     }
 
@@ -445,6 +494,7 @@ def test_different_files_end_with_one(run, saved):
         "reshaped": [{"name": "y", "a": [2, 3], "b": [6]}],
         "retyped": [{"name": "z", "a": "float32", "b": "float64"}],
         "changed": [{"name": "n", "max_difference": "NaN"}, {"name": "x", "max_difference": 0.5}],
+        "uncertain": [],
         "ties": [],
         "settings": [],
         "rename": {},
@@ -519,7 +569,7 @@ def test_what_was_converted_for_scripts(run, tmp_path):
     result = run("convert", "--json", tmp_path / "net.pdparams", out, "--dtype", "fp64")
     assert (result.exit_code, result.stderr) == (0, "")
     found = {"source": str(tmp_path / "net.pdparams"), "format": "pickle", "files": [str(out)]}
-    found |= {"tensors": 2, "bytes": 144, "left_out": {"epoch": "int"}}
+    found |= {"tensors": 2, "bytes": 144, "left_out": {"epoch": "int"}, "ignored": []}
     assert json.loads(result.stdout) == found
     result = run("convert", "--json", tmp_path / "net.pdparams", out, "--shard-size", "40", "--force")
     names = ["out.safetensors.index.json", *(f"out-0000{n}-of-00002.safetensors" for n in (1, 2))]
@@ -585,6 +635,50 @@ def test_sizes_are_told_in_units(monkeypatch, run, path, tmp_path, given, count)
     monkeypatch.setattr(cli, "save", save)
     assert run("convert", path, tmp_path / "out", "--shard-size", given).exit_code == 0
     assert asked == [count]
+
+
+# --- a part of a file ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def training(saved):
+    return saved(**{"model.0.weight": np.ones((2, 3)), "model.0.bias": np.ones(2), "optimizer.0": np.ones(3)})
+
+
+def test_a_part_of_a_file_is_converted(run, training, tmp_path):
+    out = tmp_path / "out.safetensors"
+    shown = run("convert", training, out, "--only", "model.*", "--rename", r"^model\.=")
+    assert shown.stdout.splitlines()[1:] == ["left out by --only and --ignore: 1 tensor"]
+    assert [*mp.open(out)] == ["0.weight", "0.bias"]
+    result = json.loads(run("convert", "--json", training, out, "--ignore", "optimizer.*", "--force").stdout)
+    assert (result["tensors"], result["ignored"]) == (2, ["optimizer.0"])
+    fails(run("convert", training, out, "--only", "modle.0.bias", "--force"), 2, "did you mean 'model.0.bias'")
+    fails(run("convert", "--json", training, out, "--only", "x", "--force"), 2, "no tensor 'x'")
+
+
+def test_a_part_of_a_file_is_shown_and_compared(run, training, saved):
+    assert "optimizer" not in run("show", training, "--ignore", "optimizer.*").stdout
+    assert run("show", training, "--only", "*bias").stdout.splitlines()[-1] == "1 tensor, 2 parameters, 16 B"
+    bare = saved("bare", **{"model.0.weight": np.ones((2, 3)), "model.0.bias": np.ones(2)})
+    assert run("diff", training, bare).exit_code == 1
+    assert run("diff", training, bare, "--ignore", "optimizer.*").exit_code == 0
+    assert run("diff", bare, training, "--only", "model.*").exit_code == 0
+    fails(run("diff", bare, training, "--only", "x"), 2, "no tensor 'x'")
+
+
+def test_what_lies_deep_is_folded(run, path):
+    assert run("show", path, "--depth", "1").stdout.splitlines()[1:] == [
+        "0  Linear: 2 tensors, 40 parameters, 160 B",
+        "1  ReLU",
+        "2  Linear: 2 tensors, 72 parameters, 288 B",
+        "3  LayerNorm: 2 tensors, 16 parameters, 64 B",
+        "4  Linear: 2 tensors, 72 parameters, 288 B",
+        "6 tensors, 128 parameters, 512 B",
+    ]
+    assert run("show", path, "--depth", "2").stdout == run("show", path).stdout
+    for option in ("--json", "--stats"):
+        fails(run("show", path, "--depth", "1", option), 2, f"--depth is not allowed with {option}")
+    fails(run("show", path, "--depth", "0"), 2, "--depth")
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
