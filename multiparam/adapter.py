@@ -27,6 +27,7 @@ from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
 from .settings import convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Split, Take, Transpose
+from .structure import each_array
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
 
@@ -74,6 +75,7 @@ __all__ = [
     "collect",
     "convolution",
     "copy",
+    "each_array",
     "each_rank",
     "einsum_sources",
     "entries",
@@ -333,6 +335,14 @@ class Adapter(ABC):
     def channels_last(self, native: Any) -> bool:
         """Whether a layer that works on images has their channels in the last axis."""
         return False
+
+    def images(self, native: Any) -> frozenset[int]:
+        """How many axes the images have that a layer takes with their channels last; empty if it takes none."""
+        return image_ranks(self.kind(native)) if self.channels_last(native) else frozenset()
+
+    def untold(self, native: Any) -> tuple[frozenset[int], str]:
+        """How many axes images have of which it cannot be told whether a layer takes them, and why that is so."""
+        return frozenset(), ""
 
     def run(self, model: Any, inputs: Sequence[Array]) -> Any:
         """The forward pass in eval mode without gradient, as native tensors; lazy layers get their shapes."""

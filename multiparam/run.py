@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .kinds import image_ranks, takes_features_last
 from .layout import seen_through
 from .registry import infer_model
 from .steps import Array
+from .structure import each_array
 from .tree import Node, Tree, changed
 
 __all__ = ["Turned", "as_numpy", "batches", "gradients", "materialize", "run", "turned_ranks", "unready"]
@@ -46,8 +48,9 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     adapter = infer_model(net)
     adapter.require(Capability.RUN)
     tree = Tree(adapter, net)
-    turned = Turned() if native else turned_ranks(tree)
-    out = adapter.run(net, batches(tree, x if isinstance(x, tuple) else (x,), turned.inputs))
+    inputs = x if isinstance(x, tuple) else (x,)
+    turned = Turned() if native else turned_ranks(tree, inputs)
+    out = adapter.run(net, batches(tree, inputs, turned.inputs))
     if tree.lazy:
         changed()
     return as_numpy(adapter, out, turned.outputs)
@@ -121,7 +124,10 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     wanted = [one for one in mapping.values() if one.trainable and (is_float(one.dtype) or one.dtype.kind == "c")]
     variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(
-        net, loss, batches(tree, inputs, frozenset() if native else turned_ranks(tree).inputs), list(variables.values())
+        net,
+        loss,
+        batches(tree, inputs, frozenset() if native else turned_ranks(tree, inputs).inputs),
+        list(variables.values()),
     )
     by_variable = dict(zip(variables, found, strict=True))
     for parameter in mapping.values():
@@ -168,12 +174,29 @@ class Turned:
     outputs: frozenset[int] = frozenset()
 
 
-def turned_ranks(tree: Tree) -> Turned:
+def turned_ranks(tree: Tree, inputs: Iterable[Any] = ()) -> Turned:
     """What is turned on the way into a model and on the way out.
 
     The first layer that cares tells for the inputs, the last one for the outputs: one that takes images does, a Flatten
     or Reshape, and of three axes, which may be a sequence as well, one that works on (batch, time, features).
+
+    Args:
+        tree: the model.
+        inputs: its batches.
+
+    Raises:
+        ArgumentError: of a batch it cannot be told whether it has to be turned.
     """
+    ranks: set[int] = set()
+    for one in inputs:
+        each_array(lambda array: ranks.add(len(getattr(array, "shape", ()))), one)
+    for node in tree.root.walk() if max(ranks, default=0) > 2 else ():
+        unknown, why = tree.adapter.untold(node.native)
+        if unknown & ranks:
+            raise ArgumentError(
+                f"whether {node.name or 'the model'!r} takes images, with their channels last, cannot be told: {why}; "
+                f"native=True passes the batch on with its axes as they are"
+            )
     layers = [(node.kind, _images_of(tree, node)) for node in tree.root.walk()]
     spatial = {rank for _, images in layers for rank in images}
     inputs, outputs = set(), set()
@@ -191,23 +214,34 @@ def _sees_no_images(kind: str, rank: int) -> bool:
 
 def _images_of(tree: Tree, node: Node) -> frozenset[int]:
     """How many axes the images have that a layer takes with channels last."""
-    return image_ranks(node.kind) if tree.adapter.channels_last(node.native) else frozenset()
+    if node.is_inner:  # of a part of a layer the kind alone tells
+        return image_ranks(node.kind) if tree.adapter.channels_last(node.native) else frozenset()
+    return tree.adapter.images(node.native)
 
 
-def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Array]:
-    """A model's inputs as arrays of its dtype, those of the given ranks with their channels last."""
+def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Any]:
+    """A model's inputs as arrays of its dtype, those of the given ranks with their channels last.
+
+    Arrays are looked for in dicts too; None, which stands for an input that is left out, stays.
+    """
     dtype = _float_dtype(tree)
-    made = []
-    for position, one in enumerate(inputs):
-        try:
-            array = tree.adapter.array(one) if tree.adapter.is_tensor(one) else numeric(one)
-        except ValueError as error:
-            raise ArgumentError(f"input {position} is no numeric batch: {error}") from error
-        if rank_of(array.dtype) is None:
-            raise ArgumentError(f"input {position} is no numeric batch: {type(one).__name__} of dtype {array.dtype}")
+
+    def made(position: int, one: Any) -> Array:
+        array = _array(tree.adapter, f"input {position}", one)
         array = np.ascontiguousarray(np.moveaxis(array, 1, -1)) if array.ndim in turned else array
-        made.append(array.astype(dtype) if is_float(array.dtype) else array)
-    return made
+        return array.astype(dtype) if is_float(array.dtype) else array
+
+    return [each_array(partial(made, position), one) for position, one in enumerate(inputs)]
+
+
+def _array(adapter: Adapter, what: str, one: Any) -> Array:
+    try:
+        array = adapter.array(one) if adapter.is_tensor(one) else numeric(one)
+    except ValueError as error:
+        raise ArgumentError(f"{what} is no numeric batch: {error}") from error
+    if rank_of(array.dtype) is None:
+        raise ArgumentError(f"{what} is no numeric batch: {type(one).__name__} of dtype {array.dtype}")
+    return array
 
 
 def _float_dtype(tree: Tree) -> np.dtype[Any]:

@@ -14,7 +14,7 @@ from .errors import ArgumentError, MismatchError, MismatchReport
 from .formats import listed
 from .html import report
 from .init.rule import number
-from .kinds import KINDS, image_ranks, takes_features_last
+from .kinds import KINDS, takes_features_last
 from .names import join
 from .registry import infer_model
 from .rename import Rename, renamed_layer, renamer
@@ -167,7 +167,7 @@ def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool
     adapter.require(Capability.RUN)
     trace = _Trace(Tree(adapter, model))
     _rename(trace.tree, renamed)
-    turned = Turned() if native else turned_ranks(trace.tree)
+    turned = Turned() if native else turned_ranks(trace.tree, sample if isinstance(sample, tuple) else (sample,))
     names: dict[int, str] = {}
     watched = []
     for node in trace.tree.root.walk():
@@ -181,7 +181,7 @@ def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool
     def seen(layer: Any, output: Any) -> None:
         kind = kinds[id(layer)]
         if not native:
-            _follow(images, kind, adapter.channels_last(layer), getattr(layer, "to_images", False))
+            _follow(images, kind, adapter.images(layer), getattr(layer, "to_images", False))
         count = counts[id(layer)] = counts.get(id(layer), -1) + 1
         trace.calls[names[id(layer)], count] = dict(_leaves(as_numpy(adapter, output, frozenset(images))))
 
@@ -205,13 +205,13 @@ def _rename(tree: Tree, renamed: Callable[[str], str]) -> None:
         node.name = name if taken[name] is node else f"{name} (a container)"
 
 
-def _follow(images: set[int], kind: str, channels_last: bool, to_images: bool) -> None:
+def _follow(images: set[int], kind: str, taken: frozenset[int], to_images: bool) -> None:
     """Which ranks are images behind a layer: those that it takes for such, and what a Reshape makes for the next."""
     if kind in ("Flatten", "Reshape"):
         images.clear()
         images |= {3, 4, 5} if to_images else set()
-    elif channels_last:
-        images |= image_ranks(kind)
+    else:
+        images |= taken
     if takes_features_last(kind):
         images.discard(3)
 

@@ -1,6 +1,7 @@
 """The conformance kit on Keras, run once per Keras backend, and what only Keras has."""
 
 import copy
+import inspect
 import os
 import subprocess
 import sys
@@ -784,3 +785,67 @@ def test_a_function_that_calls_numpys_methods_is_a_layer(tmp_path):
         np.testing.assert_allclose(mp.run(mp.nn.Lambda(function, backend="keras"), x), function(x), rtol=1e-6)
     with pytest.raises(AttributeError, match="nonsense"):
         mp.run(mp.nn.Lambda(lambda x: (x * 1, None.nonsense), backend="keras"), x)
+
+
+def images_of(rank):
+    return np.random.default_rng(0).random((2, 3, *range(6, 6 + rank))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("make", "rank"),
+    [
+        *((lambda rank=rank: getattr(keras.layers, f"UpSampling{rank}D")(2), rank) for rank in (1, 2, 3)),
+        *((lambda rank=rank: getattr(keras.layers, f"Cropping{rank}D")(1), rank) for rank in (1, 2, 3)),
+        *((lambda rank=rank: getattr(keras.layers, f"ZeroPadding{rank}D")(1), rank) for rank in (1, 2, 3)),
+        *((lambda rank=rank: getattr(keras.layers, f"SpatialDropout{rank}D")(0.5), rank) for rank in (1, 2, 3)),
+        (lambda: keras.layers.UpSampling2D((2, 3), interpolation="bilinear"), 2),
+        (lambda: keras.layers.MaxPooling2D(2), 2),
+        (lambda: keras.layers.GlobalAveragePooling2D(), 2),
+        (lambda: keras.layers.Resizing(4, 5), 2),
+        (lambda: keras.layers.CenterCrop(4, 5), 2),
+        (lambda: keras.layers.RandomCrop(4, 5), 2),
+        (lambda: keras.layers.RandomFlip(), 2),
+        (lambda: keras.layers.Rescaling([1.0, 2.0, 3.0]), 2),
+        (lambda: keras.layers.Normalization(mean=[0.0, 1.0, 2.0], variance=[1.0, 4.0, 9.0]), 2),
+        (lambda: keras.layers.BatchNormalization(gamma_initializer="random_normal"), 2),
+    ],
+)
+def test_images_are_turned_for_every_layer_that_takes_them(make, rank):
+    layer, x = make(), images_of(rank)
+    turned = np.moveaxis(x, 1, -1)
+    layer.build(turned.shape)
+    expected = keras.ops.convert_to_numpy(
+        layer(turned, training=False) if "training" in inspect.signature(layer.call).parameters else layer(turned)
+    )
+    if expected.ndim == x.ndim:
+        expected = np.moveaxis(expected, -1, 1)
+    for net in (layer, keras.Sequential([layer]), keras.Sequential([layer, keras.layers.ReLU()])):
+        want = np.maximum(expected, 0) if len(getattr(net, "layers", ())) == 2 else expected
+        given = mp.run(net, x)
+        assert given.shape == want.shape
+        assert np.allclose(given, want, atol=1e-5)
+    assert np.allclose(
+        np.moveaxis(mp.run(layer, turned, native=True), -1, 1) if expected.ndim == x.ndim else expected,
+        expected,
+        atol=1e-5,
+    )
+
+
+def test_what_has_its_channels_first_or_is_no_image_is_left_as_it_is():
+    x = images_of(2)
+    layer = keras.layers.ZeroPadding2D(1, data_format="channels_first")
+    assert mp.run(layer, x).shape == (2, 3, 8, 9)
+    sequence = np.random.default_rng(0).random((2, 5, 3)).astype(np.float32)
+    dense = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()])
+    dense.build((None, 5, 3))
+    assert np.allclose(mp.run(dense, sequence), keras.ops.convert_to_numpy(dense(sequence, training=False)), atol=1e-6)
+
+
+def test_an_input_may_be_left_out_or_be_a_dict_of_arrays():
+    class Masked(keras.layers.Layer):
+        def call(self, x, scale=None):
+            return x["a"] + 1 if scale is None else x["a"] * scale
+
+    x = np.ones((2, 3), np.float32)
+    assert (mp.run(Masked(), ({"a": x}, None)) == 2).all()
+    assert (mp.run(Masked(), ({"a": x}, x * 3)) == 3).all()

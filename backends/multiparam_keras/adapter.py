@@ -21,6 +21,7 @@ from multiparam.adapter import (
     Handle,
     Members,
     TieSide,
+    each_array,
     escape,
     is_container,
     replace,
@@ -31,6 +32,7 @@ from multiparam.adapter import (
 
 from . import plugin
 from .compiled import reset
+from .images import image_ranks_of
 from .layers import ACTIVATIONS, table
 from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
@@ -151,10 +153,13 @@ class KerasAdapter(Adapter):
         # a norm has no data_format, and its axis is the last unless it says otherwise
         return getattr(native, "data_format", "channels_last") == "channels_last" and getattr(native, "axis", -1) != 1
 
+    def images(self, native: Any) -> frozenset[int]:
+        return super().images(native) | (image_ranks_of(native) if self.channels_last(native) else frozenset())
+
     # --- running -----------------------------------------------------------------------------------------------
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:
-        batches = [keras.ops.convert_to_tensor(one) for one in inputs]
+        batches = [each_array(keras.ops.convert_to_tensor, one) for one in inputs]
         # a functional model takes its inputs as one structure, a call method as it says
         packed = [batches] if isinstance(model, Functional) and len(batches) > 1 else batches
         with self._engine.without_gradient():
@@ -212,7 +217,7 @@ class KerasAdapter(Adapter):
                 raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
             return value
 
-        batches = [keras.ops.convert_to_tensor(one) for one in inputs]
+        batches = [each_array(keras.ops.convert_to_tensor, one) for one in inputs]
         found = self._engine.gradients(model, scalar, batches, variables) if variables else []
         if variables and not found:
             raise self.unused_net()

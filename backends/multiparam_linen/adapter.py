@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from multiparam.adapter import Adapter, ArgumentError, Members, Row, fresh
+from multiparam.adapter import Adapter, ArgumentError, Members, Row, each_array, fresh
 
 from . import plugin
 from .layers import has_own_ranks, table
 from .model import PARAMETERS, Bound, Leaf, Linen, Place, model_of, place_of
+
+_IN_ATTENTION = frozenset(("query", "key", "value", "out"))  # whose kernels have as many axes as a convolution's
 
 
 class LinenAdapter(Adapter):
@@ -114,10 +116,17 @@ class LinenAdapter(Adapter):
     def channels_last(self, native: Any) -> bool:
         return bool(place_of(native).argument("axis", -1) != 1)
 
+    def untold(self, native: Any) -> tuple[frozenset[int], str]:
+        place = place_of(native)
+        ranks = frozenset(np.ndim(one) for one in place.entries().get(PARAMETERS, {}).values() if np.ndim(one) > 2)
+        if not ranks or place.cls is not None or (place.path and place.path[-1] in _IN_ATTENTION):
+            return frozenset(), ""
+        return ranks, "its class is not known; multiparam_linen.Linen(module, variables, x) learns it from a batch x"
+
     # --- running -----------------------------------------------------------------------------------------------
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:
-        return model_of(model)(*(_batch(one) for one in inputs))
+        return model_of(model)(*(each_array(_batch, one) for one in inputs))
 
     @contextmanager
     def watch(self, layers: Sequence[Any], seen: Callable[[Any, Any], None]) -> Iterator[None]:
@@ -145,7 +154,7 @@ class LinenAdapter(Adapter):
         self, model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
     ) -> list[Any]:
         held = model_of(model)
-        batches = [_batch(one) for one in inputs]
+        batches = [each_array(_batch, one) for one in inputs]
 
         def scalar(values: list[Any]) -> Any:
             value = loss(_with_values(held, variables, values), *batches)

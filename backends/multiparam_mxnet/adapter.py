@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     from mxnet import autograd, gluon
     from mxnet.util import is_np_array
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide
+from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, each_array
 
 from . import plugin
 from .constants import constants
@@ -138,6 +138,10 @@ class MXNetAdapter(Adapter):
         norm = "eps" in options and not isinstance(native, gluon.nn.LayerNorm)
         return norm and options.get("axis", 1) != 1
 
+    def images(self, native: Any) -> frozenset[int]:
+        order = getattr(native, "_kwargs", {}).get("layout", "")
+        return super().images(native) | (frozenset((len(order),)) if order.endswith("C") else frozenset())
+
     def begin(self, model: gluon.Block) -> None:
         begin(model)
 
@@ -254,7 +258,7 @@ def _tensors(model: gluon.Block, inputs: Sequence[Any]) -> list[Any]:
         raise ArgumentError(
             f"the model was made {made} npx.set_np() was called, which {now} now: make it anew, or switch"
         )
-    return [from_numpy(np.asarray(one), context) for one in inputs]
+    return [each_array(lambda array: from_numpy(np.asarray(array), context), one) for one in inputs]
 
 
 def _summed(parameter: Any) -> Any:

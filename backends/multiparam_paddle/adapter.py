@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     from paddle.base.framework import EagerParamBase
     from paddle.nn.layer.rnn import RNNBase
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, see, unsee
+from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, each_array, see, unsee
 
 from . import plugin
 from .compiled import forget
@@ -128,11 +128,12 @@ class PaddleAdapter(Adapter):
     # --- running -----------------------------------------------------------------------------------------------
 
     def channels_last(self, native: Any) -> bool:
-        for name in ("_data_format", "data_format", "_data_layout"):
-            order = getattr(native, name, None)
-            if isinstance(order, str):
-                return order.endswith("C") and len(order) > 2
-        return False
+        order = _order(native)
+        return order.endswith("C") and len(order) > 2
+
+    def images(self, native: Any) -> frozenset[int]:
+        order = _order(native)
+        return super().images(native) | (frozenset((len(order),)) if self.channels_last(native) else frozenset())
 
     def run(self, model: nn.Layer, inputs: Sequence[Any]) -> Any:
         with _evaluating(model), paddle.no_grad():
@@ -231,8 +232,14 @@ def _view(layer: nn.Layer, part: str) -> Any:
     return handle.variable.transpose(handle.axes)
 
 
+def _order(native: Any) -> str:
+    """The order of axes that a layer on images was made with, "NHWC"; empty of others."""
+    found = (getattr(native, name, None) for name in ("_data_format", "data_format", "_data_layout"))
+    return next((order for order in found if isinstance(order, str)), "")
+
+
 def _tensors(inputs: Sequence[Any]) -> list[Any]:
-    return [from_numpy(np.asarray(one)) for one in inputs]
+    return [each_array(lambda array: from_numpy(np.asarray(array)), one) for one in inputs]
 
 
 @contextmanager

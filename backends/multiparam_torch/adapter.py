@@ -12,7 +12,19 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, fresh, see, unsee
+from multiparam.adapter import (
+    Adapter,
+    ArgumentError,
+    Glance,
+    Handle,
+    Members,
+    TieSide,
+    copy,
+    each_array,
+    fresh,
+    see,
+    unsee,
+)
 
 from . import plugin
 from .layers import table
@@ -251,7 +263,7 @@ def _view(layer: nn.Module, part: str) -> torch.Tensor:
     return seen
 
 
-def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
+def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[Any]:
     first = next((one for one in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
     if device.type == "meta":
@@ -259,7 +271,7 @@ def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
             "the model is on PyTorch's meta device, where nothing has numbers: model.to_empty(device='cpu') gives it "
             "memory, and multiparam.initialize or multiparam.load the numbers"
         )
-    return [from_numpy(np.array(one)).to(device) for one in inputs]
+    return [each_array(lambda array: from_numpy(np.array(array)).to(device), one) for one in inputs]
 
 
 @contextmanager
