@@ -849,3 +849,53 @@ def test_an_input_may_be_left_out_or_be_a_dict_of_arrays():
     x = np.ones((2, 3), np.float32)
     assert (mp.run(Masked(), ({"a": x}, None)) == 2).all()
     assert (mp.run(Masked(), ({"a": x}, x * 3)) == 3).all()
+
+
+class Unnamed(keras.layers.Layer):
+    """Weights that Keras names by a counter of the process: alone, in a layer of its own, and beside named ones."""
+
+    def __init__(self, inner=True):
+        super().__init__()
+        self.held = [keras.Variable(np.ones(2, np.float32)), keras.Variable(np.zeros(2, np.float32))]
+        self.inner = Unnamed(False) if inner else keras.layers.Dropout(0.5)
+
+    def build(self, shape):
+        self.add_weight(shape=(2,))
+        self.add_weight(shape=(2,), name="named")
+        self.add_weight(shape=(2,), trainable=False)
+        self.add_weight(shape=(2,))
+        self.built = True
+
+    def call(self, x):
+        return x
+
+
+def test_names_have_no_counters_of_the_process(tmp_path):
+    first, second = (keras.Sequential([Unnamed(), Unnamed()]) for _ in range(2))
+    for net in (first, second):
+        net.build((None, 2))
+        for layer in net.layers:
+            layer.inner.build((None, 2))
+    names = [*mp.state(first)]
+    assert names == [*mp.state(second)]
+    own = ["held.0", "held.1", "variable", "named", "variable_1", "variable_2"]
+    assert [name for name in names if name.startswith("1.") and "inner" not in name] == [f"1.{name}" for name in own]
+    assert "0.inner.variable_1" in names
+    mp.initialize(first, mp.init.Normal(), seed=0)
+    mp.save(first, tmp_path / "net.safetensors")
+    mp.load(tmp_path / "net.safetensors", into=second)
+    assert mp.diff(first, second).equal
+
+
+@pytest.mark.parametrize("tied", ["variable", "variable_1", "named"])
+def test_a_tie_leaves_the_other_names_as_they_are(tied):
+    net = keras.Sequential([Unnamed(False), Unnamed(False)])
+    net.build((None, 2))
+    names = [*mp.state(net), *(alias for one in mp.state(net).values() for alias in one.aliases)]
+    for other in ("named", "variable_1"):
+        mp.tie(net, f"1.{tied}", to=f"0.{other}")
+        state = mp.state(net)
+        assert {*state, *(alias for one in state.values() for alias in one.aliases)} == {*names}
+        assert mp.tied(net) == [(f"0.{other}", f"1.{tied}")]
+        mp.untie(net, f"1.{tied}")
+        assert {*mp.state(net)} == {*names}
