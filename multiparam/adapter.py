@@ -297,6 +297,14 @@ class Adapter(ABC):
         """The framework's own object, where what `members` lists only stands for it."""
         return variable
 
+    def carrier(self, variable: Any) -> Any:
+        """The tensor of another framework that has a variable's numbers, where layers lie in a model of that one.
+
+        Raises:
+            UnsupportedError: there is none.
+        """
+        raise self.unsupported(Capability.GRADIENTS, "its layers lie in a model of another framework")
+
     def device(self, variable: Any) -> str:
         """Where the variable lies, in the framework's own words."""
         return "cpu"

@@ -147,7 +147,7 @@ def load_into(
     copied: list[Slot] = []
     copy_each(_written(plan, copied))
     for slot in copied:
-        tree.adapter.written(slot.node.native)
+        slot.node.adapter.written(slot.node.native)
     if plan.ties:
         plan.report.notes += tie_slots(tree.adapter, model, tree, plan.ties).notes
     return plan.report

@@ -15,11 +15,11 @@ from .adapter import Adapter, Capability
 from .arrays import frozen, is_float, numeric, rank_of
 from .errors import ArgumentError, UninitializedError
 from .kinds import image_ranks, takes_features_last
-from .layout import seen_through
+from .layout import Handle, seen_through
 from .registry import infer_model
 from .steps import Array
 from .structure import each_array
-from .tree import Node, Tree, changed
+from .tree import Node, Slot, Tree, changed
 
 __all__ = ["Turned", "as_numpy", "batches", "gradients", "materialize", "run", "turned_ranks", "unready"]
 
@@ -122,7 +122,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
         )
     mapping = parameters(net)
     wanted = [one for one in mapping.values() if one.trainable and (is_float(one.dtype) or one.dtype.kind == "c")]
-    variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
+    variables = {id(h.variable): _carrier(adapter, one.slot, h) for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(
         net,
         loss,
@@ -137,13 +137,19 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
                 seen = None if found_here is None else seen_through(handle, found_here)
                 owner = slot.owner(part)
                 if owner is not None:
-                    adapter.keep_gradient(owner[0][-1], owner[1], seen)
+                    slot.node.adapter.keep_gradient(owner[0][-1], owner[1], seen)
     result = {}
     for parameter in wanted:
         handles = parameter.slot.handles() or ()
         parts = [seen_through(handle, by_variable[id(handle.variable)]) for handle in handles]
         result[parameter.name] = frozen(np.array(parameter.slot.source.read(parts)))
     return result
+
+
+def _carrier(adapter: Adapter, slot: Slot, handle: Handle) -> Any:
+    """A variable as the model's own framework differentiates it."""
+    own = slot.node.adapter
+    return handle.variable if own is adapter else own.carrier(handle.variable)
 
 
 def _check_takes(loss: Callable[..., Any], count: int) -> None:
@@ -191,13 +197,13 @@ def turned_ranks(tree: Tree, inputs: Iterable[Any] = ()) -> Turned:
     for one in inputs:
         each_array(lambda array: ranks.add(len(getattr(array, "shape", ()))), one)
     for node in tree.root.walk() if max(ranks, default=0) > 2 else ():
-        unknown, why = tree.adapter.untold(node.native)
+        unknown, why = node.adapter.untold(node.native)
         if unknown & ranks:
             raise ArgumentError(
                 f"whether {node.name or 'the model'!r} takes images, with their channels last, cannot be told: {why}; "
                 f"native=True passes the batch on with its axes as they are"
             )
-    layers = [(node.kind, _images_of(tree, node)) for node in tree.root.walk()]
+    layers = [(node.kind, _images_of(node)) for node in tree.root.walk()]
     spatial = {rank for _, images in layers for rank in images}
     inputs, outputs = set(), set()
     for rank in spatial:
@@ -212,11 +218,11 @@ def _sees_no_images(kind: str, rank: int) -> bool:
     return kind in ("Flatten", "Reshape") or (rank == 3 and takes_features_last(kind))
 
 
-def _images_of(tree: Tree, node: Node) -> frozenset[int]:
+def _images_of(node: Node) -> frozenset[int]:
     """How many axes the images have that a layer takes with channels last."""
     if node.is_inner:  # of a part of a layer the kind alone tells
-        return image_ranks(node.kind) if tree.adapter.channels_last(node.native) else frozenset()
-    return tree.adapter.images(node.native)
+        return image_ranks(node.kind) if node.adapter.channels_last(node.native) else frozenset()
+    return node.adapter.images(node.native)
 
 
 def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Any]:
@@ -249,7 +255,7 @@ def _float_dtype(tree: Tree) -> np.dtype[Any]:
     for group in tree.groups:
         handles = group[0].handles()
         if handles is not None and not group[0].is_buffer:
-            dtype = tree.adapter.dtype(handles[0].variable)
+            dtype = group[0].dtype_of(handles)
             if is_float(dtype):
                 return dtype
     return np.dtype(np.float32)

@@ -124,6 +124,9 @@ class KerasAdapter(Adapter):
     def dtype(self, variable: Any) -> np.dtype[Any]:
         return _numpy_dtype(variable.dtype)
 
+    def carrier(self, variable: Any) -> Any:
+        return variable.value
+
     def device(self, variable: Any) -> str:
         found: str = self._engine.device(variable)
         return found
@@ -293,7 +296,9 @@ class KerasAdapter(Adapter):
                 layer.__dict__.pop(name, None)
 
     def _changed(self, model: Any) -> None:
-        layers = [model, *model._flatten_layers(include_self=False, recursive=True)]
+        # a model of the engine's own may have Keras's layers in it
+        tops = [model] if is_layer(model) else self._engine.layers_in(model, is_layer)
+        layers = [one for top in tops for one in (top, *top._flatten_layers(include_self=False, recursive=True))]
         self._engine.forget(layers)
         if reset(layers):
             self._replaced.add(model)
