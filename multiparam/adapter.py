@@ -225,6 +225,10 @@ class Adapter(ABC):
         """The class by which the layer table knows a native layer."""
         return type(native)
 
+    def label(self, native: Any) -> str:
+        """What the framework itself calls a layer, where each has a name of its own; empty where it has none."""
+        return ""
+
     def row(self, native: Any) -> Row | None:
         """The row of the layer table that describes a native layer, or None."""
         return self.table.row(self.layer_class(native))

@@ -899,3 +899,65 @@ def test_a_tie_leaves_the_other_names_as_they_are(tied):
         assert mp.tied(net) == [(f"0.{other}", f"1.{tied}")]
         mp.untie(net, f"1.{tied}")
         assert {*mp.state(net)} == {*names}
+
+
+if keras.backend.backend() == "torch":
+    import torch
+
+    class Mixed(torch.nn.Module):
+        """A PyTorch module with Keras layers in it."""
+
+        def __init__(self):
+            super().__init__()
+            self.hidden = keras.layers.Dense(5)
+            self.hidden.build((None, 6))
+            self.block = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()])
+            self.block.build((None, 5))
+            self.head = torch.nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.head(self.block(self.hidden(x)))
+
+    def test_keras_layers_in_a_torch_module_are_keras_layers(tmp_path):
+        net, other, x = Mixed(), Mixed(), np.ones((2, 6), np.float32)
+        names = ["hidden.weight", "hidden.bias", "block.0.weight", "block.0.bias", "block.1.weight", "block.1.bias"]
+        assert list(mp.parameters(net)) == [*names, "head.weight", "head.bias"]
+        assert list(mp.buffers(net)) == ["block.1.running_mean", "block.1.running_var"]
+        mp.initialize(net, mp.init.Normal(), seed=0)
+        kernel = mp.parameters(net)["hidden.weight"]
+        assert np.array_equal(kernel.value, ops.convert_to_numpy(net.hidden.kernel).T)
+        mp.save(net, tmp_path / "net.safetensors")
+        mp.load(tmp_path / "net.safetensors", into=other)
+        with torch.no_grad():
+            assert np.allclose(mp.run(other, x), net.eval()(torch.from_numpy(x)).numpy(), atol=1e-6)
+        assert mp.verify(net, other, x).agrees
+        found = mp.gradients(net, lambda net, x: net(x).sum(), x)
+        net(torch.from_numpy(x)).sum().backward()
+        assert [*found] == list(mp.parameters(net))
+        assert np.allclose(found["head.bias"], [2, 2])
+        assert kernel.grad.shape == (5, 6)
+        kernel.trainable = False
+        assert not net.hidden.kernel.value.requires_grad
+        assert "hidden.weight" not in mp.gradients(net, lambda net, x: net(x).sum(), x)
+        with pytest.raises(mp.UnsupportedError, match=r"'block\.0\.weight' is keras's, in a model that is torch's"):
+            mp.tie(net, "block.0.weight", to="head.weight")
+
+    def test_a_wrapped_torch_module_has_its_own_names(tmp_path):
+        def make():
+            module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 5))
+            return keras.Sequential([keras.layers.TorchModuleWrapper(module)])
+
+        first, second = make(), make()
+        assert list(mp.parameters(second)) == ["0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias"]
+        mp.save(first, tmp_path / "net.safetensors")
+        mp.load(tmp_path / "net.safetensors", into=second)
+        assert torch.equal(first.layers[0].module[1].weight, second.layers[0].module[1].weight)
+
+
+def test_a_summary_shows_a_layers_own_name_and_its_position():
+    net = keras.Sequential([keras.layers.Dense(3, name="first"), keras.layers.Dense(2), keras.layers.Dense(2)])
+    net.build((None, 4))
+    shown = [line.split("  ")[1].strip() for line in str(mp.summary(net)).splitlines() if "Linear" in line]
+    automatic = [layer.name for layer in net.layers[1:]]
+    assert shown == ["first (0)", f"1 ({automatic[0]})", f"2 ({automatic[1]})"]
+    assert f"1 ({automatic[0]}) " in mp.summary(net)._repr_html_()

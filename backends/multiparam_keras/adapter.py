@@ -62,6 +62,9 @@ class KerasAdapter(Adapter):
             return ACTIVATIONS.get(name, name)
         return super().kind(native)
 
+    def label(self, native: Any) -> str:
+        return str(native.name) if is_layer(native) else ""
+
     def members(self, native: Any) -> Members:
         variables, children = contents(native)
         buffers = {key: one for key, one in variables.items() if is_buffer(native, one)}

@@ -47,6 +47,9 @@ class MXNetAdapter(Adapter):
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, (mx.nd.NDArray, gluon.Parameter))
 
+    def label(self, native: gluon.Block) -> str:
+        return str(native.name)
+
     def members(self, native: gluon.Block) -> Members:
         row = self.row(native)
         statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()

@@ -49,6 +49,9 @@ class PaddleAdapter(Adapter):
     def wrapped(self, native: Any) -> Any:
         return native._layers if isinstance(native, paddle.DataParallel) else None
 
+    def label(self, native: nn.Layer) -> str:
+        return str(native.full_name())
+
     def members(self, native: nn.Layer) -> Members:
         row = self.row(native)
         statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
