@@ -27,7 +27,7 @@ from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
 from .settings import axes_of, convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Split, Take, Transpose
-from .structure import leaves
+from .structure import each_array, leaves
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from .views import see, unsee
 
@@ -78,6 +78,7 @@ __all__ = [
     "collect",
     "convolution",
     "copy",
+    "each_array",
     "each_rank",
     "einsum_sources",
     "entries",
@@ -273,6 +274,10 @@ class Adapter(ABC):
         """The class by which the layer table knows a native layer."""
         return type(native)
 
+    def label(self, native: Any) -> str:
+        """What the framework itself calls a layer, where each has a name of its own; empty where it has none."""
+        return ""
+
     def row(self, native: Any) -> Row | None:
         """The row of the layer table that describes a native layer, or None."""
         return self.table.row(self.layer_class(native))
@@ -377,6 +382,14 @@ class Adapter(ABC):
         """The framework's own object, where what `members` lists only stands for it."""
         return variable
 
+    def carrier(self, variable: Any) -> Any:
+        """The tensor of another framework that has a variable's numbers, where layers lie in a model of that one.
+
+        Raises:
+            UnsupportedError: there is none.
+        """
+        raise self.unsupported(Capability.GRADIENTS, "its layers lie in a model of another framework")
+
     def device(self, variable: Any) -> str:
         """Where the variable lies, in the framework's own words."""
         return "cpu"
@@ -415,6 +428,14 @@ class Adapter(ABC):
     def channels_last(self, native: Any) -> bool:
         """Whether a layer that works on images has their channels in the last axis."""
         return False
+
+    def images(self, native: Any) -> frozenset[int]:
+        """How many axes the images have that a layer takes with their channels last; empty if it takes none."""
+        return image_ranks(self.kind(native)) if self.channels_last(native) else frozenset()
+
+    def untold(self, native: Any) -> tuple[frozenset[int], str]:
+        """How many axes images have of which it cannot be told whether a layer takes them, and why that is so."""
+        return frozenset(), ""
 
     def run(self, model: Any, inputs: Sequence[Array]) -> Any:
         """The forward pass in eval mode without gradient, as native tensors; lazy layers get their shapes."""

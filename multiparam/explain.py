@@ -122,4 +122,4 @@ def _in_container(first: Pair, pairs: Sequence[Pair], traces: tuple[Trace, Trace
 
 
 def _has_channels_last(trace: Trace) -> bool:
-    return any(trace.tree.adapter.channels_last(node.native) for node in trace.nodes() if not node.is_inner)
+    return any(node.adapter.channels_last(node.native) for node in trace.nodes() if not node.is_inner)

@@ -228,9 +228,9 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     report.entries += [InitializedParameter(p.name, p.shape, rule) for p, rule in todo]
     report.deferred += [p.name for p, _ in todo if not p.initialized]
     for node, rules in later.values():
-        adapter.when_ready(node.native, _carry_out(adapter, node.name, _by_name(rules), report.seed))
+        node.adapter.when_ready(node.native, _carry_out(node.adapter, node.name, _by_name(rules), report.seed))
     for node in opaque:
-        adapter.when_ready(node.native, _carry_out(adapter, node.name, _except(settled, decide), report.seed))
+        node.adapter.when_ready(node.native, _carry_out(node.adapter, node.name, _except(settled, decide), report.seed))
 
 
 def _carry_out(adapter: Adapter, name: str, decide: Decide, seed: int) -> Callable[[Any], None]:

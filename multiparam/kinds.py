@@ -123,6 +123,8 @@ def image_ranks(kind: str) -> frozenset[int]:
     """
     if kind in ("GroupNorm", "GroupNorm(per group)", "InstanceNorm"):
         return frozenset((3, 4, 5))
+    if kind == "BatchNorm":  # of unknown rank; what has three axes may be a sequence as well
+        return frozenset((4, 5))
     ranked = _IMAGES.fullmatch(kind)
     return frozenset((int(ranked[1]) + 2,)) if ranked else frozenset()
 

@@ -198,7 +198,7 @@ def load_into(
     copied: list[Slot] = []
     copy_each(_written(plan, copied))
     for slot in copied:
-        tree.adapter.written(slot.node.native)
+        slot.node.adapter.written(slot.node.native)
     for adapter, variable, entry in plan.extras:
         adapter.write(variable, entry.read())
     if plan.ties:
@@ -452,7 +452,7 @@ def _plan_extras(checkpoint: Checkpoint, given: Mapping[str, str], tree: Tree, p
         for key, variable in node.extras.items():
             name = join(node.name, key)
             if name in plan.report.unexpected:
-                plan.extras.append((tree.adapter, variable, checkpoint[given[name]]))
+                plan.extras.append((node.adapter, variable, checkpoint[given[name]]))
                 plan.report.unexpected.remove(name)
                 plan.report.loaded.append(name)
 

@@ -9,6 +9,7 @@ from .adapter import Adapter, Glance
 from .collecting import uncollected
 from .errors import AmbiguousMatchError
 from .layout import At
+from .registry import owner
 from .table import Row
 from .tree import Node, own_slots
 
@@ -52,6 +53,9 @@ class Outline:
 
     def look(self, layers: Sequence[Any], prefixes: Sequence[str], above: frozenset[int] = frozenset()) -> None:
         """Adds the names in some layers and all below."""
+        name = self._adapter.name
+        if any(owner(native) not in (None, name) for native in {*map(type, layers)}):
+            raise _TakesTree  # another framework's adapter tells what they hold
         glance = self._adapter.glance(layers)
         if glance is None:
             raise _TakesTree

@@ -27,6 +27,7 @@ __all__ = [
     "backends",
     "claimants",
     "discovered",
+    "foreign",
     "infer",
     "owner",
     "plugins",
@@ -175,6 +176,16 @@ def common(natives: Iterable[Any]) -> Adapter | None:
             raise BackendError(f"layers of different backends: {found.name} and {other.name}")
         found = other
     return found
+
+
+def foreign(native: Any, around: Adapter) -> Adapter | None:
+    """The adapter of a layer that is another framework's than the model around it; None if it is not."""
+    native_type: type = type(native)
+    name = owner(native_type)
+    if name is None or name == around.name:
+        return None
+    found = adapter(name)
+    return found if found.is_model(native) else None
 
 
 @lru_cache(maxsize=4096)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from .adapter import Adapter, Capability
 from .arrays import frozen, is_float, numeric, rank_of
 from .errors import ArgumentError, MultiparamError, UninitializedError
 from .kinds import image_ranks, takes_features_last
-from .layout import seen_through
+from .layout import Handle, seen_through
 from .registry import infer_model
 from .steps import Array
-from .structure import mapped
-from .tree import Node, Tree, changed
+from .structure import each_array, mapped
+from .tree import Node, Slot, Tree, changed
 
 __all__ = [
     "Turned",
@@ -58,8 +59,9 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     adapter.require(Capability.RUN)
     tree = Tree(adapter, net)
     check_numbers(tree, ArgumentError)
-    turned = Turned() if native else turned_ranks(tree)
-    out = adapter.run(net, batches(tree, x if isinstance(x, tuple) else (x,), turned.inputs))
+    inputs = x if isinstance(x, tuple) else (x,)
+    turned = Turned() if native else turned_ranks(tree, inputs)
+    out = adapter.run(net, batches(tree, inputs, turned.inputs))
     if tree.lazy:
         changed()
     return as_numpy(adapter, out, turned.outputs)
@@ -132,9 +134,12 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
         )
     mapping = parameters(net)
     wanted = [one for one in mapping.values() if one.trainable and (is_float(one.dtype) or one.dtype.kind == "c")]
-    variables = {id(h.variable): h.variable for one in wanted for h in one.slot.handles() or ()}
+    variables = {id(h.variable): _carrier(adapter, one.slot, h) for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(
-        net, loss, batches(tree, inputs, frozenset() if native else turned_ranks(tree).inputs), list(variables.values())
+        net,
+        loss,
+        batches(tree, inputs, frozenset() if native else turned_ranks(tree, inputs).inputs),
+        list(variables.values()),
     )
     by_variable = dict(zip(variables, found, strict=True))
     for parameter in mapping.values():
@@ -144,13 +149,19 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
                 seen = None if found_here is None else seen_through(handle, found_here)
                 owner = slot.owner(part)
                 if owner is not None:
-                    adapter.keep_gradient(owner[0][-1], owner[1], seen)
+                    slot.node.adapter.keep_gradient(owner[0][-1], owner[1], seen)
     result = {}
     for parameter in wanted:
         handles = parameter.slot.handles() or ()
         parts = [seen_through(handle, by_variable[id(handle.variable)]) for handle in handles]
         result[parameter.name] = frozen(np.array(parameter.slot.source.read(parts)))
     return result
+
+
+def _carrier(adapter: Adapter, slot: Slot, handle: Handle) -> Any:
+    """A variable as the model's own framework differentiates it."""
+    own = slot.node.adapter
+    return handle.variable if own is adapter else own.carrier(handle.variable)
 
 
 def _check_takes(loss: Callable[..., Any], count: int) -> None:
@@ -189,13 +200,30 @@ class Turned:
     outputs: frozenset[int] = frozenset()
 
 
-def turned_ranks(tree: Tree) -> Turned:
+def turned_ranks(tree: Tree, inputs: Iterable[Any] = ()) -> Turned:
     """What is turned on the way into a model and on the way out.
 
     The first layer that cares tells for the inputs, the last one for the outputs: one that takes images does, a Flatten
     or Reshape, and of three axes, which may be a sequence as well, one that works on (batch, time, features).
+
+    Args:
+        tree: the model.
+        inputs: its batches.
+
+    Raises:
+        ArgumentError: of a batch it cannot be told whether it has to be turned.
     """
-    layers = [(node.kind, _images_of(tree, node)) for node in tree.root.walk()]
+    ranks: set[int] = set()
+    for one in inputs:
+        each_array(lambda array: ranks.add(len(getattr(array, "shape", ()))), one)
+    for node in tree.root.walk() if max(ranks, default=0) > 2 else ():
+        unknown, why = node.adapter.untold(node.native)
+        if unknown & ranks:
+            raise ArgumentError(
+                f"whether {node.name or 'the model'!r} takes images, with their channels last, cannot be told: {why}; "
+                f"native=True passes the batch on with its axes as they are"
+            )
+    layers = [(node.kind, _images_of(node)) for node in tree.root.walk()]
     spatial = {rank for _, images in layers for rank in images}
     inputs, outputs = set(), set()
     for rank in spatial:
@@ -210,25 +238,36 @@ def _sees_no_images(kind: str, rank: int) -> bool:
     return kind in ("Flatten", "Reshape") or (rank == 3 and takes_features_last(kind))
 
 
-def _images_of(tree: Tree, node: Node) -> frozenset[int]:
+def _images_of(node: Node) -> frozenset[int]:
     """How many axes the images have that a layer takes with channels last."""
-    return image_ranks(node.kind) if tree.adapter.channels_last(node.native) else frozenset()
+    if node.is_inner:  # of a part of a layer the kind alone tells
+        return image_ranks(node.kind) if node.adapter.channels_last(node.native) else frozenset()
+    return node.adapter.images(node.native)
 
 
-def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Array]:
-    """A model's inputs as arrays of its dtype, those of the given ranks with their channels last."""
+def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list[Any]:
+    """A model's inputs as arrays of its dtype, those of the given ranks with their channels last.
+
+    Arrays are looked for in dicts too; None, which stands for an input that is left out, stays.
+    """
     dtype = _float_dtype(tree)
-    made = []
-    for position, one in enumerate(inputs):
-        try:
-            array = tree.adapter.array(one) if tree.adapter.is_tensor(one) else numeric(one)
-        except ValueError as error:
-            raise ArgumentError(f"input {position} is no numeric batch: {error}") from error
-        if rank_of(array.dtype) is None:
-            raise ArgumentError(f"input {position} is no numeric batch: {type(one).__name__} of dtype {array.dtype}")
+
+    def made(position: int, one: Any) -> Array:
+        array = _array(tree.adapter, f"input {position}", one)
         array = np.ascontiguousarray(np.moveaxis(array, 1, -1)) if array.ndim in turned else array
-        made.append(array.astype(dtype) if is_float(array.dtype) else array)
-    return made
+        return array.astype(dtype) if is_float(array.dtype) else array
+
+    return [each_array(partial(made, position), one) for position, one in enumerate(inputs)]
+
+
+def _array(adapter: Adapter, what: str, one: Any) -> Array:
+    try:
+        array = adapter.array(one) if adapter.is_tensor(one) else numeric(one)
+    except ValueError as error:
+        raise ArgumentError(f"{what} is no numeric batch: {error}") from error
+    if rank_of(array.dtype) is None:
+        raise ArgumentError(f"{what} is no numeric batch: {type(one).__name__} of dtype {array.dtype}")
+    return array
 
 
 def _float_dtype(tree: Tree) -> np.dtype[Any]:
@@ -236,7 +275,7 @@ def _float_dtype(tree: Tree) -> np.dtype[Any]:
     for group in tree.groups:
         handles = group[0].handles()
         if handles is not None and not group[0].is_buffer:
-            dtype = tree.adapter.dtype(handles[0].variable)
+            dtype = group[0].dtype_of(handles)
             if is_float(dtype):
                 return dtype
     return np.dtype(np.float32)

@@ -1,4 +1,4 @@
-"""What models give: tensors, alone or in tuples, lists, dicts, dataclasses and the like, however deep."""
+"""What models take and give: tensors, alone or in tuples, lists, dicts, dataclasses and the like, however deep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["leaves", "mapped"]
+__all__ = ["each_array", "leaves", "mapped"]
 
 
 def leaves(thing: Any, is_leaf: Callable[[Any], bool], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -77,3 +77,20 @@ def _sequence(kind: type, made: list[Any]) -> Any:
         return kind(made)
     except TypeError:
         return (list if issubclass(kind, list) else tuple)(made)
+
+
+def each_array(convert: Callable[[Any], Any], given: Any) -> Any:
+    """What is given with each array in it converted; None stays, as do the dicts and lists that hold arrays.
+
+    A list that holds neither None nor a dict is one array itself, written as a list.
+
+    >>> each_array(abs, {"x": -1, "mask": None, "more": [None, -2]})
+    {'x': 1, 'mask': None, 'more': [None, 2]}
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {key: each_array(convert, one) for key, one in given.items()}
+    if isinstance(given, (tuple, list)) and any(one is None or isinstance(one, Mapping) for one in given):
+        return type(given)(each_array(convert, one) for one in given)
+    return convert(given)

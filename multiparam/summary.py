@@ -51,7 +51,7 @@ class Summary:
         self._title = f"{self._root.kind} ({adapter.name})"
 
     def _walk(self, node: Node, depth: int) -> Iterator[_Line]:
-        yield _Line(depth, node.key or "(model)", node.kind, "", "", "", "at the first batch" if node.opaque else "")
+        yield _Line(depth, _called(node), node.kind, "", "", "", "at the first batch" if node.opaque else "")
         for slot in node.slots:
             yield self._tensor(slot, depth + 1)
         for child in node.children:
@@ -103,7 +103,7 @@ class Summary:
         return page(title, self._branch(self._root, row_id()))
 
     def _branch(self, node: Node, prefix: str) -> Markup:
-        title = Markup(f'{text(node.key or "(model)")} <span class="kind">{text(node.kind)}</span>')
+        title = Markup(f'{text(_called(node))} <span class="kind">{text(node.kind)}</span>')
         remark = [text("its parameters are made at the first batch")] if node.opaque else []
         rows = [self._cells(slot, prefix) for slot in node.slots]
         ids = [prefix + slot.name for slot in node.slots]
@@ -140,6 +140,16 @@ def summary(net: Any) -> Summary:
               40 parameters, 40 trainable
     """
     return Summary(net)
+
+
+def _called(node: Node) -> str:
+    """A layer's name in its parent, and beside it what else it goes by: the framework's own name, or its position."""
+    if node.parent is None:
+        return node.key or "(model)"
+    label = "" if node.is_inner else node.adapter.label(node.native)
+    if label == node.key:  # the user's name
+        label = next(str(position) for position, one in enumerate(node.parent.children) if one is node)
+    return f"{node.key} ({label})" if label and label != node.key else node.key
 
 
 def _count(shape: Any) -> int:

@@ -127,6 +127,7 @@ def untie(net: Any, name: str | Parameter) -> TieReport:
     if not slots:
         raise ArgumentError(f"{name!r} is not tied; tied are {tied(net) or 'none'}")
     for slot in slots:
+        _check_own(adapter, slot)
         twins = [other.name for other in groups[slot.name] if other is not slot and other.place == slot.place]
         if twins:
             raise adapter.unsupported(
@@ -153,6 +154,7 @@ def untie(net: Any, name: str | Parameter) -> TieReport:
 def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
     """Raises what `tie` raises unless the first slot can become the second."""
     for one in (slot, target):
+        _check_own(adapter, one)
         if one.ready() is None:
             raise UninitializedError(
                 f"{one.name!r} has no {'value' if one.abstract else 'shape'} yet and cannot be tied: {one.advice()}"
@@ -179,6 +181,12 @@ def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
         if handle.axes is not None:
             adapter.require(Capability.TIE_TRANSPOSED)
         adapter.check_tie(side, handle)
+
+
+def _check_own(adapter: Adapter, slot: Slot) -> None:
+    if slot.node.adapter is not adapter:
+        why = f"{slot.name!r} is {slot.node.adapter.name}'s, in a model that is {adapter.name}'s: tie them natively"
+        raise adapter.unsupported(Capability.TIE, why)
 
 
 def _check_shared(adapter: Adapter, tree: Tree, slots: Sequence[Slot]) -> None:

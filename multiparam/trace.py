@@ -10,7 +10,7 @@ import numpy as np
 
 from .adapter import Adapter, Capability
 from .errors import ArgumentError
-from .kinds import image_ranks, takes_features_last
+from .kinds import takes_features_last
 from .outputs import Leaves
 from .registry import infer_model
 from .rename import renamed_layer
@@ -85,7 +85,7 @@ def traced(
     adapter.require(Capability.RUN)
     tree, given = Tree(adapter, model), sample if isinstance(sample, tuple) else (sample,)
     check_numbers(tree)
-    turned = Turned() if native else turned_ranks(tree)
+    turned = Turned() if native else turned_ranks(tree, given)
     if tree.lazy:  # what has no parameters yet gets them first
         adapter.run(model, batches(tree, given, turned.inputs))
         changed()
@@ -134,7 +134,7 @@ class _Recorder:
         before = frozenset(self.images or ())
         if self.images is not None:
             layer = node.native
-            _follow(self.images, node.kind, self.adapter.channels_last(layer), getattr(layer, "to_images", False))
+            _follow(self.images, node.kind, node.adapter.images(layer), getattr(layer, "to_images", False))
         after = frozenset(self.images or ())
         order, self.order = self.order, self.order + 1
         number = self._counts[id(node)] = self._counts.get(id(node), -1) + 1
@@ -191,12 +191,12 @@ def rename_layers(tree: Tree, renamed: Callable[[str], str]) -> None:
         node.name = name if taken[name] is node else f"{name}{ASIDE}"
 
 
-def _follow(images: set[int], kind: str, channels_last: bool, to_images: bool) -> None:
+def _follow(images: set[int], kind: str, taken: frozenset[int], to_images: bool) -> None:
     """Which ranks are images behind a layer: those that it takes for such, and what a Reshape makes for the next."""
     if kind in ("Flatten", "Reshape"):
         images.clear()
         images |= {3, 4, 5} if to_images else set()
-    elif channels_last:
-        images |= image_ranks(kind)
+    else:
+        images |= taken
     if takes_features_last(kind):
         images.discard(3)

@@ -16,6 +16,7 @@ from .errors import AmbiguousMatchError
 from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
 from .names import join
+from .registry import foreign
 from .settings import plain
 from .stacks import UNTOLD, Axes, stack_axes
 from .steps import Array, Shape
@@ -353,7 +354,10 @@ class Node:
         """Whether it is still where it was found, however the model was changed since."""
         node = self.layer
         while node.parent is not None:
-            if unwrapped(self.adapter, self.adapter.child(node.parent.native, node.key))[0] is not node.native:
+            if (
+                unwrapped(node.parent.adapter, node.parent.adapter.child(node.parent.native, node.key))[0]
+                is not node.native
+            ):
                 return False
             node = node.parent
         return True
@@ -459,8 +463,7 @@ class Tree:
 
     def stands(self) -> bool:
         """Whether a new walk would find the same, nothing being lazy."""
-        members = self.adapter.members
-        return all(_mark(members(native)) == mark for native, mark in self._marks)
+        return all(_mark(adapter.members(native)) == mark for adapter, native, mark in self._marks)
 
     def file_only(self) -> tuple[dict[str, Array], list[list[str]]]:
         """What PyTorch has and the model has no place for, and the groups of its names in shared layers."""
@@ -491,15 +494,16 @@ class _Walk:
         first: the slots met, the first one of each storage.
         others: the further slots of the storages that have several.
         lazy: something has no parameters or no numbers yet.
-        marks: each native layer, and what it held.
+        marks: each native layer with its adapter, and what it held.
     """
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
+        self._adapters: dict[type, Adapter] = {}
         self.first: dict[Any, Slot] = {}
         self.others: dict[Any, list[Slot]] = {}
         self.lazy = False
-        self.marks: list[tuple[Any, Any]] = []
+        self.marks: list[tuple[Adapter, Any, Any]] = []
 
     def visit(
         self,
@@ -511,9 +515,10 @@ class _Walk:
         claimed: Claims = frozenset(),
         wrappers: Sequence[Any] = (),
     ) -> Node:
-        node = Node(self._adapter, native, name, key, above, parent)
-        members = self._adapter.members(native)
-        self.marks.append((native, _mark(members)))
+        adapter = self._adapter_of(native, self._adapter if parent is None else parent.adapter)
+        node = Node(adapter, native, name, key, above, parent)
+        members = adapter.members(native)
+        self.marks.append((adapter, native, _mark(members)))
         node.opaque = members.opaque
         node.extras = members.extras
         slots = own_slots(node, members, claimed)
@@ -531,9 +536,11 @@ class _Walk:
 
     def _add_own(self, wrapper: Any, node: Node) -> None:
         """Adds what a wrapper keeps beside the tensors of what it wraps, a count of its own say."""
-        around = Node(self._adapter, wrapper, node.name, node.key, node.above, node.parent)
-        members = replace(self._adapter.members(wrapper), children=())
-        self.marks.append((wrapper, _mark(self._adapter.members(wrapper))))
+        adapter = self._adapter_of(wrapper, self._adapter)
+        around = Node(adapter, wrapper, node.name, node.key, node.above, node.parent)
+        whole = adapter.members(wrapper)
+        members = replace(whole, children=())
+        self.marks.append((adapter, wrapper, _mark(whole)))
         around.slots = own_slots(around, members)
         taken = {*(slot.role for slot in node.slots), *(child.key for child in node.children)}
         for slot in around.slots:
@@ -544,6 +551,14 @@ class _Walk:
                 )
         self._meet(around, members)
         node.slots = [*node.slots, *around.slots]
+
+    def _adapter_of(self, native: Any, around: Adapter) -> Adapter:
+        """The adapter of a layer, which may be another framework's than what it lies in."""
+        native_type: type = type(native)
+        found = self._adapters.get(native_type)
+        if found is None:
+            found = self._adapters[native_type] = foreign(native, around) or around
+        return found
 
     def _meet(self, node: Node, members: Members) -> None:
         """Sorts a layer's slots into the storages."""
@@ -563,10 +578,10 @@ class _Walk:
         taken: dict[str, Any] = {slot.role: slot for slot in node.slots}
         taken |= {child.key: child for child in node.children}
         for key, held in members.children:
-            child, wrappers = unwrapped(self._adapter, held)
+            child, wrappers = unwrapped(node.adapter, held)
             if id(child) in above:
                 continue  # a layer that refers back to its parent is no child of its own
-            component = self._adapter.component(key)
+            component = node.adapter.component(key)
             claims = frozenset(path[1:] for path in deep if path[0] == key) if deep else deep
             made = self.visit(child, join(node.name, component), key, below, node, claims, wrappers)
             if deep and _empty(made):

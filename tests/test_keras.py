@@ -1,6 +1,7 @@
 """The conformance kit on Keras, run once per Keras backend, and what only Keras has."""
 
 import copy
+import inspect
 import os
 import subprocess
 import sys
@@ -804,3 +805,179 @@ def test_a_function_that_calls_numpys_methods_is_a_layer(tmp_path):
         np.testing.assert_allclose(mp.run(mp.nn.Lambda(function, backend="keras"), x), function(x), rtol=1e-6)
     with pytest.raises(AttributeError, match="nonsense"):
         mp.run(mp.nn.Lambda(lambda x: (x * 1, None.nonsense), backend="keras"), x)
+
+
+def images_of(rank):
+    return np.random.default_rng(0).random((2, 3, *range(6, 6 + rank))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("make", "rank"),
+    [
+        *((lambda rank=rank: getattr(keras.layers, f"UpSampling{rank}D")(2), rank) for rank in (1, 2, 3)),
+        *((lambda rank=rank: getattr(keras.layers, f"Cropping{rank}D")(1), rank) for rank in (1, 2, 3)),
+        *((lambda rank=rank: getattr(keras.layers, f"ZeroPadding{rank}D")(1), rank) for rank in (1, 2, 3)),
+        *((lambda rank=rank: getattr(keras.layers, f"SpatialDropout{rank}D")(0.5), rank) for rank in (1, 2, 3)),
+        (lambda: keras.layers.UpSampling2D((2, 3), interpolation="bilinear"), 2),
+        (lambda: keras.layers.MaxPooling2D(2), 2),
+        (lambda: keras.layers.GlobalAveragePooling2D(), 2),
+        (lambda: keras.layers.Resizing(4, 5), 2),
+        (lambda: keras.layers.CenterCrop(4, 5), 2),
+        (lambda: keras.layers.RandomCrop(4, 5), 2),
+        (lambda: keras.layers.RandomFlip(), 2),
+        (lambda: keras.layers.Rescaling([1.0, 2.0, 3.0]), 2),
+        (lambda: keras.layers.Normalization(mean=[0.0, 1.0, 2.0], variance=[1.0, 4.0, 9.0]), 2),
+        (lambda: keras.layers.BatchNormalization(gamma_initializer="random_normal"), 2),
+    ],
+)
+def test_images_are_turned_for_every_layer_that_takes_them(make, rank):
+    layer, x = make(), images_of(rank)
+    turned = np.moveaxis(x, 1, -1)
+    layer.build(turned.shape)
+    expected = keras.ops.convert_to_numpy(
+        layer(turned, training=False) if "training" in inspect.signature(layer.call).parameters else layer(turned)
+    )
+    if expected.ndim == x.ndim:
+        expected = np.moveaxis(expected, -1, 1)
+    for net in (layer, keras.Sequential([layer]), keras.Sequential([layer, keras.layers.ReLU()])):
+        want = np.maximum(expected, 0) if len(getattr(net, "layers", ())) == 2 else expected
+        given = mp.run(net, x)
+        assert given.shape == want.shape
+        assert np.allclose(given, want, atol=1e-5)
+    assert np.allclose(
+        np.moveaxis(mp.run(layer, turned, native=True), -1, 1) if expected.ndim == x.ndim else expected,
+        expected,
+        atol=1e-5,
+    )
+
+
+def test_what_has_its_channels_first_or_is_no_image_is_left_as_it_is():
+    x = images_of(2)
+    layer = keras.layers.ZeroPadding2D(1, data_format="channels_first")
+    assert mp.run(layer, x).shape == (2, 3, 8, 9)
+    sequence = np.random.default_rng(0).random((2, 5, 3)).astype(np.float32)
+    dense = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()])
+    dense.build((None, 5, 3))
+    assert np.allclose(mp.run(dense, sequence), keras.ops.convert_to_numpy(dense(sequence, training=False)), atol=1e-6)
+
+
+def test_an_input_may_be_left_out_or_be_a_dict_of_arrays():
+    class Masked(keras.layers.Layer):
+        def call(self, x, scale=None):
+            return x["a"] + 1 if scale is None else x["a"] * scale
+
+    x = np.ones((2, 3), np.float32)
+    assert (mp.run(Masked(), ({"a": x}, None)) == 2).all()
+    assert (mp.run(Masked(), ({"a": x}, x * 3)) == 3).all()
+
+
+class Unnamed(keras.layers.Layer):
+    """Weights that Keras names by a counter of the process: alone, in a layer of its own, and beside named ones."""
+
+    def __init__(self, inner=True):
+        super().__init__()
+        self.held = [keras.Variable(np.ones(2, np.float32)), keras.Variable(np.zeros(2, np.float32))]
+        self.inner = Unnamed(False) if inner else keras.layers.Dropout(0.5)
+
+    def build(self, shape):
+        self.add_weight(shape=(2,))
+        self.add_weight(shape=(2,), name="named")
+        self.add_weight(shape=(2,), trainable=False)
+        self.add_weight(shape=(2,))
+        self.built = True
+
+    def call(self, x):
+        return x
+
+
+def test_names_have_no_counters_of_the_process(tmp_path):
+    first, second = (keras.Sequential([Unnamed(), Unnamed()]) for _ in range(2))
+    for net in (first, second):
+        net.build((None, 2))
+        for layer in net.layers:
+            layer.inner.build((None, 2))
+    names = [*mp.state(first)]
+    assert names == [*mp.state(second)]
+    own = ["held.0", "held.1", "variable", "named", "variable_1", "variable_2"]
+    assert [name for name in names if name.startswith("1.") and "inner" not in name] == [f"1.{name}" for name in own]
+    assert "0.inner.variable_1" in names
+    mp.initialize(first, mp.init.Normal(), seed=0)
+    mp.save(first, tmp_path / "net.safetensors")
+    mp.load(tmp_path / "net.safetensors", into=second)
+    assert mp.diff(first, second).equal
+
+
+@pytest.mark.parametrize("tied", ["variable", "variable_1", "named"])
+def test_a_tie_leaves_the_other_names_as_they_are(tied):
+    net = keras.Sequential([Unnamed(False), Unnamed(False)])
+    net.build((None, 2))
+    names = [*mp.state(net), *(alias for one in mp.state(net).values() for alias in one.aliases)]
+    for other in ("named", "variable_1"):
+        mp.tie(net, f"1.{tied}", to=f"0.{other}")
+        state = mp.state(net)
+        assert {*state, *(alias for one in state.values() for alias in one.aliases)} == {*names}
+        assert mp.tied(net) == [(f"0.{other}", f"1.{tied}")]
+        mp.untie(net, f"1.{tied}")
+        assert {*mp.state(net)} == {*names}
+
+
+if keras.backend.backend() == "torch":
+    import torch
+
+    class Mixed(torch.nn.Module):
+        """A PyTorch module with Keras layers in it."""
+
+        def __init__(self):
+            super().__init__()
+            self.hidden = keras.layers.Dense(5)
+            self.hidden.build((None, 6))
+            self.block = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()])
+            self.block.build((None, 5))
+            self.head = torch.nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.head(self.block(self.hidden(x)))
+
+    def test_keras_layers_in_a_torch_module_are_keras_layers(tmp_path):
+        net, other, x = Mixed(), Mixed(), np.ones((2, 6), np.float32)
+        names = ["hidden.weight", "hidden.bias", "block.0.weight", "block.0.bias", "block.1.weight", "block.1.bias"]
+        assert list(mp.parameters(net)) == [*names, "head.weight", "head.bias"]
+        assert list(mp.buffers(net)) == ["block.1.running_mean", "block.1.running_var"]
+        mp.initialize(net, mp.init.Normal(), seed=0)
+        kernel = mp.parameters(net)["hidden.weight"]
+        assert np.array_equal(kernel.value, ops.convert_to_numpy(net.hidden.kernel).T)
+        mp.save(net, tmp_path / "net.safetensors")
+        mp.load(tmp_path / "net.safetensors", into=other)
+        with torch.no_grad():
+            assert np.allclose(mp.run(other, x), net.eval()(torch.from_numpy(x)).numpy(), atol=1e-6)
+        assert mp.verify(net, other, x).agrees
+        found = mp.gradients(net, lambda net, x: net(x).sum(), x)
+        net(torch.from_numpy(x)).sum().backward()
+        assert [*found] == list(mp.parameters(net))
+        assert np.allclose(found["head.bias"], [2, 2])
+        assert kernel.grad.shape == (5, 6)
+        kernel.trainable = False
+        assert not net.hidden.kernel.value.requires_grad
+        assert "hidden.weight" not in mp.gradients(net, lambda net, x: net(x).sum(), x)
+        with pytest.raises(mp.UnsupportedError, match=r"'block\.0\.weight' is keras's, in a model that is torch's"):
+            mp.tie(net, "block.0.weight", to="head.weight")
+
+    def test_a_wrapped_torch_module_has_its_own_names(tmp_path):
+        def make():
+            module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 5))
+            return keras.Sequential([keras.layers.TorchModuleWrapper(module)])
+
+        first, second = make(), make()
+        assert list(mp.parameters(second)) == ["0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias"]
+        mp.save(first, tmp_path / "net.safetensors")
+        mp.load(tmp_path / "net.safetensors", into=second)
+        assert torch.equal(first.layers[0].module[1].weight, second.layers[0].module[1].weight)
+
+
+def test_a_summary_shows_a_layers_own_name_and_its_position():
+    net = keras.Sequential([keras.layers.Dense(3, name="first"), keras.layers.Dense(2), keras.layers.Dense(2)])
+    net.build((None, 4))
+    shown = [line.split("  ")[1].strip() for line in str(mp.summary(net)).splitlines() if "Linear" in line]
+    automatic = [layer.name for layer in net.layers[1:]]
+    assert shown == ["first (0)", f"1 ({automatic[0]})", f"2 ({automatic[1]})"]
+    assert f"1 ({automatic[0]}) " in mp.summary(net)._repr_html_()

@@ -475,3 +475,48 @@ def test_a_part_of_a_bias_that_has_no_place_is_refused_where_the_other_is_missin
         mp.load(tmp_path / "part.safetensors", into=net, strict=False)
     for name, one in mp.parameters(net).items():
         np.testing.assert_array_equal(one.value, before[name])
+
+
+class Optional(nn.Module):
+    @nn.compact
+    def __call__(self, x, mask, more=None, plain=True):
+        y = nn.Dense(3)(x["x"])
+        y = y if mask is None else y * mask
+        return y if more is None or not plain else y + more["y"]
+
+
+@pytest.mark.parametrize("sample", [(None,), (np.ones((1, 3)),), (None, {"y": np.ones(3)}), (None, None, False)])
+def test_a_sample_may_have_inputs_that_are_left_out_or_are_no_arrays(sample):
+    module, x = Optional(), {"x": jnp.ones((1, 4))}
+    variables = module.init(jax.random.key(0), x, *sample)
+    net = Linen(module, variables, x, *sample)
+    assert list(mp.parameters(net)) == ["Dense_0.weight", "Dense_0.bias"]
+    arrays = tuple(one for one in sample if not isinstance(one, bool))
+    assert np.allclose(mp.run(net, (x, *arrays)), module.apply(variables, x, *arrays))
+
+
+class OneAxis(nn.Module):
+    name_of_it: str | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Conv(4, (3,), name=self.name_of_it)(x)
+
+
+def test_what_a_convolution_over_time_takes_is_turned():
+    x = np.random.default_rng(0).standard_normal((2, 5, 5)).astype(np.float32)  # either way round fits
+    native = np.moveaxis(x, 1, -1)
+    for module in (OneAxis(), OneAxis("convolution"), nn.Conv(4, (3,))):
+        variables = module.init(jax.random.key(0), native)
+        want = np.moveaxis(np.asarray(module.apply(variables, native)), -1, 1)
+        nets = [Linen(module, variables, native), Linen(module, variables)]
+        if module.__class__ is OneAxis and module.name_of_it:
+            untold = nets.pop()
+            with pytest.raises(mp.ArgumentError, match=r"whether 'convolution' takes images, .* cannot be told"):
+                mp.run(untold, x)
+            assert np.allclose(np.moveaxis(mp.run(untold, native, native=True), -1, 1), want, atol=1e-6)
+        for net in nets:
+            assert np.allclose(mp.run(net, x), want, atol=1e-6)
+    dense = nn.Dense(3)
+    variables = dense.init(jax.random.key(0), native)
+    assert np.allclose(mp.run(Linen(dense, variables), x), np.asarray(dense.apply(variables, x)), atol=1e-6)

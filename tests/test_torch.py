@@ -814,3 +814,13 @@ def test_lazy_layers_in_a_wrapper_get_their_shapes():
     mp.initialize(net, mp.init.Constant(2), seed=0)
     mp.materialize(net, np.ones((1, 4)))
     assert (mp.parameters(net)["0.weight"].value == np.full((3, 4), 2)).all()
+
+
+def test_an_input_may_be_left_out_or_be_a_dict_of_arrays():
+    class Masked(nn.Linear):
+        def forward(self, x, scale=None):
+            return super().forward(x["x"]) * (2 if scale is None else scale["by"])
+
+    net, x = Masked(2, 2), np.ones((1, 2), np.float32)
+    assert np.allclose(mp.run(net, ({"x": x}, None)), mp.run(net, ({"x": x}, {"by": 2 * x})))
+    assert mp.gradients(net, lambda net, x, scale: net(x, scale).sum(), {"x": x}, None)["bias"].tolist() == [2, 2]

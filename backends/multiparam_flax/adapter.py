@@ -21,6 +21,7 @@ from multiparam.adapter import (
     Row,
     TieSide,
     collect,
+    each_array,
     entries,
     escape,
     fresh,
@@ -197,7 +198,7 @@ class FlaxAdapter(Adapter):
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:
         with _evaluating(model):
-            return model(*(_batch(one) for one in inputs))
+            return model(*(each_array(_batch, one) for one in inputs))
 
     @contextmanager
     def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
@@ -237,7 +238,7 @@ class FlaxAdapter(Adapter):
         for path, node in nnx.iter_graph(model):
             if id(node) in wanted:
                 paths.setdefault(id(node), path)
-        batches = [_batch(one) for one in inputs]
+        batches = [each_array(_batch, one) for one in inputs]
         of = nnx.DiffState(0, lambda path, value: path in chosen)
         chosen = set(paths.values())
         found = dict(nnx.to_flat_state(nnx.grad(scalar, argnums=of)(model, *batches)))

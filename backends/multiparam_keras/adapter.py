@@ -22,6 +22,7 @@ from multiparam.adapter import (
     Inventory,
     Members,
     TieSide,
+    each_array,
     escape,
     is_container,
     leaves,
@@ -33,6 +34,7 @@ from multiparam.adapter import (
 
 from . import plugin
 from .compiled import reset
+from .images import image_ranks_of
 from .layers import ACTIVATIONS, table
 from .own_state import Kept, inventory, kept
 from .settings import said
@@ -66,6 +68,9 @@ class KerasAdapter(Adapter):
 
     def settings(self, native: Any) -> dict[str, Any] | None:
         return said(native)
+
+    def label(self, native: Any) -> str:
+        return str(native.name) if is_layer(native) else ""
 
     def members(self, native: Any) -> Members:
         variables, children = contents(native)
@@ -148,6 +153,9 @@ class KerasAdapter(Adapter):
     def dtype(self, variable: Any) -> np.dtype[Any]:
         return _numpy_dtype(variable.dtype)
 
+    def carrier(self, variable: Any) -> Any:
+        return variable.value
+
     def device(self, variable: Any) -> str:
         found: str = self._engine.device(variable)
         return found
@@ -177,10 +185,13 @@ class KerasAdapter(Adapter):
         # a norm has no data_format, and its axis is the last unless it says otherwise
         return getattr(native, "data_format", "channels_last") == "channels_last" and getattr(native, "axis", -1) != 1
 
+    def images(self, native: Any) -> frozenset[int]:
+        return super().images(native) | (image_ranks_of(native) if self.channels_last(native) else frozenset())
+
     # --- running -----------------------------------------------------------------------------------------------
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:
-        batches = [keras.ops.convert_to_tensor(one) for one in inputs]
+        batches = [each_array(keras.ops.convert_to_tensor, one) for one in inputs]
         # a functional model takes its inputs as one structure, a call method as it says
         packed = [batches] if isinstance(model, Functional) and len(batches) > 1 else batches
         with self._engine.without_gradient():
@@ -240,7 +251,7 @@ class KerasAdapter(Adapter):
                 raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
             return value
 
-        batches = [keras.ops.convert_to_tensor(one) for one in inputs]
+        batches = [each_array(keras.ops.convert_to_tensor, one) for one in inputs]
         found = self._engine.gradients(model, scalar, batches, variables) if variables else []
         if variables and not found:
             raise self.unused_net()
@@ -316,7 +327,9 @@ class KerasAdapter(Adapter):
                 layer.__dict__.pop(name, None)
 
     def _changed(self, model: Any) -> None:
-        layers = [model, *model._flatten_layers(include_self=False, recursive=True)]
+        # a model of the engine's own may have Keras's layers in it
+        tops = [model] if is_layer(model) else self._engine.layers_in(model, is_layer)
+        layers = [one for top in tops for one in (top, *top._flatten_layers(include_self=False, recursive=True))]
         self._engine.forget(layers)
         if reset(layers):
             self._replaced.add(model)

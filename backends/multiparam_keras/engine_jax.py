@@ -82,6 +82,11 @@ def forget(layers: Sequence[Any]) -> None:
     """Drops what the framework keeps beside the layers' own lists of variables."""
 
 
+def layers_in(model: Any, is_layer: Callable[[Any], bool]) -> list[Any]:
+    """Keras's layers in a model of the engine's own, which none has that is walked."""
+    return []
+
+
 def has_numbers(tensor: Any) -> bool:
     """Whether it is a tensor with numbers, not one of a compiled part."""
     return not isinstance(tensor, jax.core.Tracer)

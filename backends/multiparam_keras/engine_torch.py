@@ -86,6 +86,11 @@ def forget(layers: Sequence[Any]) -> None:
             layer._track_variables()
 
 
+def layers_in(model: Any, is_layer: Callable[[Any], bool]) -> list[Any]:
+    """Keras's layers in a PyTorch module."""
+    return [one for one in model.modules() if is_layer(one)]
+
+
 def has_numbers(tensor: Any) -> bool:
     """Whether it is a tensor with numbers, which all of PyTorch's are."""
     return True

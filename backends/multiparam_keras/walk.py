@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -41,6 +42,7 @@ _OWN = frozenset(name for thing in _empty() for name in vars(thing) if name.star
         "_child_names",
     )
 }
+_AUTOMATIC = re.compile(r"variable(_\d+)?")
 _MODELS = (keras.Sequential, NamedSequential, Functional)  # whose children are all listed in them
 _BUILDS = {base.build for base in (keras.layers.Layer, keras.Model, keras.Sequential, Functional)}
 
@@ -58,7 +60,8 @@ def is_variable(native: Any) -> bool:
 def contents(layer: Any) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     """The variables by path, and the children by name: attribute path, else the user's name, else position.
 
-    What Keras tracks and no attribute leads to is there too: variables by their own names, layers as in a Sequential.
+    What Keras tracks and no attribute leads to is there too: variables by their own names, or what the module that they
+    are of calls them, and layers as in a Sequential. Of Keras's automatic names the counter starts anew in each layer.
     """
     if is_container(layer):
         return {}, collect(entries(layer), is_layer, is_variable)[1]
@@ -122,16 +125,27 @@ def variable_at(layer: Any, path: str) -> Any:
 
 def _unreached(layer: Any, variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The layer's tracked variables that no attribute holds, by their own names."""
-    reached = {id(one) for one in variables.values()}
-    reached |= {id(handle.variable) for handle in layer.__dict__.get(VIEWS, {}).values()}
+    reached = {id(one): path for path, one in variables.items()}
+    reached |= {id(handle.variable): path for path, handle in layer.__dict__.get(VIEWS, {}).items()}
+    of_module, counted = _of_module(layer), 0
     for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+        name = reached.get(id(variable)) or of_module.get(id(variable._value)) or escape(variable.name)
+        if _AUTOMATIC.fullmatch(name):  # with a counter of the whole process, which is another in every model
+            name = f"variable_{counted}" if counted else "variable"
+            counted += 1  # for what a tie has put into an attribute, too
         if id(variable) in reached:
             continue
-        name = escape(variable.name)
         if name in variables:
             raise AmbiguousMatchError(f"two variables of {layer.name!r} are called {name!r}", [name, variable.path])
-        reached.add(id(variable))
+        reached[id(variable)] = name
         yield name, variable
+
+
+def _of_module(layer: Any) -> dict[int, str]:
+    """What a PyTorch module in a Keras layer calls its parameters, whose Keras variables have no names of their own."""
+    if not isinstance(layer, keras.layers.TorchModuleWrapper):
+        return {}
+    return {id(one): name for name, one in layer.module.named_parameters()}
 
 
 def is_buffer(layer: Any, variable: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Members, fresh
+from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Members, each_array, fresh
 
 from . import plugin
 from .layers import table
@@ -23,6 +23,8 @@ _ELSEWHERE = (
     "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
     "called in each of them, gives the whole array"
 )
+
+_IN_ATTENTION = frozenset(("query", "key", "value", "out"))  # whose kernels have as many axes as a convolution's
 
 
 class LinenAdapter(Adapter):
@@ -139,10 +141,17 @@ class LinenAdapter(Adapter):
     def channels_last(self, native: Any) -> bool:
         return bool(place_of(native).argument("axis", -1) != 1)
 
+    def untold(self, native: Any) -> tuple[frozenset[int], str]:
+        place = place_of(native)
+        ranks = frozenset(np.ndim(one) for one in place.entries().get(PARAMETERS, {}).values() if np.ndim(one) > 2)
+        if not ranks or place.cls is not None or (place.path and place.path[-1] in _IN_ATTENTION):
+            return frozenset(), ""
+        return ranks, "its class is not known; multiparam_linen.Linen(module, variables, x) learns it from a batch x"
+
     # --- running -----------------------------------------------------------------------------------------------
 
     def run(self, model: Any, inputs: Sequence[Any]) -> Any:
-        return model_of(model)(*(_batch(one) for one in inputs))
+        return model_of(model)(*(each_array(_batch, one) for one in inputs))
 
     @contextmanager
     def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> Iterator[None]:
@@ -170,7 +179,7 @@ class LinenAdapter(Adapter):
         self, model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]
     ) -> list[Any]:
         held = model_of(model)
-        batches = [_batch(one) for one in inputs]
+        batches = [each_array(_batch, one) for one in inputs]
 
         def scalar(values: list[Any]) -> Any:
             value = loss(_with_values(held, variables, values), *batches)

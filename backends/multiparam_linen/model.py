@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict, unfreeze
 
-from multiparam.adapter import ArgumentError
+from multiparam.adapter import ArgumentError, each_array
 
 Path = tuple[str, ...]
 
@@ -30,9 +30,10 @@ class Linen:
     Args:
         module: the module; not bound.
         variables: what `module.init` gave. They are not changed; `.variables` has what was written.
-        *sample: a batch (native, channels last) with which `module` can be called. From its trace the layers' classes
-            are known. Without it they are known where the module's `setup` makes them, and where they have automatic
-            names such as `Conv_0`; other layers keep their own names and layouts.
+        *sample: what `module` can be called with: a batch (native, channels last), and whatever else it takes, None for
+            what is left out. From its trace the layers' classes are known. Without it they are known where the module's
+            `setup` makes them, and where they have automatic names such as `Conv_0`; other layers keep their own names
+            and layouts.
         **options: what each call is given, `train=False` for instance.
 
     Attributes:
@@ -242,7 +243,7 @@ def _of_trace(module: nn.Module, variables: Any, sample: Any, options: Mapping[s
         return call(*args, **kwargs)
 
     def call(tree: Any) -> Any:
-        return module.apply(tree, *map(jnp.asarray, sample), **options)
+        return module.apply(tree, *(each_array(_input, one) for one in sample), **options)
 
     with nn.intercept_methods(record):
         try:
@@ -266,6 +267,11 @@ def _seen_shapes(collections: Any) -> dict[str, tuple[int, ...]]:
         for name, one in collection.items()
         if not isinstance(one, Mapping) and is_array(one)
     }
+
+
+def _input(one: Any) -> Any:
+    """An input of a trace: arrays, also those written as lists; what is none, a flag or a word, stays."""
+    return one if isinstance(one, (bool, str, bytes)) or callable(one) else jnp.asarray(one)
 
 
 def model_of(native: Any) -> Linen:

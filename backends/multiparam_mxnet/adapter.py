@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     from mxnet import autograd, gluon
     from mxnet.util import is_np_array
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Inventory, Members, TieSide
+from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Inventory, Members, TieSide, each_array
 
 from . import plugin
 from .constants import constants
@@ -50,6 +50,9 @@ class MXNetAdapter(Adapter):
 
     def settings(self, native: Any) -> dict[str, Any] | None:
         return said(native)
+
+    def label(self, native: gluon.Block) -> str:
+        return str(native.name)
 
     def members(self, native: gluon.Block) -> Members:
         row = self.row(native)
@@ -149,6 +152,10 @@ class MXNetAdapter(Adapter):
             return bool(options["layout"].endswith("C"))
         norm = "eps" in options and not isinstance(native, gluon.nn.LayerNorm)
         return norm and options.get("axis", 1) != 1
+
+    def images(self, native: Any) -> frozenset[int]:
+        order = getattr(native, "_kwargs", {}).get("layout", "")
+        return super().images(native) | (frozenset((len(order),)) if order.endswith("C") else frozenset())
 
     def begin(self, model: gluon.Block) -> None:
         begin(model)
@@ -272,7 +279,7 @@ def _tensors(model: gluon.Block, inputs: Sequence[Any]) -> list[Any]:
         raise ArgumentError(
             f"the model was made {made} npx.set_np() was called, which {now} now: make it anew, or switch"
         )
-    return [from_numpy(np.asarray(one), context) for one in inputs]
+    return [each_array(lambda array: from_numpy(np.asarray(array), context), one) for one in inputs]
 
 
 def _summed(parameter: Any) -> Any:

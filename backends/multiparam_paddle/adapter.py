@@ -27,6 +27,7 @@ from multiparam.adapter import (
     Members,
     TieSide,
     copy,
+    each_array,
     see,
     unsee,
 )
@@ -68,6 +69,9 @@ class PaddleAdapter(Adapter):
 
     def wrapped(self, native: Any) -> Any:
         return native._layers if isinstance(native, paddle.DataParallel) else None
+
+    def label(self, native: nn.Layer) -> str:
+        return str(native.full_name())
 
     def members(self, native: nn.Layer) -> Members:
         row = self.row(native)
@@ -170,11 +174,12 @@ class PaddleAdapter(Adapter):
     # --- running -----------------------------------------------------------------------------------------------
 
     def channels_last(self, native: Any) -> bool:
-        for name in ("_data_format", "data_format", "_data_layout"):
-            order = getattr(native, name, None)
-            if isinstance(order, str):
-                return order.endswith("C") and len(order) > 2
-        return False
+        order = _order(native)
+        return order.endswith("C") and len(order) > 2
+
+    def images(self, native: Any) -> frozenset[int]:
+        order = _order(native)
+        return super().images(native) | (frozenset((len(order),)) if self.channels_last(native) else frozenset())
 
     def run(self, model: nn.Layer, inputs: Sequence[Any]) -> Any:
         with _evaluating(model), paddle.no_grad():
@@ -277,8 +282,14 @@ def _view(layer: nn.Layer, part: str) -> Any:
     return handle.variable.transpose(handle.axes)
 
 
+def _order(native: Any) -> str:
+    """The order of axes that a layer on images was made with, "NHWC"; empty of others."""
+    found = (getattr(native, name, None) for name in ("_data_format", "data_format", "_data_layout"))
+    return next((order for order in found if isinstance(order, str)), "")
+
+
 def _tensors(inputs: Sequence[Any]) -> list[Any]:
-    return [from_numpy(np.asarray(one)) for one in inputs]
+    return [each_array(lambda array: from_numpy(np.asarray(array)), one) for one in inputs]
 
 
 @contextmanager

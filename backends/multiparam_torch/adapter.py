@@ -21,6 +21,7 @@ from multiparam.adapter import (
     Members,
     TieSide,
     copy,
+    each_array,
     fresh,
     leaves,
     see,
@@ -306,12 +307,12 @@ def _view(layer: nn.Module, part: str) -> torch.Tensor:
     return seen
 
 
-def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[torch.Tensor]:
+def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[Any]:
     first = next((one for one in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
     if device.type == "meta":
         raise ArgumentError(f"the model has no numbers: {_TO_EMPTY}")
-    return [from_numpy(np.array(one)).to(device) for one in inputs]
+    return [each_array(lambda array: from_numpy(np.array(array)).to(device), one) for one in inputs]
 
 
 def _is_compiled(layer: nn.Module) -> bool:
