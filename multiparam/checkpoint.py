@@ -19,7 +19,7 @@ from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNo
 from .folders import in_folder
 from .formats import Contents, Entry, Format, Model, Originals, from_json, listed, opened, unreadable, verified
 from .html import Section, report
-from .registry import discovered
+from .registry import discovered, plugins
 from .rename import Rename, renamed_layer, renamer, roles_of
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .settings import EDITION
@@ -114,6 +114,12 @@ class Checkpoint(Mapping[str, Entry]):
     def originals(self) -> Originals | None:
         """The tensors as the framework's own saver wrote them, where a model can tell by that which is which."""
         return self._contents.originals
+
+    @property
+    def writer(self) -> str:
+        """The backend whose framework wrote the file, where the format or the file itself tells; else empty."""
+        said = self._contents.writer
+        return self.backend or next((name for name, one in plugins().items() if said and said in one.safetensors), "")
 
     @property
     def doubts(self) -> Mapping[str, str]:
@@ -528,7 +534,8 @@ def _safetensors(path: Path, check: bool) -> Contents:
     if check:
         check_header(path, file.metadata, about, file.header)
         file.digests = about.get("digests", {})
-    return _contents([file.entry(name) for name in file], about)
+    contents = _contents([file.entry(name) for name in file], about)
+    return contents if about else replace(contents, writer=file.metadata.get("format", ""))
 
 
 def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:

@@ -578,7 +578,7 @@ def _plan_untold(tree: Tree, checkpoint: Checkpoint, plan: _Plan) -> None:
         return
     nodes = [(node.name, node.described()) for node in tree.root.walk()]
     plan.report.carries_settings = not any(about.keys() - _UNSAID for _, about in nodes)
-    writer = plugins().get(checkpoint.backend)
+    writer = plugins().get(checkpoint.writer)
     if writer is not None and not plan.report.carries_settings:
         plan.report.untold = untold(nodes, writer.settings())
 

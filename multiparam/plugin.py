@@ -46,6 +46,7 @@ class Plugin:
             `save(layer, path)`, the framework's own way to write a file; empty for none.
         defaults: a module with `SETTINGS`, what the framework's constructors set by themselves where PyTorch's set
             another thing, by canonical kind; it imports no framework. Empty for none.
+        safetensors: what safetensors files say of their format that the framework's own tools write.
         precedes: root packages of other frameworks that crash the process if they are imported before this one.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
         any_class: models may be objects of classes that inherit nothing from the framework, as tinygrad's are. What no
@@ -62,6 +63,7 @@ class Plugin:
     demo: str = ""
     natives: str = ""
     defaults: str = ""
+    safetensors: frozenset[str] = frozenset()
     precedes: frozenset[str] = frozenset()
     any_class: bool = False
 

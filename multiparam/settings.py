@@ -96,6 +96,9 @@ _SECOND: Mapping[str, Setting] = {
 # where the same name means another thing in a layer of a kind; None for what has no default there
 _OF_KIND: Mapping[str, Mapping[str, Setting | None]] = {
     "Softplus": {"threshold": 20.0},
+    "LocalResponseNorm": {"alpha": 1e-4, "beta": 0.75, "k": 1.0},
+    "Threshold": {"threshold": None, "value": None},
+    **{f"ConstantPad{rank}d": {"value": None} for rank in (1, 2, 3)},
     "SELU": {"scale": 1.0507009873554805, "alpha": 1.6732632423543772},
     **{f"{name}{cell}": {"activation": None} for name in GATES for cell in ("", "Cell")},
     **{f"GRU{cell}(reset_after=False)": {"activation": None} for cell in ("", "Cell")},

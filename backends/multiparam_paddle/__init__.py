@@ -9,6 +9,7 @@ plugin = Plugin(
     roots=frozenset({"paddle"}),
     adapter="multiparam_paddle.adapter:PaddleAdapter",
     defaults="multiparam_paddle.defaults",
+    safetensors=frozenset({"paddle"}),
     capabilities=frozenset(Capability),
     distribution="paddlepaddle",
     precedes=frozenset({"tensorflow"}),  # importing it second crashes the process
