@@ -21,6 +21,7 @@ from .errors import (
     MismatchError,
     MultiparamError,
     ParameterNotFoundError,
+    UncertainLayoutWarning,
     UninitializedError,
     UnsupportedError,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Parameters",
     "SaveReport",
     "Transposed",
+    "UncertainLayoutWarning",
     "UninitializedError",
     "UnsupportedError",
     "backends",

@@ -239,6 +239,13 @@ class Adapter(ABC):
     def is_tensor(self, native: Any) -> bool:
         """Whether the object is one of the framework's tensors or variables."""
 
+    def wrapped(self, native: Any) -> Any:
+        """What a wrapper stands for, such as a compiled or a data-parallel model; None of what is no wrapper.
+
+        Names are those of what it wraps; tensors that `members` tells of the wrapper itself are kept beside them.
+        """
+        return None
+
     def child(self, native: Any, key: str) -> Any:
         """One of the children that `members` lists, or None; faster than listing where the adapter knows how."""
         return next((child for name, child in self.members(native).children if name == key), None)

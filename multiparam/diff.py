@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .arrays import difference
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, grouped
 from .checkpoint import open as open_checkpoint
-from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
-from .formats import Entry
+from .errors import ArgumentError, BackendError, UncertainLayoutWarning, UninitializedError, prefix_hint
+from .formats import Entry, fits_turned
 from .html import report
 from .inventory import left_out, told
-from .kinds import neutral
+from .kinds import neutral, turned_somewhere
 from .loading import suited
 from .names import join
 from .placement import placed
 from .registry import infer_model
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
-from .settings import EDITION, differing, facts
+from .settings import EDITION, UNSAID, differing, facts
 from .steps import Array
 from .table import Fold
 from .text import counted, listed, where
 from .tree import Slot, Tree
+from .wrapping import unwrapping, without, wrappers_told
 
 __all__ = ["DiffReport", "diff"]
 
 MOST = 12  # lines of each sort that a printed report has
+_UNCERTAIN = "it cannot be told in which order these have their axes, and they are compared as the report says"
 
 
 @dataclass
@@ -48,9 +52,12 @@ class DiffReport:
         ties: (names, "a" or "b") for names that are one tensor in that one, and several in the other.
         settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
             among them, where both tell it.
+        without_settings: "a" or "b", where that one carries no settings, so that none was compared; else empty.
         same: how many tensors are the same in both, each tied one once.
         left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
+        uncertain: (name, why) for what is among the changed, and may have its axes in another order in a file.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
+        notes: what was made of names, where a wrapper around a model put something before them.
     """
 
     added: list[str] = field(default_factory=list)
@@ -60,9 +67,12 @@ class DiffReport:
     changed: list[tuple[str, float]] = field(default_factory=list)
     ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    without_settings: str = ""
     same: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+    uncertain: list[tuple[str, str]] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
@@ -94,7 +104,14 @@ class DiffReport:
         return report(self._title(), sections, [f"{counted(self.same, 'tensor')} the same", *self._notes()])
 
     def _notes(self) -> list[str]:
-        return [*told(self.left_out, "not compared"), *prefix_hint(self.suggestion)]
+        unsaid = f"settings: {self.without_settings} carries none, so that none was compared"
+        return [
+            *([unsaid] if self.without_settings else []),
+            *told(self.left_out, "not compared"),
+            *grouped(dict(self.uncertain)),
+            *self.notes,
+            *prefix_hint(self.suggestion),
+        ]
 
     def _title(self) -> str:
         found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
@@ -131,9 +148,11 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     changed:
       2.bias  by 0.5
     """
-    first, second = _sides(a, b, rename or {})
-    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")])
+    first, second, notes = _sides(a, b, rename or {})
+    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")], notes=notes)
     report.settings = list(_settings(first, second))
+    tell = [any(about.keys() - UNSAID for about in side.layers.values()) for side in (first, second)]
+    report.without_settings = "ab"[tell.index(False)] if any(tell) and not all(tell) else ""
     report.left_out = {**first.left_out, **second.left_out}
     folds = {**first.folds, **second.folds}
     first.fold(folds)
@@ -145,7 +164,11 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
             _only(name, first, second, report)
         elif (id(one), id(other)) not in compared:  # a tensor that is tied in both is compared once
             compared.add((id(one), id(other)))
-            _compare(name, one, other, report)
+            _compare(name, one, other, report, _doubt(name, first, second))
+    if report.uncertain:
+        path = next(side.path for side in (first, second) if side.doubts)
+        names = [name for name, _ in report.uncertain]
+        warnings.warn(UncertainLayoutWarning(path, names, _UNCERTAIN), stacklevel=2)
     fitting = first.entries.keys() & second.entries.keys()
 
     def alike(removed: str, added: str) -> bool:
@@ -171,6 +194,8 @@ class _Side:
         folds: what is a part of another tensor in it: that one's name, and how, by name.
         foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
         left_out: what it has beside tensors.
+        path: the file.
+        doubts: why it is not known in which order its tensors have their axes, where they fit in either.
     """
 
     entries: dict[str, Entry]
@@ -183,6 +208,8 @@ class _Side:
     folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
     foreign: bool = False
     left_out: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
         """Takes as one tensor what one of the two keeps as one."""
@@ -195,14 +222,41 @@ class _Side:
                 self.entries[into], self.entries[name] = made[key]
 
 
-def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side]:
+def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side, list[str]]:
     first, second = _opened(a), _opened(b)
-    renamed = renamer(rename, set(_names(second)))
+    renamed, other, notes = _unwrapped(first, second, renamer(rename, set(_names(second))))
     if isinstance(first, Checkpoint) and isinstance(second, Tree):
-        first = _suited(first if rename else placed(first, second)[0], renamed, second, str)
+        first = _suited(first if rename else placed(first, second)[0], renamed, second, other)
     elif isinstance(first, Tree) and isinstance(second, Checkpoint):
-        second = _suited(second if rename else placed(second, first)[0], str, first, renamed)
-    return _side(first, renamed), _side(second, str)
+        second = _suited(second if rename else placed(second, first)[0], other, first, renamed)
+    return _side(first, renamed), _side(second, other), notes
+
+
+_Renamed = Callable[[str], str]
+
+
+def _unwrapped(
+    first: Checkpoint | Tree, second: Checkpoint | Tree, renamed: _Renamed
+) -> tuple[_Renamed, _Renamed, list[str]]:
+    """What turns the names of each, one of which may be a wrapped model's, and what is to be said of it."""
+    one, two = [renamed(name) for name in _names(first)], [*_names(second)]
+    taken = unwrapping(one, _groups(second, str), two)
+    others = [] if taken else unwrapping(two, _groups(first, renamed), one)
+    strip = without(taken)
+    return (
+        (lambda name: strip(renamed(name))) if taken else renamed,
+        without(others) if others else str,
+        wrappers_told([*taken, *others]),
+    )
+
+
+def _groups(thing: Checkpoint | Tree, renamed: _Renamed) -> list[list[str]]:
+    """The names of each of its tensors."""
+    if isinstance(thing, Tree):
+        return [[renamed(slot.name) for slot in group] for group in thing.groups if not group[0].transient]
+    tied = {name for group in thing.ties for name in group}
+    alone = [[renamed(name)] for name in thing if name not in tied]
+    return [*alone, *([renamed(name) for name in group] for group in thing.ties)]
 
 
 def _opened(thing: Any) -> Checkpoint | Tree:
@@ -256,6 +310,8 @@ def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
         edition=checkpoint.edition,
         foreign=not checkpoint.settled,
         left_out=checkpoint.left_out,
+        path=checkpoint.path,
+        doubts={renamed(name): why for name, why in checkpoint.doubts.items() if fits_turned(checkpoint[name].shape)},
     )
 
 
@@ -335,7 +391,15 @@ def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
         names.append(name)
 
 
-def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
+def _doubt(name: str, first: _Side, second: _Side) -> str:
+    """Why it is not known whether a tensor has its axes in one order in both; files that tell nothing have one."""
+    layer, _, role = name.rpartition(".")
+    kinds = [side.kinds[layer] for side in (first, second) if layer in side.kinds]
+    one, other = first.doubts.get(name, ""), second.doubts.get(name, "")
+    return (one or other) if not (one and other) and all(turned_somewhere(kind, role) for kind in kinds) else ""
+
+
+def _compare(name: str, one: Entry, other: Entry, report: DiffReport, doubt: str) -> None:
     if one.dtype != other.dtype:
         report.retyped.append((name, one.dtype, other.dtype))
     if one.shape != other.shape:
@@ -344,5 +408,8 @@ def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
     most = difference(one.value, other.value)
     if most != 0:  # NaN too
         report.changed.append((name, most))
+        if doubt:
+            turned = difference(one.value.transpose(), other.value) == 0
+            report.uncertain.append((name, f"{doubt}{'. Turned it would be the same' if turned else ''}"))
     elif one.dtype == other.dtype:
         report.same += 1

@@ -19,6 +19,7 @@ __all__ = [
     "MismatchReport",
     "MultiparamError",
     "ParameterNotFoundError",
+    "UncertainLayoutWarning",
     "UninitializedError",
     "UnsupportedError",
     "printable",
@@ -164,6 +165,21 @@ class AmbiguousMatchError(MultiparamError):
         told = f"{message}: {', '.join(candidates[:MOST_CANDIDATES])}{more}"
         super().__init__("\n".join(map(printable, lines or [told])))
         self.candidates = list(candidates)
+
+
+class UncertainLayoutWarning(UserWarning):
+    """Tensors of a file may have their axes in another order than the model: neither the file nor a shape tells.
+
+    Attributes:
+        path: the file.
+        names: the model's names of the tensors.
+    """
+
+    def __init__(self, path: object, names: Sequence[str], why: str) -> None:
+        more = f" and {len(names) - MOST_CANDIDATES} more" if len(names) > MOST_CANDIDATES else ""
+        super().__init__(printable(f"{path}: {why}: {', '.join(names[:MOST_CANDIDATES])}{more}"))
+        self.path = path
+        self.names = list(names)
 
 
 def close_names(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:

@@ -28,6 +28,7 @@ __all__ = [
     "neutral",
     "purpose",
     "takes_features_last",
+    "turned_somewhere",
 ]
 
 Purpose = Literal["weight", "bias", "scale", "slope"]
@@ -179,6 +180,15 @@ def purpose(kind: str, role: str) -> Purpose:
         return known.roles[base]
     parts = role.split("_")
     return "scale" if "gamma" in parts else "bias" if {"bias", "beta"} & {*parts} or role == "b" else "weight"
+
+
+def turned_somewhere(kind: str, role: str) -> bool:
+    """Whether a framework has the axes of such a tensor in another order; of a kind that is not known one may.
+
+    >>> turned_somewhere("Linear", "weight"), turned_somewhere("Embedding", "weight"), turned_somewhere("Mine", "w")
+    (True, False, True)
+    """
+    return kind != "Embedding" and purpose(kind, role) == "weight"
 
 
 def neutral(kind: str, role: str) -> int | None:

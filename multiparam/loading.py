@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from .access import state
 from .adapter import Adapter, Capability
 from .arrays import check_converts, converted, rank_of
-from .checkpoint import PART, Checkpoint
+from .checkpoint import PART, Checkpoint, grouped
 from .collecting import uncollected
 from .copying import copy_each
 from .errors import (
@@ -22,16 +23,17 @@ from .errors import (
     ArgumentError,
     MismatchError,
     MismatchReport,
+    UncertainLayoutWarning,
     UninitializedError,
     as_rename,
     misfits,
     prefix_hint,
     printable,
 )
-from .formats import Entry, Model, listed, verified
+from .formats import Entry, Model, fits_turned, listed, verified
 from .html import Section, report
 from .inventory import check_complete, left_out, told
-from .kinds import KINDS, neutral
+from .kinds import KINDS, neutral, turned_somewhere
 from .layout import Handle
 from .matching import matched, moved
 from .names import join
@@ -40,14 +42,17 @@ from .placement import placed
 from .registry import infer_model, plugins
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from .run import check_numbers, unready
-from .settings import EDITION, TRAINING, differing, facts, untold
+from .settings import EDITION, UNSAID, differing, facts, untold
 from .steps import Array
 from .table import LazyShape
 from .text import counted, where, wrapped
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
+from .wrapping import is_kept_by_wrapper, unwrapping, without, wrappers_told
 
 __all__ = ["LoadReport", "load_into", "suited"]
+
+_UNCERTAIN = "it cannot be told in which order these have their axes, and they are loaded as the report says"
 
 
 @dataclass
@@ -129,7 +134,6 @@ class LoadReport:
         return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
 
 
-_UNSAID = frozenset(("kind", "class", "container", *TRAINING))
 _NO_SETTINGS = "settings: the file carries none, so that none was compared"
 
 
@@ -145,6 +149,7 @@ class _Plan:
     extras: list[tuple[Adapter, Any, Entry]] = field(default_factory=list)  # what becomes a tensor by being loaded
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
+    doubts: dict[str, str] = field(default_factory=dict)  # why it is not known how axes are ordered, by parameter
     hint: str = ""
     report: LoadReport = field(default_factory=LoadReport)
     problems: dict[str, list[Any]] = field(
@@ -170,6 +175,8 @@ def load_into(
         UninitializedError: a lazy parameter has no shape yet.
     """
     tree, plan = _planned(model, checkpoint, strict, rename, by_contents)
+    if plan.doubts:  # said before anything is written, since a warning may be made an error
+        warnings.warn(UncertainLayoutWarning(checkpoint.path, [*plan.doubts], _UNCERTAIN), stacklevel=4)
     # all are sound before the first is written
     deque(verified([entry for *_, entry in (*plan.writes, *plan.extras)]), 0)
     copied: list[Slot] = []
@@ -222,6 +229,8 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     kinds = {node.name: node.kind for node in tree.root.walk()}
     file, pairs = (checkpoint, {}) if rename else placed(checkpoint, tree)
     notes = [] if file is checkpoint else file.notes
+    renamed, said = _unwrapped(file, renamed, tree)
+    notes = [*notes, *said]
     checkpoint = suited(file, adapter.name, slots, kinds, renamed)
     if by_contents and (more := _pairs(checkpoint, renamed, tree, slots, kinds)):
         pairs, renamed = {**pairs, **more}, moved(renamed, more)
@@ -241,7 +250,8 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
     )
     _plan_ties(adapter, tree, groups, stored, plan)
-    plan.report.notes += [*notes, *_doubts(checkpoint, given, plan)]
+    plan.doubts = _doubts(checkpoint, plan)
+    plan.report.notes += [*notes, *grouped(plan.doubts), *_leave_to_wrappers(plan.report, slots, kinds)]
     roles = roles_of(checkpoint)
     saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
     plan.report.differences = _differences(tree, saved, checkpoint)
@@ -266,6 +276,34 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
         plan.hint = _left_out(plan.problems["misshaped"], given)
     _refuse(checkpoint, plan, strict)
     return tree, plan
+
+
+def _unwrapped(
+    checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree
+) -> tuple[Callable[[str], str], list[str]]:
+    """A renaming after which a wrapped model's file fits, and what is to be said of it."""
+    names = [renamed(name) for name in (*checkpoint, *(alias for group in checkpoint.ties for alias in group))]
+    wanted = [[slot.name for slot in group] for group in tree.groups if _is_needed(group[0])]
+    spare = {*tree.file_only()[0], *(slot.name for group in tree.groups for slot in group)}
+    places = unwrapping(dict.fromkeys(names), wanted, spare)
+    taken = without(places)
+    return (lambda name: taken(renamed(name))) if places else renamed, wrappers_told(places)
+
+
+def _is_needed(slot: Slot) -> bool:
+    return not slot.transient and not slot.node.is_wrapper
+
+
+def _leave_to_wrappers(report: LoadReport, slots: Mapping[str, Slot], layers: Collection[str]) -> list[str]:
+    """Neither misses nor expects elsewhere what wrappers keep for themselves, which is no part of a model."""
+    here = [name for name in report.missing if slots[name].node.is_wrapper]
+    there = [name for name in report.unexpected if is_kept_by_wrapper(name) and name.rpartition(".")[0] in layers]
+    report.missing = [name for name in report.missing if name not in here]
+    report.unexpected = [name for name in report.unexpected if name not in there]
+    return [
+        *(f"left as it is: {name}, which a wrapper keeps for itself and the file does not have" for name in here),
+        *(f"not loaded: {name}, which a wrapper around the model kept for itself" for name in there),
+    ]
 
 
 def suited(
@@ -428,20 +466,44 @@ def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: 
     plan.report.notes += [f"not loaded, since it changes nothing: {name}" for name in left]
 
 
-def _doubts(checkpoint: Checkpoint, given: Mapping[str, str], plan: _Plan) -> list[str]:
-    """What fits as well with its axes in the other order, and is not known to be in this one."""
-    found = []
-    for name in plan.report.loaded:
-        key = given.get(name, "")
-        why = checkpoint.doubts.get(key, "")
-        if not why and key in checkpoint.own and name.endswith("weight") and "kernel" in re.split(r"[./:]", key):
-            why = (
-                f"{key!r} is as in the file, where a kernel may have its axes the other way round; its shape fits both"
-            )
-        shape = checkpoint[given[name]].shape if why else ()
-        if shape and shape == shape[::-1]:
-            found.append(f"{name}: {why}")
+def _doubts(checkpoint: Checkpoint, plan: _Plan) -> dict[str, str]:
+    """Why it is not known whether what is written has its axes in the model's order, by the model's names."""
+    told, doubts = _told(checkpoint, plan), checkpoint.doubts
+    found = {}
+    for parameter, _, entry in plan.writes:
+        slots = [slot for slot in parameter.slots if not slot.is_buffer]
+        if not fits_turned(entry.shape) or not all(turned_somewhere(slot.node.kind, slot.role) for slot in slots):
+            continue
+        settled = entry.name in checkpoint.unsure and not told.isdisjoint(map(_convention, slots))
+        why = "" if settled else doubts.get(entry.name, "")
+        if not why and _is_kernel(checkpoint, entry.name) and parameter.name.endswith("weight"):
+            why = f"{_KERNEL}; {entry.name!r} is as in the file"
+        if slots and why:
+            found[parameter.name] = why
     return found
+
+
+_KERNEL = "a kernel may have its axes the other way round, and the shape fits both"
+
+
+def _is_kernel(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether a framework calls it so, which the file's own reader would have turned if it knew its layer."""
+    named = name in checkpoint.own and name not in checkpoint.unsure
+    return named and "kernel" in re.split(r"[./:]", name)
+
+
+def _told(checkpoint: Checkpoint, plan: _Plan) -> set[tuple[str, str]]:
+    """The conventions of a file that does not tell them which those of its tensors show that fit in one order only."""
+    found: set[tuple[str, str]] = set()
+    for parameter, _, entry in plan.writes if checkpoint.unsure else ():
+        if len(entry.shape) > 1 and not fits_turned(entry.shape) and not checkpoint.kind_around(entry.name):
+            found.update(map(_convention, parameter.slots))
+    return found
+
+
+def _convention(slot: Slot) -> tuple[str, str]:
+    """What all have in common whose axes a framework has in one order: the kind, or the class and its role."""
+    return slot.node.kind, "" if slot.node.kind in KINDS else slot.role
 
 
 def _plan_folds(
@@ -577,7 +639,7 @@ def _plan_untold(tree: Tree, checkpoint: Checkpoint, plan: _Plan) -> None:
     ):
         return
     nodes = [(node.name, node.described()) for node in tree.root.walk()]
-    plan.report.carries_settings = not any(about.keys() - _UNSAID for _, about in nodes)
+    plan.report.carries_settings = not any(about.keys() - UNSAID for _, about in nodes)
     writer = plugins().get(checkpoint.writer)
     if writer is not None and not plan.report.carries_settings:
         plan.report.untold = untold(nodes, writer.settings())

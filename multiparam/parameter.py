@@ -264,7 +264,7 @@ class Parameter:
             ArgumentError: it has fewer than two axes.
         """
         groups = self._slot.node.settings().get("groups", 1)
-        shape = self._slot.extents()[self._slot.lead() :]
+        shape = tuple(int(extent or 0) for extent in self._slot.layer_shape() or ())
         return fans(shape, self.kind, self.role, groups if isinstance(groups, int) else 1)
 
     # --- for the verbs -----------------------------------------------------------------------------------------

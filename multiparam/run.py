@@ -12,7 +12,7 @@ import numpy as np
 from .access import parameters
 from .adapter import Adapter, Capability
 from .arrays import frozen, is_float, numeric, rank_of
-from .errors import ArgumentError, UninitializedError
+from .errors import ArgumentError, MultiparamError, UninitializedError
 from .kinds import image_ranks, takes_features_last
 from .layout import seen_through
 from .registry import infer_model
@@ -56,7 +56,7 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     adapter = infer_model(net)
     adapter.require(Capability.RUN)
     tree = Tree(adapter, net)
-    check_numbers(tree)
+    check_numbers(tree, ArgumentError)
     turned = Turned() if native else turned_ranks(tree)
     out = adapter.run(net, batches(tree, x if isinstance(x, tuple) else (x,), turned.inputs))
     if tree.lazy:
@@ -164,12 +164,12 @@ def _check_takes(loss: Callable[..., Any], count: int) -> None:
         raise ArgumentError(f"the loss is called as loss(net, *inputs), with {count} inputs here: {error}") from None
 
 
-def check_numbers(tree: Tree) -> None:
-    """Refuses a model whose numbers are elsewhere, or nowhere whatever batch comes."""
+def check_numbers(tree: Tree, error: type[MultiparamError] = UninitializedError) -> None:
+    """Refuses a model whose numbers are elsewhere, or with `error` one that no batch gives any."""
     tree.check_reachable()
     for slot in tree.primary if tree.lazy else ():
         if slot.abstract:
-            raise UninitializedError(f"{slot.name!r} has no value: {slot.advice()}")
+            raise error(f"{slot.name!r} has no value: {slot.advice()}")
 
 
 def unready(tree: Tree) -> list[str]:

@@ -152,8 +152,10 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
         about["edition"] = thing.edition if isinstance(thing, Checkpoint) else EDITION
     if report.left_out:
         about["left_out"] = report.left_out
-    if isinstance(thing, Checkpoint) and not thing.settled:
-        about["settled"] = False
+    if isinstance(thing, Checkpoint):
+        about.update({} if thing.settled else {"settled": False})
+        uncertain = [one.name for one in thing.values() if thing.is_uncertain(one)]
+        about.update({"unsure": uncertain} if uncertain else {})
     if dtype is not None:
         entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
     if os.path.isdir(target) or (shard_size is None and not has_index(target)):

@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULTS",
     "EDITION",
     "TRAINING",
+    "UNSAID",
     "axes_of",
     "canonical",
     "convolution",
@@ -106,6 +107,7 @@ _OF_KIND: Mapping[str, Mapping[str, Setting | None]] = {
 
 # what a forward pass in eval mode does not depend on
 TRAINING = frozenset({"momentum", "training_statistics"})
+UNSAID = frozenset(("kind", "class", "container", *TRAINING))  # without which a description has no settings
 
 # the defaults of PyTorch's constructors, of what frameworks do not agree about or one rarely sets
 _EPS = {"eps": 1e-5}

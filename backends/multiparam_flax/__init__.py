@@ -9,7 +9,6 @@ plugin = Plugin(
     roots=frozenset({"flax", "jax", "jaxlib"}),
     adapter="multiparam_flax.adapter:FlaxAdapter",
     defaults="multiparam_flax.defaults",
-    safetensors=frozenset({"flax"}),
     capabilities=frozenset(Capability),
     distribution="flax",
     demo="multiparam_flax.demo",

@@ -173,7 +173,7 @@ class FlaxAdapter(Adapter):
 
     def unreachable(self, variable: nnx.Variable[Any]) -> str:
         value = variable.get_raw_value()
-        return _ELSEWHERE if isinstance(value, jax.Array) and not value.is_fully_addressable else ""
+        return _ELSEWHERE if isinstance(value, jax.Array) and not _is_whole(value) else ""
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(fresh(value))
@@ -261,6 +261,10 @@ class FlaxAdapter(Adapter):
 
     def notes_on_change(self, model: Any) -> list[str]:
         return ["An nnx.Optimizer built before this holds the old parameters: build it anew."]
+
+
+def _is_whole(value: jax.Array) -> bool:
+    return isinstance(value, jax.core.Tracer) or value.is_fully_addressable
 
 
 @functools.lru_cache(maxsize=1024)

@@ -21,7 +21,7 @@ from multiparam.adapter import (
     general_sources,
 )
 
-from . import settings
+from . import settings, stacks
 
 
 class Attention(nnx.MultiHeadAttention):
@@ -58,6 +58,7 @@ def rows() -> Iterator[Row]:
         _attention,
         inner={"out_proj": "Linear"},
         settings=settings.of_attention,
+        shapes=stacks.below,
         builds={"MultiheadAttention": _build_attention},
     )
     yield Row(
@@ -65,8 +66,9 @@ def rows() -> Iterator[Row]:
         nnx.LinearGeneral,
         _general,
         settings=_of_general,
+        shapes=stacks.general,
     )
-    yield Row(lambda native: "Linear" if _einsum(native) else "Einsum", nnx.Einsum, _einsum)
+    yield Row(lambda native: "Linear" if _einsum(native) else "Einsum", nnx.Einsum, _einsum, shapes=stacks.einsum)
 
 
 def _attention(native: nnx.MultiHeadAttention) -> dict[str, Source]:

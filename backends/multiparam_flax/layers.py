@@ -27,7 +27,7 @@ from multiparam.adapter import (
     told_kind,
 )
 
-from . import attention, recurrent, settings
+from . import attention, recurrent, settings, stacks
 from .additions import (
     ACTIVATIONS,
     ELU,
@@ -61,22 +61,37 @@ def table() -> LayerTable:
     rows = [
         Row("Sequential", nnx.Sequential, builds={"Sequential": _sequential}),
         Row("Sequential", NamedSequential),
-        Row("Linear", nnx.Linear, _LINEAR, builds={"Linear": _linear}),
+        Row("Linear", nnx.Linear, _LINEAR, shapes=stacks.linear, builds={"Linear": _linear}),
         Row("Linear", LazyLinear, _LINEAR, lazy=_lazy_linear, builds={"LazyLinear": _build_lazy_linear}),
-        Row("Embedding", nnx.Embed, {"weight": At("embedding")}, builds={"Embedding": _embedding}),
+        Row(
+            "Embedding",
+            nnx.Embed,
+            {"weight": At("embedding")},
+            shapes=stacks.embedding,
+            builds={"Embedding": _embedding},
+        ),
         Row(
             "LayerNorm",
             nnx.LayerNorm,
             _AFFINE,
             settings=settings.of_norm,
+            shapes=stacks.norm,
             builds={"LayerNorm": _layer_norm},
         ),
-        Row(_ranked("Conv"), nnx.Conv, _conv, settings=settings.of_conv, builds=each_rank("Conv", _build_conv)),
+        Row(
+            _ranked("Conv"),
+            nnx.Conv,
+            _conv,
+            settings=settings.of_conv,
+            shapes=stacks.convolution,
+            builds=each_rank("Conv", _build_conv),
+        ),
         Row(
             _ranked("ConvTranspose"),
             nnx.ConvTranspose,
             _conv_transpose,
             settings=settings.of_conv_transpose,
+            shapes=stacks.convolution,
             builds=each_rank("ConvTranspose", _build_conv_transpose),
         ),
         *(
@@ -106,18 +121,40 @@ def table() -> LayerTable:
             _STATISTICS,
             file_only=_COUNT,
             settings=settings.of_norm,
+            shapes=stacks.norm,
             builds=each_rank("BatchNorm", _build_batch_norm, tell=True),
         ),
-        Row("GroupNorm", nnx.GroupNorm, _AFFINE, settings=settings.of_norm, builds={"GroupNorm": _build_group_norm}),
+        Row(
+            "GroupNorm",
+            nnx.GroupNorm,
+            _AFFINE,
+            settings=settings.of_norm,
+            shapes=stacks.norm,
+            builds={"GroupNorm": _build_group_norm},
+        ),
         Row(
             told_kind("InstanceNorm"),
             nnx.InstanceNorm,
             _AFFINE,
             settings=settings.of_norm,
+            shapes=stacks.norm,
             builds=each_rank("InstanceNorm", _build_instance_norm, tell=True),
         ),
-        Row("RMSNorm", nnx.RMSNorm, _AFFINE, settings=settings.of_norm, builds={"RMSNorm": _build_rms_norm}),
-        Row("PReLU", nnx.PReLU, {"weight": At("negative_slope", Insert(0))}, builds={"PReLU": _build_prelu}),
+        Row(
+            "RMSNorm",
+            nnx.RMSNorm,
+            _AFFINE,
+            settings=settings.of_norm,
+            shapes=stacks.norm,
+            builds={"RMSNorm": _build_rms_norm},
+        ),
+        Row(
+            "PReLU",
+            nnx.PReLU,
+            {"weight": At("negative_slope", Insert(0))},
+            shapes=stacks.scalar,
+            builds={"PReLU": _build_prelu},
+        ),
         Row("Dropout", nnx.Dropout, builds={"Dropout": lambda p: nnx.Dropout(p, rngs=_rngs())}),
         Row(
             "LeakyReLU",

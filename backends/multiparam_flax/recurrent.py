@@ -12,7 +12,7 @@ from flax import nnx
 
 from multiparam.adapter import At, Concat, Fold, RecurrentCell, Row, Setting, Source, cell_row, recurrent_row
 
-from . import settings
+from . import settings, stacks
 
 _CELLS: Mapping[type, str] = {
     nnx.LSTMCell: "LSTM",
@@ -78,15 +78,18 @@ def rows() -> Iterator[Row]:
     """The rows of cells and recurrent layers."""
     names = dict.fromkeys(_CELLS.values())
     for native in _CELLS:
-        yield cell_row(native, _cell)
+        yield cell_row(native, _cell, shapes=stacks.below)
     yield cell_row(
         Cell,
         lambda native: _cell(native.cell, "cell/"),
         builds={f"{name}Cell": _build_cell(name) for name in names},
+        shapes=stacks.below,
     )
-    yield recurrent_row(Recurrent, _cells, settings.of_sequence, builds={name: _build(name) for name in names})
+    yield recurrent_row(
+        Recurrent, _cells, settings.of_sequence, builds={name: _build(name) for name in names}, shapes=stacks.below
+    )
     for native in (nnx.RNN, nnx.Bidirectional):
-        yield recurrent_row(native, _cells, settings.of_sequence)
+        yield recurrent_row(native, _cells, settings.of_sequence, shapes=stacks.below)
 
 
 def _directions(layer: Any) -> list[tuple[Any, bool]]:

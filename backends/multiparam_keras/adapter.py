@@ -122,6 +122,18 @@ class KerasAdapter(Adapter):
         with self._engine.outside_graphs():
             variable.assign(self._engine.copied(_wide(value)))
 
+    def unreachable(self, variable: Any) -> str:
+        found: str = self._engine.unreachable(variable.value)
+        return found
+
+    def initialized(self, variable: Any) -> bool:
+        return not self._engine.abstract(variable.value)
+
+    def abstract(self, variable: Any) -> str:
+        return (
+            "" if self.initialized(variable) else "it was made as a shape only, on a meta device: build the model anew"
+        )
+
     def written(self, layer: Any) -> None:
         if hasattr(layer, "finalize_state") and layer.built:
             layer.finalize_state()  # what a Normalization computes with is made from its variables

@@ -12,10 +12,10 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Members, Row, fresh
+from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Members, fresh
 
 from . import plugin
-from .layers import has_own_ranks, table
+from .layers import table
 from .model import LEFT_BEHIND, PARAMETERS, Bound, Leaf, Linen, Place, is_array, model_of, place_of
 from .settings import said
 
@@ -42,10 +42,6 @@ class LinenAdapter(Adapter):
 
     def layer_class(self, native: Any) -> type:
         return place_of(native).cls or nn.Module
-
-    def row(self, native: Any) -> Row | None:
-        # a stack of layers, as nn.scan and nn.vmap make them, keeps its own names: its axes are others
-        return super().row(native) if has_own_ranks(place_of(native)) else None
 
     def kind(self, native: Any) -> str:
         row = self.row(native)
@@ -132,7 +128,7 @@ class LinenAdapter(Adapter):
 
     def unreachable(self, variable: Leaf) -> str:
         value = variable.value
-        return _ELSEWHERE if isinstance(value, jax.Array) and not value.is_fully_addressable else ""
+        return _ELSEWHERE if isinstance(value, jax.Array) and not _is_whole(value) else ""
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(fresh(value))
@@ -186,6 +182,10 @@ class LinenAdapter(Adapter):
             return jnp.reshape(value, ())
 
         return [np.asarray(one) for one in jax.grad(scalar)([variable.value for variable in variables])]
+
+
+def _is_whole(value: jax.Array) -> bool:
+    return isinstance(value, jax.core.Tracer) or value.is_fully_addressable
 
 
 def _with_values(model: Linen, variables: Sequence[Leaf], values: list[Any]) -> Any:

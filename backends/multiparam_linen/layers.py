@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
 
@@ -18,6 +17,7 @@ from multiparam.adapter import (
     Fold,
     Insert,
     LayerTable,
+    LazyShape,
     RecurrentCell,
     Row,
     Source,
@@ -41,11 +41,11 @@ _STATISTICS = {"running_mean": At("mean"), "running_var": At("var")}
 
 def table() -> LayerTable:
     """The rows, each asked about the place of whatever the model's own object is."""
-    rows = (replace(row, settings=settings.common(row)) for row in _rows())
+    rows = (replace(row, settings=settings.common(row), shapes=_shapes) for row in _rows())
     return LayerTable(replace(row, **{name: _of_place(getattr(row, name)) for name in _ASKED}) for row in rows)
 
 
-_ASKED = ("kind", "sources", "folds", "settings", "lazy")
+_ASKED = ("kind", "sources", "folds", "settings", "lazy", "shapes")
 
 
 def _of_place(given: Any) -> Any:
@@ -86,27 +86,37 @@ def _rows() -> list[Row]:
     ]
 
 
-def has_own_ranks(place: Place) -> bool:
-    """Whether a layer's variables have as many axes as its class gives them."""
-    expected = _RANKS.get(place.cls, {}) if place.cls is not None else {}
-    if place.cls in (nn.Conv, nn.ConvTranspose) and place.layer is not None:
-        expected = {"kernel": len(settings.sizes(place)[0]) + 2, "bias": 1}
-    if place.cls in _CELLS or place.cls in (nn.RNN, nn.Bidirectional):
-        leaves = jax.tree.leaves(place.entries().get(PARAMETERS, {}))
-        return all(np.ndim(leaf) <= 2 for leaf in leaves)
-    if place.cls is nn.DenseGeneral and _general(place):
-        features, axis = place.argument("features"), place.argument("axis", -1)
-        outputs = 1 if isinstance(features, int) else len(features)
-        expected = {"kernel": outputs + (1 if isinstance(axis, int) else len(axis)), "bias": outputs}
-    return all(_rank(place, name) in (0, rank) for name, rank in expected.items())
+def _shapes(place: Place) -> dict[str, LazyShape]:
+    """The shapes of one layer's variables: those that a trace saw, or what the module's arguments tell."""
+    if place.layer is not None and place.layer.shapes:
+        return dict(place.layer.shapes)
+    cls = next((one for one in _RANKS if place.cls is not None and issubclass(place.cls, one)), None)
+    if cls is None:
+        return {}
+    found: dict[str, LazyShape] = {name: (None,) * rank for name, rank in _RANKS[cls].items()}
+    if place.layer is None:
+        return found
+    features = place.argument("features")
+    if cls is nn.Dense:
+        return {"kernel": (None, features), "bias": (features,)}
+    if cls is nn.Embed:
+        return {"embedding": (place.argument("num_embeddings"), features)}
+    if cls in (nn.Conv, nn.ConvTranspose):
+        sides = (features, None) if place.argument("transpose_kernel", False) else (None, features)
+        return {"kernel": (*settings.sizes(place)[0], *sides), "bias": (features,)}
+    if cls is nn.DenseGeneral and _general(place):
+        axis, outputs = place.argument("axis", -1), (features,) if isinstance(features, int) else tuple(features)
+        return {"kernel": ((None,) * (1 if isinstance(axis, int) else len(axis)) + outputs), "bias": outputs}
+    return found
 
 
 def _rank(place: Place, name: str = "kernel") -> int:
-    """How many axes a variable here, or of a layer below, has; 0 if there is none."""
-    *path, last = name.split("/")
-    owner = place.model.place((*place.path, *path))
-    leaf = owner.entries().get(PARAMETERS, {}).get(last)
-    return 0 if leaf is None else len(owner.leaf(PARAMETERS, last).value.shape)
+    """How many axes a variable here has, in one layer of a stack; 0 if there is none."""
+    leaf = place.entries().get(PARAMETERS, {}).get(name)
+    own = _shapes(place).get(name)
+    if leaf is None or own is not None:
+        return 0 if leaf is None or own is None else len(own)
+    return len(place.leaf(PARAMETERS, name).value.shape)
 
 
 def _ranked(name: str) -> Callable[[Any], str]:
@@ -157,13 +167,16 @@ def _attention(place: Place) -> dict[str, Source]:
     return attention_sources(["query/", "key/", "value/"], "out/", "kernel", packed=len(shapes) == 1)
 
 
-_AFFINE_RANKS = {"scale": 1, "bias": 1}
+_AFFINE_RANKS = {"scale": 1, "bias": 1, "mean": 1, "var": 1}
 _ATTENTION_RANKS = {"query/kernel": 3, "key/kernel": 3, "value/kernel": 3, "out/kernel": 3, "out/bias": 1}
 _RANKS: Mapping[Any, Mapping[str, int]] = {
     nn.Dense: {"kernel": 2, "bias": 1},
     nn.Embed: {"embedding": 2},
-    **dict.fromkeys((nn.BatchNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm), _AFFINE_RANKS),
+    **dict.fromkeys((nn.BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm), _AFFINE_RANKS),
     nn.PReLU: {"negative_slope": 0},
+    nn.Conv: {"bias": 1},
+    nn.ConvTranspose: {"bias": 1},
+    nn.DenseGeneral: {},
     **dict.fromkeys((nn.MultiHeadDotProductAttention, nn.MultiHeadAttention, nn.SelfAttention), _ATTENTION_RANKS),
 }
 

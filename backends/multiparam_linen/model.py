@@ -118,10 +118,15 @@ class Bound(Linen):
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A module's class and the arguments it was made with, and `input_rank` where a call was traced."""
+    """A module's class and the arguments it was made with, and `input_rank` where a call was traced.
+
+    Attributes:
+        shapes: of a call that was traced, the shapes of the variables as the module itself saw them there.
+    """
 
     cls: type
     arguments: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 class Place:
@@ -232,6 +237,7 @@ def _of_trace(module: nn.Module, variables: Any, sample: Any, options: Mapping[s
         if scope is not None and context.method_name != "<lambda>":  # which is a copy that belongs nowhere
             layer = _described(context.module)
             layer.arguments["input_rank"] = len(getattr(args[0], "shape", ())) if args else None
+            layer.shapes.update(_seen_shapes(scope.variables()))
             found.setdefault(tuple(scope.path), layer)
         return call(*args, **kwargs)
 
@@ -250,6 +256,16 @@ def is_array(value: Any) -> bool:
     """Whether a variable's value is one array, boxed or not, or stands for one."""
     plain = nn.meta.unbox(value)
     return isinstance(plain, (bool, int, float, complex)) or (hasattr(plain, "shape") and hasattr(plain, "dtype"))
+
+
+def _seen_shapes(collections: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of a scope's own variables, by name."""
+    return {
+        name: tuple(jnp.shape(nn.meta.unbox(one)))
+        for collection in collections.values()
+        for name, one in collection.items()
+        if not isinstance(one, Mapping)
+    }
 
 
 def model_of(native: Any) -> Linen:

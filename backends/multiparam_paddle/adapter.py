@@ -39,6 +39,10 @@ from .settings import said
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
+_LAZY = "it was made under paddle.LazyGuard; its parameter's initialize(), or multiparam.initialize, gives it numbers"
+_DIST = (
+    "it is a distributed tensor, of which each process may hold a part; paddle.distributed.unshard_dtensor gathers it"
+)
 _ABOUT = ("optimize_attr", "regularizer", "need_clip", "do_model_average")  # what else a parameter tells optimizers
 _GENERATOR = "_dropout_state"  # of a recurrent layer
 
@@ -62,6 +66,9 @@ class PaddleAdapter(Adapter):
     def settings(self, native: Any) -> dict[str, Any] | None:
         return said(native) if isinstance(native, nn.Layer) else None
 
+    def wrapped(self, native: Any) -> Any:
+        return native._layers if isinstance(native, paddle.DataParallel) else None
+
     def members(self, native: nn.Layer) -> Members:
         row = self.row(native)
         statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
@@ -81,6 +88,8 @@ class PaddleAdapter(Adapter):
         )
 
     def glance(self, layers: Sequence[Any]) -> Glance | None:
+        if any(issubclass(one, paddle.DataParallel) for one in {*map(type, layers)}):
+            return None
         held = list(map(attrgetter("_parameters"), layers))
         if any(map(attrgetter("_buffers"), layers)) or any(issubclass(one, RNNBase) for one in {*map(type, layers)}):
             return None
@@ -104,6 +113,20 @@ class PaddleAdapter(Adapter):
         return Inventory(self.name, kept)
 
     # --- variables ---------------------------------------------------------------------------------------------
+
+    def initialized(self, variable: Any) -> bool:
+        return bool(variable._is_initialized())
+
+    def abstract(self, variable: Any) -> str:
+        return "" if self.initialized(variable) else _LAZY
+
+    def begin(self, model: Any) -> None:
+        for one in model.parameters():
+            if not self.initialized(one):
+                one.initialize()  # as paddle.LazyGuard leaves it to be called
+
+    def unreachable(self, variable: Any) -> str:
+        return _DIST if variable.is_dist() else ""
 
     def read(self, variable: Any) -> Any:
         return to_numpy(variable)

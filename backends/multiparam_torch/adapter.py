@@ -31,6 +31,7 @@ from .layers import table
 from .own_state import Kept, inventory, keeps_more, kept, plain
 from .settings import said
 from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy, unreachable
+from .wrappers import wrapping
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
@@ -85,7 +86,13 @@ class TorchAdapter(Adapter):
             extras=extras,
         )
 
+    def wrapped(self, native: Any) -> Any:
+        key = wrapping(type(native))
+        return native._modules.get(key) if key else None
+
     def glance(self, layers: Sequence[Any]) -> Glance | None:
+        if any(map(wrapping, {*map(type, layers)})):
+            return None
         held = list(map(attrgetter("_parameters"), layers))
         if not {*map(type, held)} <= {dict}:  # a scripted module's are none
             return None

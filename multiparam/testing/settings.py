@@ -127,7 +127,8 @@ class SettingsTests(ABC):
         assert count
 
     def test_a_framework_s_defaults_are_those_that_it_has(self) -> None:
-        other, writers = {}, plugins()[self.backend].settings()
+        other: dict[str, Any] = {}
+        writers = plugins()[self.backend].settings()
         for native, given in self.rows():
             options = {
                 one.name: self._value(self.samples, native, one.name) for one in given if one.default is one.empty

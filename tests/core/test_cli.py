@@ -518,7 +518,7 @@ def test_what_was_converted_for_scripts(run, tmp_path):
     out = tmp_path / "out.safetensors"
     result = run("convert", "--json", tmp_path / "net.pdparams", out, "--dtype", "fp64")
     assert (result.exit_code, result.stderr) == (0, "")
-    found = {"source": str(tmp_path / "net.pdparams"), "format": "paddle", "files": [str(out)]}
+    found = {"source": str(tmp_path / "net.pdparams"), "format": "pickle", "files": [str(out)]}
     found |= {"tensors": 2, "bytes": 144, "left_out": {"epoch": "int"}}
     assert json.loads(result.stdout) == found
     result = run("convert", "--json", tmp_path / "net.pdparams", out, "--shard-size", "40", "--force")

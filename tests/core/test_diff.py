@@ -210,14 +210,14 @@ def test_a_file_that_tells_no_settings_differs_in_none(tmp_path):
 def test_names_can_be_changed_before(saved):
     first, second = net(tied=True), net(tied=True)
     with mp.use("numpy"):
-        wrapped = mp.nn.Sequential({"module": first})
+        wrapped = mp.nn.Sequential({"body": first})
     for a in (wrapped, saved(wrapped)):
         for b in (second, saved(second)):
-            assert mp.diff(a, b, rename={r"^module\.": ""}).equal
-            assert mp.diff(b, a, rename={"^": "module."}).equal
+            assert mp.diff(a, b, rename={r"^body\.": ""}).equal
+            assert mp.diff(b, a, rename={"^": "body."}).equal
             assert not mp.diff(a, b).equal
-            assert mp.diff(a, b).suggestion == {r"^module\.": ""}
-            assert 'a prefix differs: pass rename={"^": "module."}' in str(mp.diff(b, a))
+            assert mp.diff(a, b).suggestion == {r"^body\.": ""}
+            assert 'a prefix differs: pass rename={"^": "body."}' in str(mp.diff(b, a))
     with pytest.raises(mp.ArgumentError, match=r"rename= turns both '0.weight' and '0.bias' into 'x'"):
         mp.diff(first, second, rename={"^0.*": "x"})
     with pytest.raises(mp.ArgumentError, match="takes a dict"):

@@ -77,18 +77,18 @@ def test_what_is_suggested_makes_names_fit(names, old, new):
 def nets():
     with mp.use("numpy"):
         inner = [mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1)) for _ in range(2)]
-        yield mp.nn.Sequential({"module": inner[0]}), inner[1]
+        yield mp.nn.Sequential({"body": inner[0]}), inner[1]
 
 
 def test_the_error_says_what_to_pass(tmp_path, nets):
     wrapped, plain = nets
     mp.save(wrapped, tmp_path / "net.safetensors")
-    hint = 'a prefix differs: pass rename={r"^module\\.": ""}'
+    hint = 'a prefix differs: pass rename={r"^body\\.": ""}'
     with pytest.raises(mp.MismatchError, match=re.escape(hint)) as caught:
         mp.load(tmp_path / "net.safetensors", into=plain)
-    assert caught.value.report.suggestion == {r"^module\.": ""}
+    assert caught.value.report.suggestion == {r"^body\.": ""}
     mp.load(tmp_path / "net.safetensors", into=plain, rename=caught.value.report.suggestion)
-    assert np.array_equal(mp.parameters(plain)["0.weight"].value, mp.parameters(wrapped)["module.0.weight"].value)
+    assert np.array_equal(mp.parameters(plain)["0.weight"].value, mp.parameters(wrapped)["body.0.weight"].value)
 
 
 @pytest.mark.parametrize("wraps", [True, False])
@@ -98,11 +98,11 @@ def test_ties_are_renamed_with_what_they_are_tied_to(tmp_path, wraps):
         for _ in range(2):
             shared = mp.nn.Linear(8, 8)
             made.append(mp.nn.Sequential(mp.nn.Linear(4, 8), shared, shared))
-        wrapped = mp.nn.Sequential({"module": made[1]})
+        wrapped = mp.nn.Sequential({"body": made[1]})
     one, other = (wrapped, made[0]) if wraps else (made[0], wrapped)
     mp.save(one, tmp_path / "net.safetensors")
     report = mp.load(tmp_path / "net.safetensors", into=other, strict=False)
-    assert report.suggestion == ({r"^module\.": ""} if wraps else {"^": "module."})
+    assert report.suggestion == ({r"^body\.": ""} if wraps else {"^": "body."})
     assert len(mp.load(tmp_path / "net.safetensors", into=other, rename=report.suggestion).loaded) == 4
     assert mp.diff(tmp_path / "net.safetensors", other, rename=report.suggestion).equal
 
@@ -111,19 +111,19 @@ def test_the_report_says_it_too(tmp_path, nets):
     wrapped, plain = nets
     mp.save(plain, tmp_path / "net.safetensors")
     report = mp.load(tmp_path / "net.safetensors", into=wrapped, strict=False)
-    assert report.suggestion == {"^": "module."}
-    assert 'a prefix differs: pass rename={"^": "module."}' in str(report)
-    assert "missing: module.0.weight (close: 0.weight)" in str(report)
+    assert report.suggestion == {"^": "body."}
+    assert 'a prefix differs: pass rename={"^": "body."}' in str(report)
+    assert "missing: body.0.weight (close: 0.weight)" in str(report)
     assert not mp.load(tmp_path / "net.safetensors", into=wrapped, rename=report.suggestion).suggestion
 
 
 def test_a_renaming_that_is_there_is_kept(tmp_path, nets):
     _, plain = nets
-    values = {f"module.module.{name}": one.value for name, one in mp.state(plain).items()}
+    values = {f"body.body.{name}": one.value for name, one in mp.state(plain).items()}
     mp.save(values, tmp_path / "twice.safetensors")
-    given = {r"^module\.": ""}
+    given = {r"^body\.": ""}
     report = mp.load(tmp_path / "twice.safetensors", into=plain, strict=False, rename=given)
-    assert report.suggestion == {**given, r"(?:^module\.)": ""}
+    assert report.suggestion == {**given, r"(?:^body\.)": ""}
     assert len(mp.load(tmp_path / "twice.safetensors", into=plain, rename=report.suggestion).loaded) == 4
 
 
