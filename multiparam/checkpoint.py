@@ -36,7 +36,7 @@ from .formats import (
 from .html import Section, report
 from .names import Patterns, chosen
 from .pickle_file import pickle_file
-from .registry import discovered
+from .registry import discovered, plugins
 from .rename import Rename, renamed_layer, renamer, roles_of
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
 from .settings import EDITION
@@ -132,6 +132,12 @@ class Checkpoint(Mapping[str, Entry]):
     def originals(self) -> Originals | None:
         """The tensors as the framework's own saver wrote them, where a model can tell by that which is which."""
         return self._contents.originals
+
+    @property
+    def writer(self) -> str:
+        """The backend whose framework wrote the file, where the format or the file itself tells; else empty."""
+        said = self._contents.writer
+        return self.backend or next((name for name, one in plugins().items() if said and said in one.safetensors), "")
 
     @property
     def doubts(self) -> Mapping[str, str]:
@@ -631,7 +637,7 @@ def _safetensors(path: Path, check: bool) -> tuple[Contents, str]:
         file.digests = about.get("digests", {})
     contents, writer = _contents([file.entry(name) for name in file], about), file.metadata.get("format", "")
     if about or writer in PYTORCHS:
-        return contents, ""
+        return contents if about else replace(contents, writer=writer), ""
     if not writer:
         return unsure(contents), ""
     for one in _formats()[0].values():

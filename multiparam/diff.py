@@ -25,7 +25,7 @@ from .names import join
 from .placement import placed
 from .registry import infer_model
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
-from .settings import EDITION, differing, facts
+from .settings import EDITION, UNSAID, differing, facts
 from .steps import Array
 from .table import Fold
 from .text import counted, listed, where
@@ -52,6 +52,7 @@ class DiffReport:
         ties: (names, "a" or "b") for names that are one tensor in that one, and several in the other.
         settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
             among them, where both tell it.
+        without_settings: "a" or "b", where that one carries no settings, so that none was compared; else empty.
         same: how many tensors are the same in both, each tied one once.
         left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
         uncertain: (name, why) for what is among the changed, and may have its axes in another order in a file.
@@ -66,6 +67,7 @@ class DiffReport:
     changed: list[tuple[str, float]] = field(default_factory=list)
     ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    without_settings: str = ""
     same: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
     uncertain: list[tuple[str, str]] = field(default_factory=list)
@@ -102,7 +104,9 @@ class DiffReport:
         return report(self._title(), sections, [f"{counted(self.same, 'tensor')} the same", *self._notes()])
 
     def _notes(self) -> list[str]:
+        unsaid = f"settings: {self.without_settings} carries none, so that none was compared"
         return [
+            *([unsaid] if self.without_settings else []),
             *told(self.left_out, "not compared"),
             *grouped(dict(self.uncertain)),
             *self.notes,
@@ -147,6 +151,8 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     first, second, notes = _sides(a, b, rename or {})
     report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")], notes=notes)
     report.settings = list(_settings(first, second))
+    tell = [any(about.keys() - UNSAID for about in side.layers.values()) for side in (first, second)]
+    report.without_settings = "ab"[tell.index(False)] if any(tell) and not all(tell) else ""
     report.left_out = {**first.left_out, **second.left_out}
     folds = {**first.folds, **second.folds}
     first.fold(folds)

@@ -131,6 +131,7 @@ class Contents:
         layers: for layers of a known kind that kind, under `"kind"`, and the settings that the file tells.
         settled: whether what `layers` leaves out has its default value; False where files tell kinds only.
         edition: of the settings, for which that holds; later ones are not known, whatever their defaults.
+        writer: what the file itself says of who wrote it, where its format does not tell; empty if it says nothing.
         ties: groups of names that are one tensor; the first that is an entry is the one that is stored.
         own: names of the entries of whose layers nothing is known, so that they are as the file has them.
         left_out: what the file has beside tensors, and what that is.
@@ -150,6 +151,7 @@ class Contents:
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     settled: bool = False
     edition: int = 1
+    writer: str = ""
     ties: Sequence[Sequence[str]] = ()
     own: frozenset[str] = frozenset()
     left_out: Mapping[str, str] = field(default_factory=dict)

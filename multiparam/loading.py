@@ -42,7 +42,7 @@ from .placement import placed
 from .registry import infer_model, plugins
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested, with_layers
 from .run import check_numbers, unready
-from .settings import EDITION, TRAINING, differing, facts, untold
+from .settings import EDITION, UNSAID, differing, facts, untold
 from .steps import Array
 from .table import LazyShape
 from .text import counted, where, wrapped
@@ -149,7 +149,6 @@ class LoadReport:
         return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
 
 
-_UNSAID = frozenset(("kind", "class", "container", *TRAINING))
 _NO_SETTINGS = "settings: the file carries none, so that none was compared"
 
 
@@ -656,8 +655,8 @@ def _plan_untold(tree: Tree, checkpoint: Checkpoint, plan: _Plan) -> None:
     ):
         return
     nodes = [(node.name, node.described()) for node in tree.root.walk()]
-    plan.report.carries_settings = not any(about.keys() - _UNSAID for _, about in nodes)
-    writer = plugins().get(checkpoint.backend)
+    plan.report.carries_settings = not any(about.keys() - UNSAID for _, about in nodes)
+    writer = plugins().get(checkpoint.writer)
     if writer is not None and not plan.report.carries_settings:
         plan.report.untold = untold(nodes, writer.settings())
 

@@ -46,6 +46,8 @@ class Plugin:
             `save(layer, path)`, the framework's own way to write a file; empty for none.
         defaults: a module with `SETTINGS`, what the framework's constructors set by themselves where PyTorch's set
             another thing, by canonical kind; it imports no framework. Empty for none.
+        safetensors: what safetensors files that have PyTorch's layouts say of their format where the framework's own
+            tools wrote them; a reader of others says it in its `Format`.
         precedes: root packages of other frameworks that crash the process if they are imported before this one.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
         wrappers: what the framework's wrappers, compiled and data-parallel ones, call the model inside of them, and put
@@ -65,6 +67,7 @@ class Plugin:
     demo: str = ""
     natives: str = ""
     defaults: str = ""
+    safetensors: frozenset[str] = frozenset()
     precedes: frozenset[str] = frozenset()
     wrappers: frozenset[str] = frozenset()
     kept_by_wrappers: frozenset[str] = frozenset()

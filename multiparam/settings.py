@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULTS",
     "EDITION",
     "TRAINING",
+    "UNSAID",
     "axes_of",
     "canonical",
     "convolution",
@@ -96,6 +97,9 @@ _SECOND: Mapping[str, Setting] = {
 # where the same name means another thing in a layer of a kind; None for what has no default there
 _OF_KIND: Mapping[str, Mapping[str, Setting | None]] = {
     "Softplus": {"threshold": 20.0},
+    "LocalResponseNorm": {"alpha": 1e-4, "beta": 0.75, "k": 1.0},
+    "Threshold": {"threshold": None, "value": None},
+    **{f"ConstantPad{rank}d": {"value": None} for rank in (1, 2, 3)},
     "SELU": {"scale": 1.0507009873554805, "alpha": 1.6732632423543772},
     **{f"{name}{cell}": {"activation": None} for name in GATES for cell in ("", "Cell")},
     **{f"GRU{cell}(reset_after=False)": {"activation": None} for cell in ("", "Cell")},
@@ -103,6 +107,7 @@ _OF_KIND: Mapping[str, Mapping[str, Setting | None]] = {
 
 # what a forward pass in eval mode does not depend on
 TRAINING = frozenset({"momentum", "training_statistics"})
+UNSAID = frozenset(("kind", "class", "container", *TRAINING))  # without which a description has no settings
 
 # the defaults of PyTorch's constructors, of what frameworks do not agree about or one rarely sets
 _EPS = {"eps": 1e-5}

@@ -80,6 +80,8 @@ class TestTorch(SettingsTests):
         "nonlinearity": "relu",
     }
 
+    chosen: ClassVar = {"UpsamplingBilinear2d": [("", "align_corners", False, True)]}
+
     def classes(self):
         return [one for one in vars(nn).values() if isinstance(one, type)]
 
@@ -160,6 +162,8 @@ class TestPaddle(SettingsTests):
         "activation": "relu",
     }
 
+    chosen: ClassVar = {"UpsamplingBilinear2D": [("", "align_corners", False, True)]}
+
     def classes(self):
         return [one for one in vars(paddle.nn).values() if isinstance(one, type)]
 
@@ -169,7 +173,8 @@ class TestKeras(SettingsTests):
     arguments = Arguments.of(multiparam_keras.arguments)
     samples: ClassVar = {
         **dict.fromkeys(("units", "filters", "kernel_size", "pool_size", "input_dim", "output_dim"), 4),
-        **dict.fromkeys(("num_heads", "key_dim", "rate"), 2),
+        **dict.fromkeys(("num_heads", "key_dim"), 2),
+        "rate": 0.5,
         "activation": "relu",
         "function": abs,
         "cell": keras.layers.LSTMCell(4),

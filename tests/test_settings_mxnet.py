@@ -57,6 +57,11 @@ class TestMXNet(SettingsTests):
         "layout": "NTC",
     }
 
+    chosen: ClassVar = {
+        "BatchNormReLU": [("", "fused_activation", "none", "relu")],
+        "LeakyReLU": [("", "negative_slope", 0.01, 0.2)],
+    }
+
     def classes(self):
         return [
             one for space in (gluon.nn, gluon.rnn, contrib) for one in vars(space).values() if isinstance(one, type)

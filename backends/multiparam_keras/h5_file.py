@@ -287,10 +287,24 @@ def _told(key: str) -> str:
 
 def _settings(cls: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a layer's function beside its weights, as far as the layer table tells it too."""
-    if cls == "Dense" and isinstance(options.get("activation"), str):
-        return {"activation": options["activation"]}
     eps = options.get("epsilon")
-    return {"eps": eps} if cls.endswith("Normalization") and isinstance(eps, float) else {}
+    if cls.endswith("Normalization"):
+        return {"eps": eps} if isinstance(eps, float) else {}
+    if cls == "Bidirectional":
+        inner = options.get("layer")
+        merge = {"merge": str(options["merge_mode"])} if "merge_mode" in options else {}
+        about = _settings(_class(inner), _options(inner)) if isinstance(inner, Mapping) else {}
+        return {name: one for name, one in about.items() if name != "reverse"} | merge
+    if cls.startswith("SeparableConv"):
+        return {}  # they are its parts'
+    names = {"activation": "nonlinearity" if cls.startswith("SimpleRNN") else "activation"}
+    names |= {"recurrent_activation": "recurrent_activation"}
+    found: dict[str, Any] = {
+        setting: options[name] for name, setting in names.items() if isinstance(options.get(name), str)
+    }
+    if isinstance(options.get("go_backwards"), bool):
+        found["reverse"] = options["go_backwards"]
+    return found | ({"mask_zero": True} if options.get("mask_zero") is True else {})
 
 
 def _known(group: Group, name: str, cls: str, options: Mapping[str, Any] | None) -> tuple[dict[str, Entry], Known]:

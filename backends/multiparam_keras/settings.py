@@ -38,8 +38,8 @@ def called(function: Any) -> str:
     if isinstance(function, functools.partial):
         options = ", ".join(f"{name}={value}" for name, value in function.keywords.items())
         return f"{called(function.func)}({options})"
-    name = getattr(function, "__name__", None)
-    return (name if name != "<lambda>" else "another") or type(function).__name__.lower()
+    name = getattr(function, "__name__", None) or type(function).__name__.lower()
+    return "another" if name == "<lambda>" else name
 
 
 def of_dense(native: Any) -> dict[str, Setting]:
@@ -237,6 +237,8 @@ def said(native: Any) -> dict[str, Any] | None:
     """What a layer that is in no row says of itself, in its configuration."""
     if not isinstance(native, keras.layers.Layer) or isinstance(native, (keras.Model, keras.layers.InputLayer)):
         return None
+    if isinstance(native, keras.layers.Activation) and called(native.activation) == "another":
+        return None  # a function without a name may be any
     try:
         config: Mapping[str, Any] = native.get_config()
     except Exception:  # a layer of somebody's own that cannot be made again

@@ -8,6 +8,7 @@ plugin = Plugin(
     name="mxnet",
     roots=frozenset({"mxnet"}),
     adapter="multiparam_mxnet.adapter:MXNetAdapter",
+    defaults="multiparam_mxnet.defaults",
     capabilities=frozenset(Capability),
     distribution="mxnet",
     demo="multiparam_mxnet.demo",

@@ -100,6 +100,12 @@ class NumpyAdapter(Adapter):
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, (np.ndarray, np.generic, Variable))
 
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        plain = (bool, int, float, str, tuple)
+        if not isinstance(native, Module):
+            return None
+        return {name: one for name, one in vars(native).items() if isinstance(one, plain) and not name.startswith("_")}
+
     def members(self, native: Any) -> Members:
         if not isinstance(native, Module):
             return Members(children=collect(entries(native), _is_layer, _is_variable)[1])

@@ -182,7 +182,10 @@ def of_attention(native: nn.MultiHeadAttention) -> dict[str, Setting]:
 
 
 def said(native: nn.Layer) -> dict[str, object]:
-    """What a layer that is in no row says of itself: one of Paddle's own its arguments, any other its `extra_repr`."""
+    """What a layer that is in no row says of itself: one of Paddle's own its arguments, any other what it holds.
+
+    That is its attributes that are plain values, and its `extra_repr`.
+    """
     own = next((base for base in type(native).__mro__ if base.__module__.startswith("paddle.")), nn.Layer)
     found: dict[str, object] = {}
     for name in _constructed(own):
@@ -191,6 +194,8 @@ def said(native: nn.Layer) -> dict[str, object]:
             if value is not found and not isinstance(value, nn.Layer):
                 found[name] = getattr(value, "__name__", value) if callable(value) else value
                 break
+    if type(native) is not own:
+        found |= {name: one for name, one in vars(native).items() if _is_plain(name, one)}
     if type(native).extra_repr is not own.extra_repr:
         try:
             text = native.extra_repr()
@@ -198,6 +203,11 @@ def said(native: nn.Layer) -> dict[str, object]:
             text = ""
         found |= {"extra_repr": text} if text else {}
     return found
+
+
+def _is_plain(name: str, value: object) -> bool:
+    plain = isinstance(value, (bool, int, float, str, tuple))
+    return plain and not name.startswith("_") and name != "training" and name not in _IGNORED
 
 
 @lru_cache(maxsize=256)

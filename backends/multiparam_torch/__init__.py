@@ -8,6 +8,7 @@ plugin = Plugin(
     name="torch",
     roots=frozenset({"torch"}),
     adapter="multiparam_torch.adapter:TorchAdapter",
+    safetensors=frozenset({"pt", "pytorch", "torch"}),
     capabilities=frozenset(Capability),
     distribution="torch",
     demo="multiparam_torch.demo",

@@ -178,13 +178,20 @@ def of_norm(native: Any) -> dict[str, Setting]:
 # --- of what has no row ------------------------------------------------------------------------------------------
 
 # arguments that an output in eval mode does not depend on, or that the weights tell
-_IGNORED = frozenset(("device", "dtype", "inplace", "dropout", "p", "bias", "device_ids", "output_device", "sparse"))
+_IGNORED = frozenset(
+    ("device", "dtype", "inplace", "dropout", "bias", "device_ids", "output_device", "sparse", "training")
+)
 
 
 def said(native: nn.Module) -> dict[str, Any]:
-    """What a layer that is in no row says of itself: one of PyTorch's own its arguments, any other its `extra_repr`."""
+    """What a layer that is in no row says of itself: one of PyTorch's own its arguments, any other what it holds.
+
+    That is its attributes that are plain values, and its `extra_repr`.
+    """
     own = next((base for base in type(native).__mro__ if base.__module__.startswith("torch.")), nn.Module)
     found = {name: _named(getattr(native, name)) for name in _constructed(own) if hasattr(native, name)}
+    if type(native) is not own:
+        found |= {name: one for name, one in vars(native).items() if _is_plain(name, one)}
     if type(native).extra_repr is not own.extra_repr:
         try:
             text = native.extra_repr()
@@ -192,6 +199,10 @@ def said(native: nn.Module) -> dict[str, Any]:
             text = ""
         found |= {"extra_repr": text} if text else {}
     return found
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str, tuple)) and not name.startswith("_") and name not in _IGNORED
 
 
 def _named(value: Any) -> Any:
@@ -205,4 +216,6 @@ def _named(value: Any) -> Any:
 def _constructed(cls: type) -> tuple[str, ...]:
     if cls is nn.Module or "Dropout" in cls.__name__:
         return () if cls is nn.Module else ("dim",)
-    return tuple(name for name in inspect.signature(cls.__init__).parameters if name not in {*_IGNORED, "self"})
+    # what scripting takes for constants is what a layer keeps of its arguments, by the names that it has for them
+    names = (*inspect.signature(cls.__init__).parameters, *getattr(cls, "__constants__", ()))
+    return tuple(name for name in dict.fromkeys(names) if name not in {*_IGNORED, "self"})

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import multiparam as mp
-from multiparam.registry import adapter
-from multiparam.settings import differing
+from multiparam.registry import adapter, plugins
+from multiparam.settings import differing, untold
 
 __all__ = ["Arguments", "SettingsTests", "With"]
 
@@ -60,12 +60,14 @@ class SettingsTests(ABC):
         arguments: what its adapter says.
         samples: values of arguments that have no default, by `"argument"` or `"Class.argument"`.
         others: for what is compared another value than the default or the sample, likewise.
+        chosen: what `settings.untold` finds where a sample is another than PyTorch's default, by class.
     """
 
     backend: ClassVar[str]
     arguments: ClassVar[Arguments]
     samples: ClassVar[Mapping[str, Any]]
     others: ClassVar[Mapping[str, Any]]
+    chosen: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def classes(self) -> Iterable[type]:
@@ -123,6 +125,17 @@ class SettingsTests(ABC):
                     silent.append(f"{native.__name__}.{one.name}: {first} and {second}")
         assert silent == []
         assert count
+
+    def test_a_framework_s_defaults_are_those_that_it_has(self) -> None:
+        other: dict[str, Any] = {}
+        writers = plugins()[self.backend].settings()
+        for native, given in self.rows():
+            options = {
+                one.name: self._value(self.samples, native, one.name) for one in given if one.default is one.empty
+            }
+            found = untold(self.described(native, options).items(), writers)
+            other |= {native.__name__: found} if found else {}
+        assert other == dict(self.chosen), other
 
     def _value(self, values: Mapping[str, Any], native: type, name: str) -> Any:
         key = f"{native.__name__}.{name}"
