@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .computed import computed_slots
 from .errors import ArgumentError, close_names
 from .init import (
     Constant,
@@ -83,7 +84,8 @@ class _BoundOfLayer(Drawn):
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         assert parameter is not None
-        found = next(slot for slot in parameter.slot.node.slots if slot.role == self.role)
+        node = parameter.slot.node
+        found = next(slot for slot in (*node.slots, *computed_slots(node)) if slot.role == self.role)
         bound = self.bound(tuple(int(extent or 0) for extent in found.layer_shape() or ()))
         return Uniform(-bound, bound).sampler(shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
@@ -12,9 +12,22 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, fresh, see, unsee
+from multiparam.adapter import (
+    Adapter,
+    ArgumentError,
+    Computed,
+    Glance,
+    Handle,
+    Members,
+    TieSide,
+    copy,
+    fresh,
+    see,
+    unsee,
+)
 
 from . import plugin
+from .effective import Effective, computed, effective
 from .layers import table
 from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy, unreachable
 
@@ -85,14 +98,17 @@ class TorchAdapter(Adapter):
         for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
             if name in holder and holder[name] is not None:  # a scripted module's have no get
                 return holder[name]
-        return None
+        return effective(native, name)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
     def read(self, variable: torch.Tensor) -> Any:
-        return to_numpy(variable)
+        return to_numpy(_tensor(variable))
 
     def write(self, variable: torch.Tensor, value: Any) -> None:
+        if isinstance(variable, Effective):
+            variable.set(value)
+            return
         if (there := memory(variable)) is not None:
             copy(value, there)
             return
@@ -100,28 +116,35 @@ class TorchAdapter(Adapter):
             variable.data.copy_(from_numpy(value))
 
     def unwritable(self, variable: torch.Tensor) -> str:
-        return "it is expanded, several of its numbers being one in memory: clone() it" if is_expanded(variable) else ""
+        expanded = not isinstance(variable, Effective) and is_expanded(variable)
+        return "it is expanded, several of its numbers being one in memory: clone() it" if expanded else ""
+
+    def computed(self, native: nn.Module) -> Iterable[Computed]:
+        return computed(native)
+
+    def problem(self, variable: Any, value: Any) -> str:
+        return variable.problem(value) if isinstance(variable, Effective) else ""
 
     def memory(self, variable: torch.Tensor) -> Any:
-        return memory(variable)
+        return None if isinstance(variable, Effective) else memory(variable)
 
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
-        return None if is_lazy(variable) else tuple(variable.shape)
+        return None if is_lazy(variable) else tuple(_tensor(variable).shape)
 
     def unreachable(self, variable: torch.Tensor) -> str:
-        return unreachable(variable)
+        return "" if isinstance(variable, Effective) else unreachable(variable)
 
     def abstract(self, variable: torch.Tensor) -> str:
-        return _TO_EMPTY if variable.is_meta and not is_lazy(variable) else ""
+        return _TO_EMPTY if _tensor(variable).is_meta and not is_lazy(variable) else ""
 
     def dtype(self, variable: torch.Tensor) -> np.dtype[Any]:
-        return numpy_dtype(variable.dtype)
+        return numpy_dtype(_tensor(variable).dtype)
 
     def device(self, variable: torch.Tensor) -> str:
         return str(variable.device)
 
     def initialized(self, variable: torch.Tensor) -> bool:
-        return not isinstance(variable, UninitializedTensorMixin) and not variable.is_meta
+        return not isinstance(variable, UninitializedTensorMixin) and not _tensor(variable).is_meta
 
     def tensor(self, value: Any) -> torch.Tensor:
         return from_numpy(fresh(value))
@@ -242,6 +265,10 @@ def _unhook(layer: nn.Module) -> None:
 def _unsee(side: TieSide) -> None:
     if side.layer.__dict__.get(_VIEWS, {}).pop(side.part, None) is not None:
         unsee(side.layer, side.part, _view)
+
+
+def _tensor(variable: Any) -> torch.Tensor:
+    return variable.value() if isinstance(variable, Effective) else variable
 
 
 def _dense(gradient: torch.Tensor) -> Any:
