@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -102,7 +103,20 @@ def effective(module: nn.Module, name: str) -> Effective | None:
 
 
 def _parametrized(module: nn.Module, name: str) -> Effective:
-    return Effective(module, name, lambda: getattr(module, name), lambda value: setattr(module, name, value))
+    each: Any = module.parametrizations[name]
+    dim = each[0].dim if len(each) == 1 and isinstance(each[0], _WeightNorm) else None
+
+    def assign(value: torch.Tensor) -> None:
+        setattr(module, name, value if dim is None else _with_direction(value, dim))
+        if dim is not None:
+            each.original0.copy_(torch.norm_except_dim(value, 2, dim))
+
+    return Effective(module, name, lambda: getattr(module, name), assign)
+
+
+def _with_direction(value: torch.Tensor, dim: int) -> torch.Tensor:
+    """A weight with ones in place of zeros that have no direction: their norm makes them zeros again."""
+    return torch.where(torch.norm_except_dim(value, 2, dim) == 0, torch.ones_like(value), value)
 
 
 def _hooked(module: nn.Module, name: str, hook: Any) -> Effective:
@@ -116,6 +130,7 @@ def _hooked(module: nn.Module, name: str, hook: Any) -> Effective:
     def assign(value: torch.Tensor) -> None:
         if isinstance(hook, WeightNorm):
             getattr(module, f"{name}_g").copy_(torch.norm_except_dim(value, 2, hook.dim))
+            value = _with_direction(value, hook.dim)
         getattr(module, f"{name}_v" if isinstance(hook, WeightNorm) else f"{name}_orig").copy_(value)
         setattr(module, name, compute())
 
