@@ -157,7 +157,7 @@ def _decision(
     """What turns a parameter into its rule, or None for one that stays as it is."""
     given = None if chosen is None else {one.name for one in chosen}
     # of some of those that a tensor is computed from, a selection means these themselves
-    computed = [one for one in computed if given is None or one.originals <= given]
+    computed = [one for one in computed if given is None or (one.originals and one.originals <= given)]
     if isinstance(rule, Mapping):
         within = None if given is None else given | {one.name for one in computed}
         return _of_patterns(rule, mapping, within, opaque, computed)
@@ -241,6 +241,9 @@ def _purpose(parameter: Parameter) -> Purpose | None:
 
 
 def _for_purpose(rule: Rule, parameter: Parameter) -> Rule:
+    computed = parameter.slot.computed
+    if computed is not None and computed.variable is None:
+        return rule  # which is refused, whatever it is for
     meant = _purpose(parameter)
     if meant is None:
         return _Unknown()

@@ -19,6 +19,8 @@ from multiparam.adapter import Computed
 from .tensors import from_numpy, to_numpy
 
 _HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+_BEFORE = "Initialize the model before it is quantized, and quantize it then"
 _AGREE = 100  # units in the last place of the largest number, which computing the weight anew may cost
 
 
@@ -88,6 +90,9 @@ def computed(module: nn.Module) -> Iterator[Computed]:
             if own := list(each._parameters.values()):
                 what = " and ".join(type(one).__name__.lstrip("_") for one in each)
                 yield Computed(name, own, what, _parametrized(module, name))
+    quantized = any(base.__module__.startswith(_QUANTIZED) for base in type(module).__mro__)
+    if quantized and any(hasattr(module, name) for name in ("weight", "_packed_params", "_all_weight_values")):
+        yield Computed("weight", (), "quantization", why=_BEFORE)
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, _HOOKS):
             name = hook._tensor_name if isinstance(hook, BasePruningMethod) else hook.name
