@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
@@ -40,6 +40,7 @@ __all__ = [
     "At",
     "Block",
     "Capability",
+    "Computed",
     "Concat",
     "Flatten",
     "Flip",
@@ -164,6 +165,26 @@ class Inventory:
     kept: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     loading: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A tensor that a layer computes from parameters, which a rule is about in their place.
+
+    Attributes:
+        role: its native name, `"weight"`.
+        originals: the native variables of the parameters that it is computed from.
+        what: what computes it, `"WeightNorm"`.
+        variable: what stands for it: `read`, `write` and `problem` take it, and `part` gives it by its name. None where
+            it cannot be set.
+        why: where it cannot, what to do instead, as an advice.
+    """
+
+    role: str
+    originals: Sequence[Any]
+    what: str
+    variable: Any = None
+    why: str = ""
 
 
 class Glance(NamedTuple):
@@ -360,6 +381,14 @@ class Adapter(ABC):
         That of a variable of which other processes hold a part, or whose numbers lie in a form of its class's own. All
         verbs but those that list names refuse it.
         """
+        return ""
+
+    def computed(self, native: Any) -> Iterable[Computed]:
+        """The tensors that a layer computes from parameters, its own or those of layers below."""
+        return ()
+
+    def problem(self, variable: Any, value: Array) -> str:
+        """Why a computed tensor cannot become an array; empty if it can. Nothing is changed."""
         return ""
 
     def abstract(self, variable: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,10 +14,11 @@ from .access import Layer
 from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
 from .arrays import converted, is_float, rank_of
-from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
+from .computed import Effective, effective, with_effective
+from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError, few
 from .html import report
 from .init import Constant, Ones, Rule, Zeros, as_rule
-from .kinds import KINDS, purpose
+from .kinds import KINDS, Purpose, base_role, purpose
 from .parameter import Parameter, Parameters
 from .recipes import recipe
 from .registry import infer_model
@@ -50,11 +51,14 @@ class InitializationReport:
         seed: the seed used; with it, the same call gives the same numbers again.
         entries: name, shape and rule of each parameter.
         deferred: names of those that get their numbers with their layers' first batch.
+        left_out: names of those that one rule for all weights leaves as they are: vectors of layers outside of the
+            layer table, which may be scales or biases as well.
     """
 
     seed: int
     entries: list[InitializedParameter] = field(default_factory=list)
     deferred: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[InitializedParameter]:
         return iter(self.entries)
@@ -63,10 +67,12 @@ class InitializationReport:
         return len(self.entries)
 
     def __str__(self) -> str:
-        return "\n".join([self._title(), *(f"  {name} {shape}: {said}" for name, shape, said in self._rows())])
+        lines = [self._title(), *(f"  {name} {shape}: {said}" for name, shape, said in self._rows())]
+        return "\n".join([*lines, *(_ask(self.left_out) if self.left_out else ())])
 
     def _repr_html_(self) -> str:
-        return report(self._title(), [("parameters", ("name", "shape", "rule"), self._rows())], [])
+        notes = [" ".join(map(str.strip, _ask(self.left_out)))] if self.left_out else []
+        return report(self._title(), [("parameters", ("name", "shape", "rule"), self._rows())], notes)
 
     def _title(self) -> str:
         return f"initialized {len(self.entries)} parameters with seed {self.seed}"
@@ -86,7 +92,12 @@ def initialize(net: Any, rule: Any, *, seed: int | None = None) -> Initializatio
         net: a native model, a `Layer` of one, or a list of parameters as `Parameters.select` gives it.
         rule: one rule (or a function of (shape, rng)) for the weights, with biases 0 and norm scales 1; or a dict
             from pattern to rule, in which the first match wins and unmatched parameters stay as they are. A list in
-            which there are no weights gets the rule as it is. Or a framework's name, `"pytorch"`, `"keras"`, `"flax"`,
+            which there are no weights gets the rule as it is. In a layer outside of the layer table matrices are
+            weights, and vectors that are not called a bias are left out. A layer of a stack, as NNX's and Linen's
+            transforms make them, gets the rule as a layer by itself does: where numbers depend on each other, under
+            the parameter's name and its position, `"blocks.weight[0]"`. What a layer computes from parameters (under
+            a weight norm, say) is meant in their place, and by a pattern that matches both; a pattern that matches
+            only one of them sets that. Or a framework's name, `"pytorch"`, `"keras"`, `"flax"`,
             `"paddle"` or `"mxnet"`, for its own default initialization.
         seed: a non-negative integer; None draws one, which the report tells.
 
@@ -112,9 +123,10 @@ def initialize(net: Any, rule: Any, *, seed: int | None = None) -> Initializatio
     mapping = parameters_of(model)
     tree = Tree(adapter, model)
     chosen = None if given is None else mapping.match(given)
-    decide = _decision(rule, mapping, chosen, [node.name for node in tree.opaque()])
+    computed = effective(tree, _no_layer)
+    decide = _decision(rule, mapping, chosen, [node.name for node in tree.opaque()], computed)
     report = InitializationReport(number)
-    _apply(adapter, tree, mapping.values(), decide, report)
+    _apply(adapter, tree, with_effective(mapping.values(), computed), decide, report)
     return report
 
 
@@ -135,33 +147,56 @@ def _given(net: Any) -> list[Parameter] | None:
     return list(net)
 
 
-def _decision(rule: Any, mapping: Parameters, chosen: list[Parameter] | None, opaque: list[str]) -> Decide:
+def _decision(
+    rule: Any,
+    mapping: Parameters,
+    chosen: list[Parameter] | None,
+    opaque: list[str],
+    computed: Sequence[Effective],
+) -> Decide:
     """What turns a parameter into its rule, or None for one that stays as it is."""
-    within = None if chosen is None else {one.name for one in chosen}
+    given = None if chosen is None else {one.name for one in chosen}
+    # of some of those that a tensor is computed from, a selection means these themselves
+    computed = [one for one in computed if given is None or (one.originals and one.originals <= given)]
     if isinstance(rule, Mapping):
-        return _of_patterns(rule, mapping, within, opaque)
+        within = None if given is None else given | {one.name for one in computed}
+        return _of_patterns(rule, mapping, within, opaque, computed)
+    instead = {name for one in computed for name in one.originals - {one.name}}
+    meant = with_effective(mapping.values() if chosen is None else chosen, computed)
+    meant = [one for one in meant if one.name not in instead]
+    names = {one.name for one in meant}
     if isinstance(rule, str):
-        own = recipe(rule, mapping.values() if chosen is None else chosen)
-        return lambda parameter: own(parameter) if within is None or parameter.name in within else None
-    single = as_rule(rule)
-    plain = chosen is not None and all(purpose(one.kind, one.role) != "weight" for one in chosen)
+        decide: Decide = recipe(rule, meant)
+    else:
+        single = as_rule(rule)
+        plain = chosen is not None and all(_purpose(one) != "weight" for one in meant)
+        decide = (lambda parameter: single) if plain else (lambda parameter: _for_purpose(single, parameter))
+    left_out = given is not None
 
-    def decide(parameter: Parameter) -> Rule | None:
-        if within is not None and parameter.name not in within:
-            return None
-        return single if plain else _for_purpose(single, parameter)
+    def decided(parameter: Parameter) -> Rule | None:
+        known = parameter.name in names
+        return decide(parameter) if known or not (left_out or parameter.name in instead) else None
 
-    return decide
+    return decided
 
 
-def _of_patterns(rules: Mapping[Any, Any], mapping: Parameters, within: set[str] | None, opaque: list[str]) -> Decide:
+def _of_patterns(
+    rules: Mapping[Any, Any],
+    mapping: Parameters,
+    within: set[str] | None,
+    opaque: list[str],
+    computed: Sequence[Effective],
+) -> Decide:
     if not rules:
         raise ArgumentError("the dict of patterns and rules is empty")
-    known = set(mapping)
+    known = {*mapping, *(one.name for one in computed)}
     steps: list[tuple[Any, set[str], Rule]] = []
     for pattern, given in rules.items():
         rule = as_rule(given)
         names = {one.name for one in mapping.match(pattern)}
+        for one in computed:  # a pattern that matches a computed tensor too means that
+            if _means(pattern, one, names):
+                names = (names - one.originals) | {one.name}
         if within is not None:
             names &= within
         if not names and not _may_match_later(pattern, opaque):
@@ -177,7 +212,20 @@ def _of_patterns(rules: Mapping[Any, Any], mapping: Parameters, within: set[str]
                 return rule
         return None
 
+    for one in computed:
+        apart = [name for name in one.originals if any(name in names for _, names, _ in steps)]
+        if apart and any(one.name in names for _, names, _ in steps) and one.name not in apart:
+            raise ArgumentError(
+                f"patterns are about both {one.name!r} and {apart[0]!r}, from which it is computed; choose one of them"
+            )
     return decide
+
+
+def _means(pattern: Any, one: Effective, names: set[str]) -> bool:
+    """Whether a pattern, which matches parameters of the given names, is about a tensor computed from some."""
+    if not isinstance(pattern, str) and not hasattr(pattern, "fullmatch"):
+        return one.originals <= names and bool(one.originals)
+    return one.parameter.matches(pattern)
 
 
 def _may_match_later(pattern: Any, opaque: list[str]) -> bool:
@@ -187,14 +235,41 @@ def _may_match_later(pattern: Any, opaque: list[str]) -> bool:
     return any(not name or pattern.startswith(f"{name}.") for name in opaque)
 
 
+def _purpose(parameter: Parameter) -> Purpose | None:
+    shape = parameter.slot.layer_shape()
+    return purpose(parameter.kind, parameter.role, shape)
+
+
 def _for_purpose(rule: Rule, parameter: Parameter) -> Rule:
-    meant = purpose(parameter.kind, parameter.role)
+    computed = parameter.slot.computed
+    if computed is not None and computed.variable is None:
+        return rule  # which is refused, whatever it is for
+    meant = _purpose(parameter)
+    if meant is None:
+        return _Unknown()
     return rule if meant == "weight" else _NEUTRAL[meant]
+
+
+class _Unknown(Zeros):
+    """What a rule for all weights means for a parameter of which nobody says what it is: that it is left alone."""
+
+
+def _ask(left_out: Sequence[str]) -> list[str]:
+    """Lines about parameters of which nobody says what they are."""
+    return [
+        "as they were, since nobody says whether they are weights, scales or biases:",
+        *few([f"  {name}" for name in left_out]),
+        "multiparam.register_layer says it, or a pattern gives them a rule of their own",
+    ]
 
 
 def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report: InitializationReport) -> None:
     """Checks everything, then writes; what has no shape yet is left with its layer."""
     todo = [(parameter, rule) for parameter in candidates if (rule := decide(parameter)) is not None]
+    report.left_out += [parameter.name for parameter, rule in todo if isinstance(rule, _Unknown)]
+    todo = [(parameter, rule) for parameter, rule in todo if not isinstance(rule, _Unknown)]
+    if report.left_out and not todo:
+        raise ArgumentError("\n".join(["nothing was written; all parameters are", *_ask(report.left_out)]))
     _check(todo)
     for parameter, _ in todo:
         _check_reachable(parameter)
@@ -220,6 +295,9 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     made = {
         parameter.name: _made(parameter, rule, report.seed) for parameter, rule in now if _must_try(parameter, rule)
     }
+    for parameter, rule in now:
+        if parameter.name in made:
+            _check_computed(parameter, rule, made[parameter.name])
     for parameter, rule in now:
         if parameter.name in made:
             parameter.assign(made.pop(parameter.name))
@@ -257,6 +335,8 @@ def _no_layer(slot: Slot) -> Any:
 
 
 def _check(todo: list[tuple[Parameter, Rule]]) -> None:
+    for parameter, rule in todo:
+        _check_layer(parameter, rule)
     problems, unknown = [], set()
     for parameter, rule in todo:
         shape = parameter.slot.layer_shape()
@@ -279,6 +359,39 @@ def _check(todo: list[tuple[Parameter, Rule]]) -> None:
     raise ArgumentError("\n".join([*problems, f"Nothing was written. {hint}"]))
 
 
+def _check_layer(parameter: Parameter, rule: Rule) -> None:
+    """Refuses what a rule would not mean the layer's own weight for."""
+    node, slot = parameter.slot.node, parameter.slot
+    if slot.computed is not None and slot.computed.variable is None:
+        raise ArgumentError(
+            f"{parameter.name!r} is computed by {slot.computed.what}, and cannot be made {rule!r}; nothing was "
+            f"written. {slot.computed.why}"
+        )
+    if node.untold:
+        raise ArgumentError(f"{parameter.name!r} cannot be initialized: {node.untold}; nothing was written")
+    known = KINDS.get(parameter.kind)
+    if known is None or slot.computed is not None or known.roles.get(base_role(parameter.role)) != "weight":
+        return
+    if parameter.initialized and not (is_float(parameter.dtype) or parameter.dtype.kind == "c"):
+        raise ArgumentError(
+            f"{parameter.name!r} is quantized, of dtype {parameter.dtype}, and its numbers mean nothing without their "
+            f"scale; nothing was written. Initialize the model before it is quantized, and quantize it then"
+        )
+
+
+def _check_computed(parameter: Parameter, rule: Rule, value: Array) -> None:
+    computed = parameter.slot.computed
+    handles = parameter.slot.handles()
+    if computed is None or handles is None:
+        return
+    if why := parameter.slot.node.adapter.problem(handles[0].variable, value):
+        raise ArgumentError(
+            f"{parameter.name!r} is computed by {computed.what} and cannot be made {rule!r}: {why}; nothing was "
+            f"written. Initialize the layer before {computed.what} is put on it, or name in a pattern what it is "
+            f"computed from"
+        )
+
+
 def _check_reachable(parameter: Parameter) -> None:
     parameter.slot.check_reachable(parameter.slot.handles() or ())
 
@@ -296,7 +409,12 @@ def _check_writable(parameters: list[Parameter]) -> None:
 
 
 def _must_try(parameter: Parameter, rule: Rule) -> bool:
-    return rule.eager or parameter.dtype.itemsize < 4 or not (is_float(parameter.dtype) or parameter.dtype.kind == "c")
+    return (
+        parameter.slot.computed is not None
+        or rule.eager
+        or parameter.dtype.itemsize < 4
+        or not (is_float(parameter.dtype) or parameter.dtype.kind == "c")
+    )
 
 
 def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:

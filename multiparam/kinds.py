@@ -168,20 +168,29 @@ def base_role(role: str) -> str:
     return re.sub(r"_l\d+(_reverse)?$", "", role)
 
 
-def purpose(kind: str, role: str) -> Purpose:
-    """What a parameter is for: the kind's row says it; in a layer of no known kind, its own name does.
+def purpose(kind: str, role: str, shape: Sequence[int | None] | None = None) -> Purpose | None:
+    """What a parameter is for: the kind's row says it. In a layer of no known kind a matrix is a weight.
 
-    >>> purpose("LayerNorm", "weight"), purpose("MyLayer", "in_bias"), purpose("MyLayer", "bn_gamma")
-    ('scale', 'bias', 'scale')
-    >>> purpose("MyLayer", "w"), purpose("MyLayer", "b")
-    ('weight', 'bias')
+    What else such a layer has is a bias if it is called so, and unknown otherwise: None.
+
+    Args:
+        kind: the layer's kind.
+        role: what the tensor is in it.
+        shape: its canonical shape; None if it is not known.
+
+    >>> purpose("LayerNorm", "weight"), purpose("MyLayer", "in_bias", (3,)), purpose("MyLayer", "b", (4, 3))
+    ('scale', 'bias', 'weight')
+    >>> purpose("MyNorm", "weight", (3,)) is None
+    True
     """
     known = KINDS.get(kind)
     base = base_role(role)
     if known is not None and base in known.roles:
         return known.roles[base]
-    parts = role.split("_")
-    return "scale" if "gamma" in parts else "bias" if {"bias", "beta"} & {*parts} or role == "b" else "weight"
+    vector = shape is None or sum(extent != 1 for extent in shape) <= 1
+    if vector and (base == "bias" or base.endswith("_bias") or base.startswith("bias_")):
+        return "bias"
+    return "weight" if shape is not None and len(shape) > 1 else None
 
 
 def turned_somewhere(kind: str, role: str) -> bool:
@@ -200,7 +209,7 @@ def neutral(kind: str, role: str) -> int | None:
     (1, 0, None)
     """
     known = kind in KINDS and base_role(role) in KINDS[kind].roles
-    return {"scale": 1, "bias": 0}.get(purpose(kind, role)) if known else None
+    return {"scale": 1, "bias": 0}.get(purpose(kind, role) or "") if known else None
 
 
 @dataclass(frozen=True)

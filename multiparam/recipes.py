@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .computed import computed_slots
 from .errors import ArgumentError, close_names
 from .init import (
     Constant,
@@ -30,7 +31,7 @@ from .init import (
     XavierUniform,
     Zeros,
 )
-from .init.distributions import Scaled
+from .init.distributions import Scaled, ScaledUniform
 from .init.rule import BuiltIn, Drawn
 from .kinds import GATES, KINDS, Fans, base_role, fans, purpose
 from .rng import Sampler
@@ -38,6 +39,7 @@ from .steps import Array, Shape
 
 if TYPE_CHECKING:
     from .parameter import Parameter
+    from .tree import Slot
 
 __all__ = ["RECIPES", "recipe"]
 
@@ -83,9 +85,13 @@ class _BoundOfLayer(Drawn):
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         assert parameter is not None
-        found = next(slot for slot in parameter.slot.node.slots if slot.role == self.role)
-        bound = self.bound(tuple(int(extent or 0) for extent in found.layer_shape() or ()))
+        node = parameter.slot.node
+        found = next(slot for slot in (*node.slots, *computed_slots(node)) if slot.role == self.role)
+        bound = self.bound(_in_one_layer(found))
         return Uniform(-bound, bound).sampler(shape)
+
+    def part(self, values: Array) -> Array:
+        return values  # of complex numbers each part has the bound
 
     def __repr__(self) -> str:
         return f"Uniform(±bound of {self.role})"
@@ -103,10 +109,20 @@ class _Counted(Drawn):
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         assert parameter is not None
-        return self.rule.drawn(self.count(shape, parameter))
+        return self.rule.drawn(self.count(_in_one_layer(parameter.slot), parameter))
+
+    def part(self, values: Array) -> Array:
+        return self.rule.part(values)
 
     def __repr__(self) -> str:
         return repr(self.rule)
+
+
+class _CountedByPyTorch(_Counted):
+    """The same for PyTorch, whose uniform complex numbers have the bound in each part."""
+
+    def part(self, values: Array) -> Array:
+        return values if isinstance(self.rule, ScaledUniform) else super().part(values)
 
 
 class _Blocks(BuiltIn):
@@ -122,6 +138,11 @@ class _Blocks(BuiltIn):
 
     def __repr__(self) -> str:
         return f"each block: {', '.join(map(repr, self.rules))}"
+
+
+def _in_one_layer(slot: Slot) -> Shape:
+    """A tensor's shape, of a stack in one layer."""
+    return tuple(int(extent or 0) for extent in slot.layer_shape() or ())
 
 
 def _as_shaped(shape: Shape, parameter: Parameter) -> Fans:
@@ -176,7 +197,7 @@ def _pytorch(parameter: Parameter) -> Rule | None:
     if kind == "MultiheadAttention" and purpose(kind, role) == "weight":
         # bias_k and bias_v, which no other framework has, are Xavier normal
         rule = XavierUniform() if role.endswith("_weight") else XavierNormal()
-        return _Counted(rule, _as_shaped)
+        return _CountedByPyTorch(rule, _as_shaped)
     if kind == "Bilinear":
         return _BoundOfLayer(_by_second_axis)
     above = parameter.slot.node.parent
@@ -185,7 +206,7 @@ def _pytorch(parameter: Parameter) -> Rule | None:
     # uniform with the bound 1 / sqrt(fan_in), as the framework counts it
     return _of_known_layers(
         parameter,
-        weight=_Counted(KaimingUniform(a=math.sqrt(5)), _as_shaped),
+        weight=_CountedByPyTorch(KaimingUniform(a=math.sqrt(5)), _as_shaped),
         bias=_BoundOfLayer(_by_fan),
         embedding=Normal(),
         slope=0.25,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .adapter import Adapter, Members
+from .adapter import Adapter, Computed, Members
 from .collecting import uncollected
 from .errors import AmbiguousMatchError
 from .kinds import KINDS
@@ -52,7 +52,7 @@ class Slot:
         lazy: for a tensor that does not exist yet, what is known of its shape.
     """
 
-    __slots__ = ("is_buffer", "lazy", "name", "node", "optional", "role", "source", "transient")
+    __slots__ = ("computed", "is_buffer", "lazy", "name", "node", "optional", "role", "source", "transient")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Slot:
         self.is_buffer = is_buffer
         self.transient = transient
         self.optional = optional
+        self.computed: Computed | None = None  # for a tensor that the layer computes from parameters
         self.lazy = lazy
         self.name = join(node.name, role)
 

@@ -15,6 +15,7 @@ from flax import nnx
 from multiparam.adapter import (
     Adapter,
     ArgumentError,
+    Computed,
     Handle,
     Inventory,
     Members,
@@ -42,6 +43,7 @@ from .settings import said
 _VIEW = "_multiparam_view_"
 _ORDER = "_multiparam_order_"
 _GENERATORS = (nnx.Rngs, nnx.RngStream)
+_BEFORE = "Initialize the layer before it is wrapped, or name in a pattern what its weights are computed from"
 _ELSEWHERE = (
     "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
     "called in each of them, gives the whole array"
@@ -167,6 +169,13 @@ class FlaxAdapter(Adapter):
 
     def initialized(self, variable: nnx.Variable[Any]) -> bool:
         return not isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
+
+    def computed(self, native: Any) -> Iterator[Computed]:
+        if isinstance(native, (nnx.WeightNorm, nnx.SpectralNorm)):
+            state = nnx.to_flat_state(nnx.state(native.layer_instance, nnx.Param))
+            wanted = getattr(native, "variable_filter", lambda path, one: one.ndim > 1)
+            own = [resolve(native.layer_instance, ".".join(map(str, path))) for path, one in state if wanted(path, one)]
+            yield Computed("layer_instance", own, type(native).__name__, why=_BEFORE)
 
     def abstract(self, variable: nnx.Variable[Any]) -> str:
         is_shape = isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)

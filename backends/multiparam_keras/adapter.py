@@ -17,6 +17,7 @@ from keras.src.models import Functional
 from multiparam.adapter import (
     Adapter,
     ArgumentError,
+    Computed,
     Glance,
     Handle,
     Inventory,
@@ -40,6 +41,7 @@ from .own_state import Kept, inventory, kept
 from .settings import said
 from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
+_BEFORE = "Initialize the model before it is quantized, and quantize it then"
 _WAITING = "_multiparam_waiting"
 
 
@@ -127,6 +129,12 @@ class KerasAdapter(Adapter):
     def write(self, variable: Any, value: Any) -> None:
         with self._engine.outside_graphs():
             variable.assign(self._engine.copied(_wide(value)))
+
+    def computed(self, native: Any) -> Iterator[Computed]:
+        mode = getattr(native, "quantization_mode", None)
+        if mode is not None and mode != "float8":  # whose kernel is still one of real numbers
+            name = "embeddings" if isinstance(native, keras.layers.Embedding) else "kernel"
+            yield Computed(name, (), f"quantization ({mode})", why=_BEFORE)
 
     def unreachable(self, variable: Any) -> str:
         found: str = self._engine.unreachable(variable.value)

@@ -12,13 +12,14 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Members, each_array, fresh
+from multiparam.adapter import Adapter, ArgumentError, Computed, Inventory, LeftOut, Members, each_array, fresh
 
 from . import plugin
 from .layers import table
 from .model import LEFT_BEHIND, PARAMETERS, Bound, Leaf, Linen, Place, is_array, model_of, place_of
 from .settings import said
 
+_BEFORE = "Initialize the layer before it is wrapped, or name in a pattern what its weights are computed from"
 _ELSEWHERE = (
     "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
     "called in each of them, gives the whole array"
@@ -123,6 +124,17 @@ class LinenAdapter(Adapter):
 
     def initialized(self, variable: Leaf) -> bool:
         return not isinstance(variable.value, jax.ShapeDtypeStruct)
+
+    def computed(self, native: Any) -> Iterator[Computed]:
+        place = place_of(native)
+        if place.cls in (nn.WeightNorm, nn.SpectralNorm):
+            for collection, own in place.entries().items():
+                for name in own:
+                    *path, part, _ = name.split("/")
+                    layer = place.model.place((*place.path[:-1], *path))
+                    if part in layer.entries().get(PARAMETERS, {}):
+                        originals = [layer.leaf(PARAMETERS, part), place.leaf(collection, name)]
+                        yield Computed(name.rpartition("/")[0], originals, place.cls.__name__, why=_BEFORE)
 
     def abstract(self, variable: Leaf) -> str:
         is_shape = isinstance(variable.value, jax.ShapeDtypeStruct)

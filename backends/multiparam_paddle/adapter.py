@@ -16,10 +16,13 @@ with warnings.catch_warnings():
     from paddle import nn
     from paddle.base.framework import EagerParamBase
     from paddle.nn.layer.rnn import RNNBase
+    from paddle.nn.utils.spectral_norm_hook import SpectralNorm
+    from paddle.nn.utils.weight_norm_hook import WeightNorm
 
 from multiparam.adapter import (
     Adapter,
     ArgumentError,
+    Computed,
     Glance,
     Handle,
     Inventory,
@@ -40,6 +43,7 @@ from .settings import said
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
+_BEFORE = "Initialize the layer before it is wrapped, or name in a pattern what the weight is computed from"
 _LAZY = "it was made under paddle.LazyGuard; its parameter's initialize(), or multiparam.initialize, gives it numbers"
 _DIST = (
     "it is a distributed tensor, of which each process may hold a part; paddle.distributed.unshard_dtensor gathers it"
@@ -128,6 +132,12 @@ class PaddleAdapter(Adapter):
         for one in model.parameters():
             if not self.initialized(one):
                 one.initialize()  # as paddle.LazyGuard leaves it to be called
+
+    def computed(self, native: nn.Layer) -> Iterator[Computed]:
+        for hook in native._forward_pre_hooks.values():
+            if isinstance(hook, (WeightNorm, SpectralNorm)):
+                own = [native._parameters.get(f"{hook.name}_{end}") for end in ("orig", "g", "v")]
+                yield Computed(hook.name, [one for one in own if one is not None], type(hook).__name__, why=_BEFORE)
 
     def unreachable(self, variable: Any) -> str:
         return _DIST if variable.is_dist() else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
@@ -15,6 +15,7 @@ from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 from multiparam.adapter import (
     Adapter,
     ArgumentError,
+    Computed,
     Glance,
     Handle,
     Inventory,
@@ -29,12 +30,14 @@ from multiparam.adapter import (
 )
 
 from . import plugin
+from .effective import Effective, computed, effective
 from .layers import table
-from .own_state import Kept, inventory, keeps_more, kept, plain
+from .own_state import Kept, inventory, keeps_more, kept
 from .settings import said
 from .tensors import from_numpy, has_numbers, is_expanded, memory, numpy_dtype, to_numpy, unreachable
 from .wrappers import wrapping
 
+_STAND_INS = (Effective, Kept)  # for tensors that are no variables
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
 _TO_EMPTY = (
@@ -114,7 +117,8 @@ class TorchAdapter(Adapter):
         for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
             if name in holder and holder[name] is not None:  # a scripted module's have no get
                 return holder[name]
-        return kept(native)[0].get(name) if keeps_more(native) else None
+        found = kept(native)[0].get(name) if keeps_more(native) else None
+        return effective(native, name) if found is None else found
 
     def inventory(self, model: nn.Module) -> Inventory:
         return inventory(model, self.name)
@@ -122,11 +126,11 @@ class TorchAdapter(Adapter):
     # --- variables ---------------------------------------------------------------------------------------------
 
     def read(self, variable: torch.Tensor) -> Any:
-        return to_numpy(plain(variable))
+        return to_numpy(_tensor(variable))
 
     def write(self, variable: torch.Tensor, value: Any) -> None:
-        if type(variable) is Kept:
-            variable.put(from_numpy(np.array(value)))
+        if isinstance(variable, _STAND_INS):
+            variable.set(value)
             return
         if (there := memory(variable)) is not None:
             copy(value, there)
@@ -135,37 +139,43 @@ class TorchAdapter(Adapter):
             variable.data.copy_(from_numpy(value))
 
     def unwritable(self, variable: torch.Tensor) -> str:
-        if type(variable) is Kept:
-            return ""
-        return "it is expanded, several of its numbers being one in memory: clone() it" if is_expanded(variable) else ""
+        expanded = not isinstance(variable, _STAND_INS) and is_expanded(variable)
+        return "it is expanded, several of its numbers being one in memory: clone() it" if expanded else ""
+
+    def computed(self, native: nn.Module) -> Iterable[Computed]:
+        return computed(native)
+
+    def problem(self, variable: Any, value: Any) -> str:
+        return variable.problem(value) if isinstance(variable, Effective) else ""
 
     def memory(self, variable: torch.Tensor) -> Any:
-        return None if type(variable) is Kept else memory(variable)
+        return None if isinstance(variable, _STAND_INS) else memory(variable)
 
     def any_shape(self, variable: Any) -> bool:
-        return type(variable) is Kept
+        return isinstance(variable, Kept)
 
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
-        return None if is_lazy(variable) else tuple(plain(variable).shape)
+        return None if is_lazy(variable) else tuple(_tensor(variable).shape)
 
     def unreachable(self, variable: torch.Tensor) -> str:
-        return unreachable(plain(variable))
+        return "" if isinstance(variable, Effective) else unreachable(_tensor(variable))
 
     def abstract(self, variable: torch.Tensor) -> str:
-        tensor = plain(variable)
-        return _TO_EMPTY if tensor.is_meta and not is_lazy(tensor) else ""
+        return _TO_EMPTY if _tensor(variable).is_meta and not is_lazy(variable) else ""
 
     def dtype(self, variable: torch.Tensor) -> np.dtype[Any]:
-        return numpy_dtype(plain(variable).dtype)
+        return numpy_dtype(_tensor(variable).dtype)
 
     def native(self, variable: Any) -> Any:
-        return plain(variable)
+        return _tensor(variable)
 
     def device(self, variable: torch.Tensor) -> str:
-        return str(plain(variable).device)
+        return str(_tensor(variable).device)
 
     def initialized(self, variable: torch.Tensor) -> bool:
-        return type(variable) is Kept or (not isinstance(variable, UninitializedTensorMixin) and not variable.is_meta)
+        return isinstance(variable, Kept) or not (
+            isinstance(variable, UninitializedTensorMixin) or _tensor(variable).is_meta
+        )
 
     def tensor(self, value: Any) -> torch.Tensor:
         return from_numpy(fresh(value))
@@ -295,6 +305,10 @@ def _unhook(layer: nn.Module) -> None:
 def _unsee(side: TieSide) -> None:
     if side.layer.__dict__.get(_VIEWS, {}).pop(side.part, None) is not None:
         unsee(side.layer, side.part, _view)
+
+
+def _tensor(variable: Any) -> torch.Tensor:
+    return variable.value() if isinstance(variable, _STAND_INS) else variable
 
 
 def _dense(gradient: torch.Tensor) -> Any:

@@ -7,11 +7,13 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from multiparam.adapter import Inventory, LeftOut, MultiparamError
 
+from .tensors import from_numpy
 from .wrappers import wrapping
 
 EXTRA = "_extra_state"
@@ -29,19 +31,19 @@ class Kept:
         self._module = weakref.ref(module)
         self.key = key
 
-    def get(self) -> Any:
+    def value(self) -> Any:
         """What the module would save now."""
         module = self._alive()
         return module.get_extra_state() if self.key == EXTRA else _own(module)[self.key]
 
-    def put(self, value: torch.Tensor) -> None:
-        """Has the module take it from a state_dict, by its own method."""
-        module = self._alive()
+    def set(self, value: Any) -> None:
+        """Has the module take an array from a state_dict, by its own method."""
+        module, tensor = self._alive(), from_numpy(np.array(value))
         if self.key == EXTRA:
-            module.set_extra_state(value)
+            module.set_extra_state(tensor)
             return
         errors: list[str] = []
-        state, metadata = {**_own(module), self.key: value}, {"version": module._version}
+        state, metadata = {**_own(module), self.key: tensor}, {"version": module._version}
         module._load_from_state_dict(state, "", metadata, True, [], [], errors)
         if errors:
             raise MultiparamError(f"{type(module).__name__} does not take {self.key!r}: {'; '.join(errors)}")
@@ -54,11 +56,6 @@ class Kept:
 
 
 _made: weakref.WeakKeyDictionary[nn.Module, dict[str, Kept]] = weakref.WeakKeyDictionary()
-
-
-def plain(variable: Any) -> Any:
-    """The tensor that a variable is, or stands for."""
-    return variable.get() if type(variable) is Kept else variable
 
 
 def kept(module: nn.Module) -> tuple[dict[str, Kept], dict[str, Kept]]:

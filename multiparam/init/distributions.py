@@ -186,7 +186,9 @@ class Scaled(Drawn):
         fans(shape)
 
 
-class _ScaledUniform(Scaled):
+class ScaledUniform(Scaled):
+    """One that is uniform about zero."""
+
     def drawn(self, fans: Fans) -> Sampler:
         bound = math.sqrt(3.0) * self.std(fans)
         return _uniform(-bound, bound)
@@ -270,7 +272,7 @@ class _Xavier(Scaled):
         return self.gain * math.sqrt(2.0 / max(1, fans.fan_in + fans.fan_out))
 
 
-class XavierUniform(_Xavier, _ScaledUniform):
+class XavierUniform(_Xavier, ScaledUniform):
     """Uniform with variance gain² · 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
 
     Args:
@@ -301,7 +303,7 @@ class _Kaiming(Scaled):
         return _GAINS[self.nonlinearity](self.a) / math.sqrt(max(1, fan))
 
 
-class KaimingUniform(_Kaiming, _ScaledUniform):
+class KaimingUniform(_Kaiming, ScaledUniform):
     """Uniform with variance gain² / fan (He et al., 2015).
 
     Args:
