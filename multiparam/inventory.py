@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from .adapter import Inventory, LeftOut
 from .errors import UnsupportedError
 from .text import printable, wrapped
 from .tree import Tree
 
-__all__ = ["check_complete", "left_out", "told"]
+__all__ = ["check_complete", "inventory_of", "left_out", "told"]
+
+
+def inventory_of(tree: Tree) -> Inventory:
+    """What the framework's saver would keep of a model; of another framework's layer in it, what that one's would."""
+    whole = tree.adapter.inventory(tree.model)
+    kept = dict(whole.kept)
+    for node in tree.root.walk():
+        if node.parent is not None and node.adapter is not node.parent.adapter:
+            start = f"{node.name}."
+            kept = {name: one for name, one in kept.items() if not name.startswith(start)}
+            kept |= {start + name: one for name, one in node.adapter.inventory(node.native).kept.items()}
+    return replace(whole, kept=kept)
 
 
 def left_out(tree: Tree, inventory: Inventory | None = None, *, saved: bool = True) -> dict[str, str]:
@@ -20,7 +33,7 @@ def left_out(tree: Tree, inventory: Inventory | None = None, *, saved: bool = Tr
         inventory: the framework's, where it was asked already.
         saved: also what the walk sees and a file does not get, as what is kept from a batch to the next.
     """
-    kept = (tree.adapter.inventory(tree.model) if inventory is None else inventory).kept
+    kept = (inventory_of(tree) if inventory is None else inventory).kept
     seen: set[int] = set()
     transient: set[int] = set()
     for group in tree.groups:

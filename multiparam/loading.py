@@ -32,7 +32,7 @@ from .errors import (
 )
 from .formats import Entry, Model, fits_turned, listed, verified
 from .html import Section, report
-from .inventory import check_complete, left_out, told
+from .inventory import check_complete, inventory_of, left_out, told
 from .kinds import KINDS, neutral, turned_somewhere
 from .layout import Handle
 from .matching import matched, moved
@@ -458,7 +458,7 @@ def _plan_extras(checkpoint: Checkpoint, given: Mapping[str, str], tree: Tree, p
 
 def _plan_left_out(checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, plan: _Plan) -> None:
     """Says what of the model no file of tensors has, and what the file's model had beside its tensors."""
-    inventory = tree.adapter.inventory(tree.model)
+    inventory = inventory_of(tree)
     check_complete(inventory, "loading into this model")
     found, loaded = left_out(tree, inventory), {*plan.report.loaded}
     there = {renamed(name): what for name, what in checkpoint.left_out.items()}

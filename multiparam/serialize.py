@@ -24,7 +24,7 @@ from .collecting import uncollected
 from .errors import ArgumentError, BackendError, MultiparamError, UninitializedError
 from .formats import Entry, verified
 from .html import report as report_page
-from .inventory import check_complete, left_out, told
+from .inventory import check_complete, inventory_of, left_out, told
 from .loading import LoadReport, load_into
 from .names import Patterns
 from .parameter import Parameter, Parameters
@@ -334,7 +334,7 @@ def _of_model(adapter: Adapter, model: Any, report: SaveReport) -> tuple[list[En
         )
     groups = [group for group in tree.groups if not group[0].transient]
     entries = [_slot_entry(group[0].name, group[0]) for group in groups]
-    inventory = adapter.inventory(model)
+    inventory = inventory_of(tree)
     check_complete(inventory, "saving this model")
     report.left_out, report.notes = left_out(tree, inventory), [*inventory.notes]
     neutral, shared = tree.file_only()
