@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .arrays import difference
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, grouped
 from .checkpoint import open as open_checkpoint
-from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
-from .formats import Entry
+from .errors import ArgumentError, BackendError, UncertainLayoutWarning, UninitializedError, prefix_hint
+from .formats import Entry, fits_turned
 from .html import report
-from .kinds import neutral
+from .inventory import left_out, told
+from .kinds import neutral, turned_somewhere
 from .loading import suited
 from .names import join
 from .placement import placed
 from .registry import infer_model
-from .rename import extended, renamed_layer, renamer, suggested
-from .settings import differing
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
+from .settings import EDITION, differing, facts
 from .steps import Array
 from .table import Fold
-from .text import counted, listed
+from .text import counted, listed, where
 from .tree import Slot, Tree
+from .wrapping import unwrapping, without, wrappers_told
 
 __all__ = ["DiffReport", "diff"]
 
 MOST = 12  # lines of each sort that a printed report has
+_UNCERTAIN = "it cannot be told in which order these have their axes, and they are compared as the report says"
 
 
 @dataclass
@@ -48,7 +53,10 @@ class DiffReport:
         settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
             among them, where both tell it.
         same: how many tensors are the same in both, each tied one once.
+        left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
+        uncertain: (name, why) for what is among the changed, and may have its axes in another order in a file.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
+        notes: what was made of names, where a wrapper around a model put something before them.
     """
 
     added: list[str] = field(default_factory=list)
@@ -59,7 +67,10 @@ class DiffReport:
     ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     same: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+    uncertain: list[tuple[str, str]] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
@@ -76,7 +87,7 @@ class DiffReport:
             ("tied otherwise", [(" = ".join(names), f"in {where} only") for names, where in self.ties]),
             (
                 "set otherwise",
-                [(layer or "the model", f"{name} {one}, then {two}") for layer, name, one, two in self.settings],
+                [(where(layers), f"{name} {one}, then {two}") for layers, name, one, two in facts(self.settings)],
             ),
         ]
 
@@ -84,19 +95,26 @@ class DiffReport:
         lines = [self._title(), f"{counted(self.same, 'tensor')} the same"]
         for title, rows in self._sections():
             lines += [f"{title}:", *listed(rows, MOST)] if rows else []
-        return "\n".join([*lines, *prefix_hint(self.suggestion)])
+        return "\n".join([*lines, *self._notes()])
 
     def _repr_html_(self) -> str:
         sections = [(title, ("name", "")[: len(rows[0])], rows) for title, rows in self._sections() if rows]
-        notes = [f"{counted(self.same, 'tensor')} the same", *prefix_hint(self.suggestion)]
-        return report(self._title(), sections, notes)
+        return report(self._title(), sections, [f"{counted(self.same, 'tensor')} the same", *self._notes()])
+
+    def _notes(self) -> list[str]:
+        return [
+            *told(self.left_out, "not compared"),
+            *grouped(dict(self.uncertain)),
+            *self.notes,
+            *prefix_hint(self.suggestion),
+        ]
 
     def _title(self) -> str:
         found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
         return f"differ: {', '.join(found)}" if found else "equal"
 
 
-def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffReport:
+def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     """Compares two models or files, in any combination: names, shapes, dtypes, values, ties and settings.
 
     One tensor of each is in memory at a time. A file of another framework is read as it suits the model that it is
@@ -106,7 +124,7 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
     Args:
         a: a native model of any backend, a path, or what `multiparam.open` returned.
         b: another.
-        rename: regular expressions and their replacements, applied to a's names in turn.
+        rename: regular expressions and their replacements, applied to a's names in turn; or a function of a name.
 
     Raises:
         CheckpointError: a file cannot be read or is damaged.
@@ -126,9 +144,10 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
     changed:
       2.bias  by 0.5
     """
-    first, second = _sides(a, b, rename or {})
-    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")])
+    first, second, notes = _sides(a, b, rename or {})
+    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")], notes=notes)
     report.settings = list(_settings(first, second))
+    report.left_out = {**first.left_out, **second.left_out}
     folds = {**first.folds, **second.folds}
     first.fold(folds)
     second.fold(folds)
@@ -139,7 +158,11 @@ def diff(a: Any, b: Any, *, rename: Mapping[str, str] | None = None) -> DiffRepo
             _only(name, first, second, report)
         elif (id(one), id(other)) not in compared:  # a tensor that is tied in both is compared once
             compared.add((id(one), id(other)))
-            _compare(name, one, other, report)
+            _compare(name, one, other, report, _doubt(name, first, second))
+    if report.uncertain:
+        path = next(side.path for side in (first, second) if side.doubts)
+        names = [name for name, _ in report.uncertain]
+        warnings.warn(UncertainLayoutWarning(path, names, _UNCERTAIN), stacklevel=2)
     fitting = first.entries.keys() & second.entries.keys()
 
     def alike(removed: str, added: str) -> bool:
@@ -159,10 +182,14 @@ class _Side:
         ties: groups of names that are one tensor.
         layers: kinds and settings of its layers.
         settled: whether what `layers` leaves out has its default value.
+        edition: of the settings, for which that holds.
         kinds: kinds of its layers, of containers too.
         nowhere: what it has no place for, with neutral values.
         folds: what is a part of another tensor in it: that one's name, and how, by name.
         foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
+        left_out: what it has beside tensors.
+        path: the file.
+        doubts: why it is not known in which order its tensors have their axes, where they fit in either.
     """
 
     entries: dict[str, Entry]
@@ -170,9 +197,13 @@ class _Side:
     layers: Mapping[str, Mapping[str, Any]]
     settled: bool
     kinds: Mapping[str, str]
+    edition: int = EDITION
     nowhere: Mapping[str, Array] = field(default_factory=dict)
     folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
     foreign: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
         """Takes as one tensor what one of the two keeps as one."""
@@ -185,14 +216,41 @@ class _Side:
                 self.entries[into], self.entries[name] = made[key]
 
 
-def _sides(a: Any, b: Any, rename: Mapping[str, str]) -> tuple[_Side, _Side]:
+def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side, list[str]]:
     first, second = _opened(a), _opened(b)
-    renamed = renamer(rename, set(_names(second)))
+    renamed, other, notes = _unwrapped(first, second, renamer(rename, set(_names(second))))
     if isinstance(first, Checkpoint) and isinstance(second, Tree):
-        first = _suited(first if rename else placed(first, second)[0], renamed, second, str)
+        first = _suited(first if rename else placed(first, second)[0], renamed, second, other)
     elif isinstance(first, Tree) and isinstance(second, Checkpoint):
-        second = _suited(second if rename else placed(second, first)[0], str, first, renamed)
-    return _side(first, renamed), _side(second, str)
+        second = _suited(second if rename else placed(second, first)[0], other, first, renamed)
+    return _side(first, renamed), _side(second, other), notes
+
+
+_Renamed = Callable[[str], str]
+
+
+def _unwrapped(
+    first: Checkpoint | Tree, second: Checkpoint | Tree, renamed: _Renamed
+) -> tuple[_Renamed, _Renamed, list[str]]:
+    """What turns the names of each, one of which may be a wrapped model's, and what is to be said of it."""
+    one, two = [renamed(name) for name in _names(first)], [*_names(second)]
+    taken = unwrapping(one, _groups(second, str), two)
+    others = [] if taken else unwrapping(two, _groups(first, renamed), one)
+    strip = without(taken)
+    return (
+        (lambda name: strip(renamed(name))) if taken else renamed,
+        without(others) if others else str,
+        wrappers_told([*taken, *others]),
+    )
+
+
+def _groups(thing: Checkpoint | Tree, renamed: _Renamed) -> list[list[str]]:
+    """The names of each of its tensors."""
+    if isinstance(thing, Tree):
+        return [[renamed(slot.name) for slot in group] for group in thing.groups if not group[0].transient]
+    tied = {name for group in thing.ties for name in group}
+    alone = [[renamed(name)] for name in thing if name not in tied]
+    return [*alone, *([renamed(name) for name in group] for group in thing.ties)]
 
 
 def _opened(thing: Any) -> Checkpoint | Tree:
@@ -216,7 +274,7 @@ def _suited(
     checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, models: Callable[[str], str]
 ) -> Checkpoint:
     """A file as it suits a model; each has a function that turns its names into those that are compared."""
-    kinds = {renamed_layer(models, node.name): node.kind for node in tree.root.walk()}
+    kinds = {renamed_layer(models, node.name, node.a_role): node.kind for node in tree.root.walk()}
     slots = {models(slot.name): slot for group in tree.groups for slot in group}
     return suited(checkpoint, tree.adapter.name, slots, kinds, renamed)
 
@@ -232,13 +290,22 @@ def _side(thing: Checkpoint | Tree, renamed: Callable[[str], str]) -> _Side:
 
 
 def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
+    roles = roles_of(_names(checkpoint))
+
+    def layer(name: str) -> str:
+        return renamed_layer(renamed, name, roles.get(name))
+
     return _Side(
         {renamed(name): checkpoint[name] for name in _names(checkpoint)},
         [tuple(renamed(name) for name in group) for group in checkpoint.ties],
-        {renamed_layer(renamed, layer): about for layer, about in checkpoint.layers.items()},
+        {layer(name): about for name, about in checkpoint.layers.items()},
         checkpoint.settled,
-        {renamed_layer(renamed, layer): kind for layer, kind in checkpoint.kinds.items()},
+        {layer(name): kind for name, kind in checkpoint.kinds.items()},
+        edition=checkpoint.edition,
         foreign=not checkpoint.settled,
+        left_out=checkpoint.left_out,
+        path=checkpoint.path,
+        doubts={renamed(name): why for name, why in checkpoint.doubts.items() if fits_turned(checkpoint[name].shape)},
     )
 
 
@@ -249,30 +316,31 @@ def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
         )
     groups = [group for group in tree.groups if not group[0].transient]
     nodes = list(tree.root.walk())
+    layers = {node.name: renamed_layer(renamed, node.name, node.a_role) for node in nodes}
     entries: dict[str, Entry] = {}
     for group in groups:
         entries.update(dict.fromkeys((renamed(slot.name) for slot in group), _entry(group[0])))
     return _Side(
         entries,
         [tuple(renamed(slot.name) for slot in group) for group in groups if len(group) > 1],
-        {renamed_layer(renamed, node.name): found for node in nodes if (found := node.described())},
+        {layers[node.name]: found for node in nodes if (found := node.described())},
         True,
-        {renamed_layer(renamed, node.name): node.kind for node in nodes},
-        {renamed(name): value for name, value in tree.file_only()[0].items()},
-        {
-            renamed(join(node.name, role)): (renamed(join(node.name, fold.into)), fold)
+        {layers[node.name]: node.kind for node in nodes},
+        nowhere={join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
+        folds={
+            join(layers[node.name], role): (renamed(join(node.name, fold.into)), fold)
             for node in nodes
             for role, fold in node.folds().items()
         },
+        left_out=left_out(tree),
     )
 
 
 def _entry(slot: Slot) -> Entry:
     handles = slot.ready()
     if handles is None:
-        raise UninitializedError(
-            f"{slot.name!r} has no value yet and cannot be compared: call multiparam.materialize(net, sample) first"
-        )
+        raise UninitializedError(f"{slot.name!r} has no value yet and cannot be compared: {slot.advice()}")
+    slot.check_reachable(handles)
     dtype = slot.node.adapter.dtype(handles[0].variable)
     return Entry(slot.name, dtype, slot.extents(), lambda: slot.read(handles))
 
@@ -301,7 +369,8 @@ def _settings(first: _Side, second: _Side) -> Iterator[tuple[str, str, Any, Any]
         # a file that tells kinds only leaves no setting at its default
         one = given if second.settled else {name: given[name] for name in told if name in given}
         two = told if first.settled else {name: told[name] for name in given if name in told}
-        yield from ((layer, *found) for found in (differing(one, two) if one and two else ()))
+        editions = (first.edition, second.edition)
+        yield from ((layer, *found) for found in (differing(one, two, editions) if one and two else ()))
 
 
 def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
@@ -316,7 +385,15 @@ def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
         names.append(name)
 
 
-def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
+def _doubt(name: str, first: _Side, second: _Side) -> str:
+    """Why it is not known whether a tensor has its axes in one order in both; files that tell nothing have one."""
+    layer, _, role = name.rpartition(".")
+    kinds = [side.kinds[layer] for side in (first, second) if layer in side.kinds]
+    one, other = first.doubts.get(name, ""), second.doubts.get(name, "")
+    return (one or other) if not (one and other) and all(turned_somewhere(kind, role) for kind in kinds) else ""
+
+
+def _compare(name: str, one: Entry, other: Entry, report: DiffReport, doubt: str) -> None:
     if one.dtype != other.dtype:
         report.retyped.append((name, one.dtype, other.dtype))
     if one.shape != other.shape:
@@ -325,5 +402,8 @@ def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
     most = difference(one.value, other.value)
     if most != 0:  # NaN too
         report.changed.append((name, most))
+        if doubt:
+            turned = difference(one.value.transpose(), other.value) == 0
+            report.uncertain.append((name, f"{doubt}{'. Turned it would be the same' if turned else ''}"))
     elif one.dtype == other.dtype:
         report.same += 1

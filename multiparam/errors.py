@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .text import printable
+from .text import printable, where
 
 __all__ = [
     "AmbiguousMatchError",
@@ -18,12 +19,16 @@ __all__ = [
     "MismatchReport",
     "MultiparamError",
     "ParameterNotFoundError",
+    "UncertainLayoutWarning",
     "UninitializedError",
     "UnsupportedError",
     "printable",
 ]
 
+About = Mapping[str, tuple[Any, str]]  # shape and kind of layer of tensors, by name, as far as they are known
+
 MOST_CANDIDATES = 12  # that a message names
+MOST_PAIRS = 40_000  # of names that are compared: on a file of another model the report would take minutes
 MOST_LINES = 200  # of one sort in a message
 
 
@@ -87,6 +92,7 @@ class MismatchReport:
             what is wrong, and no fault in itself.
         suggestion: what to pass as `rename=` where names do not fit because of a prefix; else empty.
         hint: what else can be done, a sentence; else empty.
+        about: (shape, kind of layer) of what is missing and unexpected, by name, as far as they are known.
     """
 
     missing: Sequence[str] = ()
@@ -97,16 +103,20 @@ class MismatchReport:
     kinds: Sequence[tuple[str, str, str, str]] = ()
     suggestion: Mapping[str, str] = field(default_factory=dict)
     hint: str = ""
+    about: About = field(default_factory=dict, repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected or self.misshaped or self.mistyped or self.unrepresentable)
 
     def __str__(self) -> str:
+        alike: dict[tuple[str, str, str], list[str]] = {}
+        for layer, want, got, why in self.kinds:
+            alike.setdefault((want, got, why), []).append(layer)
         lines = [
-            f"kind of {layer or 'the model'}: {want} expected, {got} given{f'; {why}' if why else ''}"
-            for layer, want, got, why in self.kinds
+            f"kind of {where(layers)}: {want} expected, {got} given{f'; {why}' if why else ''}"
+            for (want, got, why), layers in alike.items()
         ]
-        lines += misfits(self.missing, self.unexpected, near=not self.hint)  # which may name others
+        lines += misfits(self.missing, self.unexpected, self.about, near=not self.hint)  # which may name others
         lines += few([f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped])
         lines += few([f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped])
         lines += few([f"{name} cannot be represented: {why}" for name, why in self.unrepresentable])
@@ -150,10 +160,26 @@ class AmbiguousMatchError(MultiparamError):
         candidates: what they are.
     """
 
-    def __init__(self, message: str, candidates: Sequence[str]) -> None:
+    def __init__(self, message: str, candidates: Sequence[str], lines: Sequence[str] = ()) -> None:
         more = f" and {len(candidates) - MOST_CANDIDATES} more" if len(candidates) > MOST_CANDIDATES else ""
-        super().__init__(printable(f"{message}: {', '.join(candidates[:MOST_CANDIDATES])}{more}"))
+        told = f"{message}: {', '.join(candidates[:MOST_CANDIDATES])}{more}"
+        super().__init__("\n".join(map(printable, lines or [told])))
         self.candidates = list(candidates)
+
+
+class UncertainLayoutWarning(UserWarning):
+    """Tensors of a file may have their axes in another order than the model: neither the file nor a shape tells.
+
+    Attributes:
+        path: the file.
+        names: the model's names of the tensors.
+    """
+
+    def __init__(self, path: object, names: Sequence[str], why: str) -> None:
+        more = f" and {len(names) - MOST_CANDIDATES} more" if len(names) > MOST_CANDIDATES else ""
+        super().__init__(printable(f"{path}: {why}: {', '.join(names[:MOST_CANDIDATES])}{more}"))
+        self.path = path
+        self.names = list(names)
 
 
 def close_names(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:
@@ -174,20 +200,25 @@ def no_attribute(module: str, wanted: str, name: str, names: Iterable[str]) -> s
     return f"{module} has no {name!r}{_hint(close, sorted(names))}"
 
 
-def misfits(missing: Sequence[str], unexpected: Sequence[str], near: bool = True) -> list[str]:
-    """A line for each name that is missing or unexpected, with the one on the other side that looks most like it.
+def misfits(missing: Sequence[str], unexpected: Sequence[str], about: About, near: bool = True) -> list[str]:
+    """A line for each name that is missing or unexpected, with the one on the other side that could be it.
+
+    That is one of the same shape, of the same kind of layer before others, whose name looks most like it.
 
     Args:
         missing: the names that are missing.
         unexpected: the names that are unexpected.
-        near: False leaves out what they look like.
+        about: (shape, kind of layer) of both, by name, as far as they are known.
+        near: False leaves out what could be what.
     """
-    # difflib compares each with each: on a file of another model the report would take minutes
-    near = near and len(missing) * len(unexpected) <= 40_000
-    return [
-        *few([f"missing: {name}{_near(name, unexpected if near else ())}" for name in missing]),
-        *few([f"unexpected: {name}{_near(name, missing if near else ())}" for name in unexpected]),
-    ]
+    lines = []
+    for what, names, others in (("missing", missing, unexpected), ("unexpected", unexpected, missing)):
+        by_shape = _by_shape(others, about)
+        fitting = [_fitting(name, others, by_shape, about) for name in names[: MOST_LINES + 1]]
+        told = near and sum(map(len, fitting)) <= MOST_PAIRS
+        hints = [_near(name, some, about) if told else "" for name, some in zip(names, fitting, strict=False)]
+        lines += few([f"{what}: {name}{hint}" for name, hint in itertools.zip_longest(names, hints, fillvalue="")])
+    return lines
 
 
 def few(lines: Sequence[str]) -> list[str]:
@@ -207,11 +238,11 @@ def prefix_hint(rename: Mapping[str, str]) -> list[str]:
 
 def as_rename(rename: Mapping[str, str]) -> str:
     """A renaming as one would write it in a call."""
-    pairs = ", ".join(f"{_literal(pattern)}: {_literal(new)}" for pattern, new in rename.items())
+    pairs = ", ".join(f"{literal(pattern)}: {literal(new)}" for pattern, new in rename.items())
     return f"rename={{{pairs}}}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A string as one would write it in a program."""
     if not text.isprintable() or '"' in text or text.endswith("\\"):
         return repr(text)
@@ -227,7 +258,33 @@ def _hint(close: Sequence[str], known: Sequence[str]) -> str:
     return f"; there are {len(known)}: {shown}{', …' if len(known) > 5 else ''}"
 
 
-def _near(name: str, others: Sequence[str]) -> str:
+def _by_shape(names: Sequence[str], about: About) -> dict[Any, list[str]]:
+    """The names by the tensors' shapes; those of which none is known under None."""
+    found: dict[Any, list[str]] = {}
+    for name in names:
+        found.setdefault(_shape(name, about), []).append(name)
+    return found
+
+
+def _shape(name: str, about: About) -> Any:
+    shape = about[name][0] if name in about else None
+    return None if shape is None or None in shape else tuple(shape)
+
+
+def _fitting(name: str, others: Sequence[str], by_shape: Mapping[Any, list[str]], about: About) -> Sequence[str]:
+    """Those of the others that could be a tensor, as far as shapes tell."""
+    shape = _shape(name, about)
+    return others if shape is None else [*by_shape.get(shape, ()), *by_shape.get(None, ())]
+
+
+def _near(name: str, others: Sequence[str], about: About) -> str:
+    kind = about.get(name, (None, ""))[1]
+    of_kind = [other for other in others if kind and about.get(other, (None, ""))[1] == kind]
+    close = _closest(name, of_kind) or _closest(name, others)
+    return f" (close: {close})" if close else ""
+
+
+def _closest(name: str, others: Sequence[str]) -> str:
     layer, _, role = name.rpartition(".")
     ends = [other for other in others if f".{name}".endswith(f".{other}") or f".{other}".endswith(f".{name}")]
     # of the same role the layers' names tell, which a long role would drown
@@ -235,4 +292,4 @@ def _near(name: str, others: Sequence[str]) -> str:
     close = ends or [f"{one}.{role}" for one in close_names(layer, layers, 1)]
     if not close:
         close = [one for one in close_names(name, others, 1) if "." in layer or one.rpartition(".")[2] != role]
-    return f" (close: {close[0]})" if close else ""
+    return close[0] if close else ""

@@ -49,6 +49,7 @@ class Known:
         uncompared: names of the weights that only one of them has.
         apart: the layers of these.
         problem: why weights were not compared; empty if they were.
+        left_out: what the models' frameworks save of them beside tensors, and what it is.
         suggestion: what to pass as `rename=`.
     """
 
@@ -56,6 +57,7 @@ class Known:
     uncompared: list[str] = field(default_factory=list)
     apart: list[Node] = field(default_factory=list)
     problem: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
     suggestion: dict[str, str] = field(default_factory=dict)
 
     def touched(self, *, weights: bool = False) -> set[int]:
@@ -88,7 +90,7 @@ def known(models: tuple[Any, Any], traces: tuple[Trace, Trace], rename: Any, ren
         for trace, turn in zip(traces, turns, strict=True)
     ]
     layers = [{node.name: node for node in reversed(trace.nodes())} for trace in traces]
-    made = Known(suggestion=found.suggestion)
+    made = Known(left_out=found.left_out, suggestion=found.suggestion)
     made.facts = [*_settings(found, layers)]
     _weights(found, sides, layers, made)
     order = {id(node): position for trace in traces for position, node in enumerate(trace.nodes())}

@@ -4,32 +4,67 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .errors import ArgumentError
 from .names import join
 
-__all__ = ["extended", "renamed_layer", "renamer", "suggested", "with_layers"]
+__all__ = ["Rename", "extended", "renamed_layer", "renamer", "roles_of", "suggested", "with_layers"]
 
 DEEPEST = 8  # components that a prefix may have; names with thousands of them would take for ever
 
+Rename = Mapping[str, str] | Callable[[str], str]
 
-def renamer(rename: Mapping[str, str], known: Collection[str] = ()) -> Callable[[str], str]:
+
+def renamer(rename: Rename, known: Collection[str] = ()) -> Callable[[str], str]:
     r"""What turns a name of a file into one of a model.
 
     Args:
-        rename: regular expressions and their replacements, applied in turn.
+        rename: regular expressions and their replacements, applied in turn; or a function of a name.
         known: the names that the model has.
 
     Raises:
-        ArgumentError: it is no such dict; a replacement that does not suit its expression is found at the first use.
+        ArgumentError: it is neither; a replacement that does not suit its expression, and a function that makes no
+            name, are found at the first use.
 
-    >>> renamer({r"^module\.": ""})("module.0.weight")
-    '0.weight'
+    >>> renamer({r"^module\.": ""})("module.0.weight"), renamer(str.lower)("FC.weight")
+    ('0.weight', 'fc.weight')
     """
-    if not isinstance(rename, Mapping):
-        raise ArgumentError(f"rename= takes a dict of regular expressions and replacements, not {rename!r}")
+    step = _by_expressions(rename) if isinstance(rename, Mapping) else _by_function(rename)
+
+    def renamed(name: str) -> str:
+        name = step(name)
+        if "%" in name and name not in known:
+            # PyTorch leaves a % in a name as it is, where the others' is escaped
+            other = (name.replace("%25", "%"), name.replace("%", "%25"))
+            name = next((spelling for spelling in other if spelling in known), name)
+        return name
+
+    return renamed
+
+
+def _by_function(rename: Callable[[str], str]) -> Callable[[str], str]:
+    if not callable(rename):
+        raise ArgumentError(
+            f"rename= takes a dict of regular expressions and replacements, or a function of a name, not {rename!r}"
+        )
+
+    def renamed(name: str) -> str:
+        try:
+            made: Any = rename(name)
+        except Exception as error:  # whatever a function of somebody else's raises
+            raise ArgumentError(f"the function rename= fails on {name!r}: {type(error).__name__}: {error}") from error
+        if not isinstance(made, str):
+            raise ArgumentError(
+                f"the function rename= makes {made!r} of {name!r}: it returns a name, the same where nothing changes"
+            )
+        return made
+
+    return renamed
+
+
+def _by_expressions(rename: Mapping[str, str]) -> Callable[[str], str]:
     try:
         steps = [(re.compile(pattern), replacement) for pattern, replacement in rename.items()]
     except (re.error, TypeError) as error:
@@ -48,21 +83,43 @@ def renamer(rename: Mapping[str, str], known: Collection[str] = ()) -> Callable[
                 raise ArgumentError(
                     f"rename= cannot put {replacement!r} in the place of {pattern.pattern!r}: {error}"
                 ) from None
-        if "%" in name and name not in known:
-            # PyTorch leaves a % in a name as it is, where the others' is escaped
-            other = (name.replace("%25", "%"), name.replace("%", "%25"))
-            name = next((spelling for spelling in other if spelling in known), name)
         return name
 
     return renamed
 
 
-def renamed_layer(renamed: Callable[[str], str], layer: str) -> str:
-    """A layer's name in the model, for renames that are about the names of tensors."""
-    name = renamed(join(layer, "weight"))
-    if name == "weight":
-        return ""
-    return name.removesuffix(".weight") if name.endswith(".weight") else layer and renamed(layer)
+def renamed_layer(renamed: Callable[[str], str], layer: str, role: str | None = None) -> str:
+    """A layer's name in the model, for renames that are about the names of tensors.
+
+    Args:
+        renamed: what turns names of tensors.
+        layer: the layer's name.
+        role: what one of its tensors is called in it; None of a layer that has none, or of which it is not known.
+
+    >>> renamed_layer({"lstm.weight_hh_l0": "rnn.weight_hh_l0"}.__getitem__, "lstm", "weight_hh_l0")
+    'rnn'
+    """
+    try:
+        name = renamed(join(layer, role or "weight"))
+        above, dot, _ = name.rpartition(".")
+        return above if dot or name == (role or "weight") else layer and renamed(layer)
+    except ArgumentError:
+        if role is None:  # a function need not know more than tensors
+            return layer
+        raise
+
+
+def roles_of(names: Iterable[str]) -> dict[str, str]:
+    """What a tensor of each layer is called in it.
+
+    >>> roles_of(["fc.weight", "lstm.weight_hh_l0"])
+    {'fc': 'weight', 'lstm': 'weight_hh_l0'}
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        layer, _, role = name.rpartition(".")
+        found.setdefault(layer, role)
+    return found
 
 
 def suggested(
@@ -102,12 +159,14 @@ def suggested(
     return {f"^{re.escape(best[0])}": best[1].replace("\\", r"\\")} if any(best) else {}
 
 
-def extended(rename: Mapping[str, str], further: Mapping[str, str]) -> dict[str, str]:
-    """A renaming and then another, as one; empty if the other is.
+def extended(rename: Rename, further: Mapping[str, str]) -> dict[str, str]:
+    """A renaming and then another, as one; empty if the other is, and the other alone where the first is a function.
 
     >>> extended({"^a": "b"}, {"^a": "c"})
     {'^a': 'b', '(?:^a)': 'c'}
     """
+    if not isinstance(rename, Mapping):
+        return dict(further)
     # a prefix that is there twice is taken away twice
     again = {f"(?:{pattern})" if pattern in rename else pattern: new for pattern, new in further.items()}
     return {**rename, **again} if further else {}

@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["columns", "counted", "enumerated", "listed", "padded", "printable", "shortened", "size", "wrapped"]
+__all__ = ["columns", "counted", "enumerated", "listed", "padded", "printable", "shortened", "size", "where", "wrapped"]
 
 
 def printable(text: str) -> str:
@@ -101,6 +101,23 @@ def counted(count: int, what: str) -> str:
     ('1 tensor', '2,000 tensors')
     """
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def where(layers: Sequence[str], most: int = 4) -> str:
+    """Which layers something is said of, and how many where there are several.
+
+    Args:
+        layers: their names; the empty one is the model's.
+        most: so many are named, of which one is the last.
+
+    >>> where([""]), where(["a", "b"]), where([str(number) for number in range(20)])
+    ('the model', '2 layers: a, b', '20 layers: 0, 1, 2, … 19')
+    """
+    names = [layer or "the model" for layer in layers]
+    if len(names) == 1:
+        return names[0]
+    shown = names if len(names) <= most else [*names[: most - 1], f"… {names[-1]}"]
+    return f"{len(names):,} layers: {', '.join(shown)}"
 
 
 def enumerated(names: Sequence[str], most: int = 12) -> str:

@@ -14,7 +14,7 @@ from .kinds import image_ranks, takes_features_last
 from .outputs import Leaves
 from .registry import infer_model
 from .rename import renamed_layer
-from .run import Turned, batches, turned_ranks
+from .run import Turned, batches, check_numbers, turned_ranks
 from .steps import Array
 from .structure import leaves
 from .tree import Node, Tree, changed
@@ -84,6 +84,7 @@ def traced(
     adapter = infer_model(model)
     adapter.require(Capability.RUN)
     tree, given = Tree(adapter, model), sample if isinstance(sample, tuple) else (sample,)
+    check_numbers(tree)
     turned = Turned() if native else turned_ranks(tree)
     if tree.lazy:  # what has no parameters yet gets them first
         adapter.run(model, batches(tree, given, turned.inputs))
@@ -178,7 +179,7 @@ def _identical(first: Array, second: Array) -> bool:
 def rename_layers(tree: Tree, renamed: Callable[[str], str]) -> None:
     """Gives the layers of a tree other names; a container without tensors of its own makes room for a layer."""
     taken: dict[str, Node] = {}
-    names = {id(node): renamed_layer(renamed, node.name) for node in tree.root.walk()}
+    names = {id(node): renamed_layer(renamed, node.name, node.a_role) for node in tree.root.walk()}
     for node in sorted(tree.root.walk(), key=lambda node: not node.slots):
         name = names[id(node)]
         if name in taken and node.slots:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +13,10 @@ from .evidence import varies, weaknesses
 from .explain import explained
 from .html import report
 from .init.rule import number
+from .inventory import told
 from .known import Known, known
 from .outputs import Closeness, Leaves, close_inputs, closeness, corresponding, reordered, shapes
-from .rename import renamer
+from .rename import Rename, renamer
 from .text import enumerated, printable, wrapped
 from .trace import ASIDE, Call, Trace, traced
 from .tree import Node
@@ -49,6 +49,7 @@ class VerifyReport:
         unseen: names of layers that have weights, and of which no call was seen: nothing calls them, or only a
             compiled part does.
         uncompared: names of weights that only one of the models has by that name.
+        left_out: what the models' frameworks save of them beside tensors, by name, and what it is: it was not compared.
         weak: why it proves little that outputs agree.
         notes: what else was not compared, and where to look.
     """
@@ -65,6 +66,7 @@ class VerifyReport:
     unpaired: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     uncompared: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     weak: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -110,7 +112,7 @@ class VerifyReport:
         lines = [f"outputs not compared: {_named([*layers, *self.unseen])}"] if layers or self.unseen else []
         if self.uncompared:
             lines.append(f"weights not compared, since only one of them has such: {enumerated(self.uncompared)}")
-        return lines
+        return [*lines, *told(self.left_out, "not compared")]
 
     def _repr_html_(self) -> str:
         title, *notes = map(printable, self._texts())
@@ -137,7 +139,7 @@ def verify(
     *,
     native: Any = False,
     tolerance: float = 1e-5,
-    rename: Mapping[str, str] | None = None,
+    rename: Rename | None = None,
 ) -> VerifyReport:
     """Compares two models' forward passes on a batch, and names the first layer that diverges for good.
 
@@ -152,7 +154,8 @@ def verify(
             model, takes the place of x.
         tolerance: what outputs may differ by, as a share of the largest of the tensor that they are in; integers and
             booleans have to be the same.
-        rename: regular expressions and their replacements, applied to the names of a's tensors in turn, as for `diff`.
+        rename: regular expressions and their replacements, applied to the names of a's tensors in turn, or a function
+            of one, as for `diff`.
 
     Raises:
         MismatchError: the outputs have different shapes, or it cannot be told which of them belong together.
@@ -298,7 +301,7 @@ def _tell(report: VerifyReport, runs: _Runs, traces: tuple[Trace, Trace], found:
     names = dict.fromkeys(call.node.name for call in alone if not call.node.name.endswith(ASIDE))
     report.unpaired = [name for name in names if name not in paired]
     report.weights = [(fact.weight, fact.most) for fact in found.facts if fact.weight and fact.most != 0]
-    report.uncompared = found.uncompared
+    report.uncompared, report.left_out = found.uncompared, found.left_out
     report.unseen = _unseen(traces, paired if report.agrees else paired | names.keys())
     report.notes += [found.problem] if found.problem else []
     parted = parting(pairs, found.touched(weights=True), found.touched())

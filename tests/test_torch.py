@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.optim.swa_utils import AveragedModel
 
 import multiparam as mp
 from multiparam.testing import ConformanceSuite
@@ -155,6 +158,9 @@ class TestTorch(ConformanceSuite):
         return {name: one.detach().numpy().copy() for name, one in model.named_parameters()}
 
     raw_language_model = raw_mlp
+
+    def inventory(self, model):
+        return {name: one.numpy() for name, one in model.state_dict().items()}
 
     def forward(self, model, x):
         with torch.no_grad():
@@ -706,3 +712,105 @@ def test_a_model_without_memory_is_told_what_to_do():
             call(net, np.zeros((1, 2)))
     mp.initialize(net.to_empty(device="cpu"), mp.init.Constant(1))
     assert (mp.run(net, np.ones((1, 2), np.float32)) == 2).all()
+
+
+def deep():
+    return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Sequential(nn.Linear(4, 4)))
+
+
+def compiled(module):
+    return torch.compile(module, backend="eager")
+
+
+def wrapped_inside(module):
+    module[0], module[2] = compiled(module[0]), nn.DataParallel(module[2])
+    return module
+
+
+WRAPPERS = [
+    compiled,
+    nn.DataParallel,
+    AveragedModel,
+    checkpoint_wrapper,
+    lambda module: AveragedModel(compiled(module)),
+    lambda module: compiled(nn.DataParallel(module)),
+    wrapped_inside,
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_wrappers_are_transparent_to_every_verb(wrap, tmp_path):
+    net, x = wrap(deep()), np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    assert list(mp.parameters(net)) == [name for name, _ in deep().named_parameters()]
+    assert mp.layers(net)[2][0].weight is not None
+    mp.initialize(net, mp.init.Normal(), seed=0)
+    plain = deep()
+    mp.initialize(plain, mp.init.Normal(), seed=0)
+    assert mp.diff(net, plain).changed == []
+    with torch.no_grad():
+        expected = plain.eval()(torch.from_numpy(x)).numpy()
+    assert np.allclose(mp.run(net, x), expected, atol=1e-6)
+    found, native = (mp.gradients(one, lambda net, x: net(x).square().sum(), x) for one in (net, plain.eval()))
+    assert [*found] == [*native]
+    mp.parameters(net)["0.bias"].trainable = False
+    assert [one.requires_grad for one in net.parameters()].count(False) == 1
+    mp.tie(net, "2.0.weight", to="0.weight")
+    assert mp.tied(net) == [("0.weight", "2.0.weight")]
+    mp.untie(net, "2.0.weight")
+    assert mp.tied(net) == []
+    assert "2.0" not in str(mp.summary(net)).splitlines()[0]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_files_of_wrapped_models_fit_those_that_are_not_and_the_other_way_round(wrap, tmp_path):
+    net, plain = wrap(deep()), deep()
+    mp.initialize(net, mp.init.Normal(), seed=0)
+    mp.save(net, tmp_path / "net.safetensors")
+    torch.save(net.state_dict(), tmp_path / "native.pt")
+    for path in (tmp_path / "net.safetensors", tmp_path / "native.pt"):
+        for into in (deep(), wrap(deep()), compiled(deep())):
+            report = mp.load(path, into=into)
+            assert report.missing == report.unexpected == []
+            assert torch.equal([*into.parameters()][-2], [*net.parameters()][-2])
+    if wrap is not checkpoint_wrapper:  # whose own state_dict has none
+        assert "names were taken without '" in str(report)
+    stored = {name: one for name, one in load_file(tmp_path / "net.safetensors").items() if name != "n_averaged"}
+    plain.load_state_dict(stored, strict=True)
+    mp.save(plain, tmp_path / "plain.safetensors")
+    assert len(mp.load(tmp_path / "plain.safetensors", into=net).loaded) == 9
+
+
+def test_what_a_wrapper_keeps_for_itself_is_kept_beside_the_model(tmp_path):
+    net, other = AveragedModel(deep()), AveragedModel(deep())
+    net.update_parameters(deep())
+    assert list(mp.buffers(net))[-1] == "n_averaged"
+    mp.save(net, tmp_path / "net.safetensors")
+    mp.load(tmp_path / "net.safetensors", into=other)
+    assert other.n_averaged == 1
+    assert "not loaded: n_averaged" in str(mp.load(tmp_path / "net.safetensors", into=deep()))
+    mp.save(deep(), tmp_path / "plain.safetensors")
+    assert "left as it is: n_averaged" in str(mp.load(tmp_path / "plain.safetensors", into=other))
+    assert other.n_averaged == 1
+
+
+class Holder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.module(x)
+
+
+def test_a_child_that_is_called_as_wrappers_call_theirs_makes_no_wrapper(tmp_path):
+    assert list(mp.parameters(Holder())) == ["module.weight", "module.bias"]
+    torch.save(nn.DataParallel(Holder()).state_dict(), tmp_path / "net.pt")
+    for into in (Holder(), nn.DataParallel(Holder())):
+        assert list(mp.load(tmp_path / "net.pt", into=into).loaded) == ["module.weight", "module.bias"]
+
+
+def test_lazy_layers_in_a_wrapper_get_their_shapes():
+    net = nn.DataParallel(nn.Sequential(nn.LazyLinear(3)))
+    mp.initialize(net, mp.init.Constant(2), seed=0)
+    mp.materialize(net, np.ones((1, 4)))
+    assert (mp.parameters(net)["0.weight"].value == np.full((3, 4), 2)).all()

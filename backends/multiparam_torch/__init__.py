@@ -12,5 +12,7 @@ plugin = Plugin(
     distribution="torch",
     demo="multiparam_torch.demo",
     natives="multiparam_torch.natives",
+    wrappers=frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}),
+    kept_by_wrappers=frozenset({"n_averaged"}),
     install='"multiparam[torch]"',
 )

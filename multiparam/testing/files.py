@@ -123,6 +123,23 @@ class FileTests(NativeModels):
         save_file(values, tmp_path / "wrapped.safetensors")
         mp.load(tmp_path / "wrapped.safetensors", into=model, rename={r"^module\.": ""})
         assert all((value == 1).all() for value in self.snapshot(model).values())
+        mp.load(tmp_path / "wrapped.safetensors", into=model, rename=lambda name: name.partition(".")[2])
+
+    def test_what_wrappers_put_before_names_is_taken_away(self, tmp_path: Path) -> None:
+        model = self.mlp()
+        for wrapped in ({"0.": "module.0.", "2.": "module.2."}, {"0.": "0._orig_mod.", "2.": "2."}):
+            values = {
+                f"{wrapped[name[:2]]}{name[2:]}": np.full(value.shape, len(wrapped["0."]), value.dtype)
+                for name, value in self.snapshot(model).items()
+            }
+            save_file(values, tmp_path / "wrapped.safetensors")
+            report = mp.load(tmp_path / "wrapped.safetensors", into=model)
+            assert (len(report.loaded), len(report.notes)) == (4, 1)
+            assert all((value == len(wrapped["0."])).all() for value in self.snapshot(model).values())
+            values = {name: value for name, value in values.items() if name != f"{wrapped['2.']}bias"}
+            save_file(values, tmp_path / "wrapped.safetensors")
+            with pytest.raises(mp.MismatchError, match=r"missing: 0\.weight"):  # then nothing is known of wrappers
+                mp.load(tmp_path / "wrapped.safetensors", into=model)
 
     def test_layers_of_other_names_are_found_by_what_they_hold(self, tmp_path: Path) -> None:
         model = self.mlp()

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import multiparam as mp
 from multiparam.matching import matched
+from multiparam.rename import renamer
 
 
 def linear(*names, shape=(8, 8)):
@@ -64,7 +65,7 @@ def test_kinds_that_are_known_have_to_agree():
     norms = {"n1.weight": (4,), "n1.bias": (4,)}
     wanted = {"m1.weight": (4,), "m1.bias": (4,)}
     assert matched(norms, wanted, ({"n1": "LayerNorm"}, {"m1": "LayerNorm"})) == {"n1": "m1"}
-    with pytest.raises(mp.AmbiguousMatchError, match="are a LayerNorm and a GroupNorm"):
+    with pytest.raises(mp.AmbiguousMatchError, match="they are a LayerNorm and a GroupNorm"):
         matched(norms, wanted, ({"n1": "LayerNorm"}, {"m1": "GroupNorm"}))
 
 
@@ -95,7 +96,6 @@ def test_a_counter_that_some_frameworks_lack_does_not_matter():
     assert matched(given, {name.replace("bn", "1"): shape for name, shape in norm.items()}) == {"bn": "1"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([(2, 3), (3, 2), (4, 4)]), max_size=12), st.randoms(use_true_random=False))
 def test_numbered_layers_find_their_own_in_any_order_of_the_file(shapes, random):
     wanted = {
@@ -123,8 +123,9 @@ def test_a_refused_match_leaves_the_model_as_it_was(tmp_path):
     mp.save(mp.nn.Sequential({"a": mp.nn.Linear(4, 4), "b": mp.nn.Linear(4, 4)}), tmp_path / "ab.safetensors")
     net = mp.nn.Sequential({"c": mp.nn.Linear(4, 4), "d": mp.nn.Linear(4, 4)})
     before = [one.value for one in mp.parameters(net).values()]
-    with pytest.raises(mp.AmbiguousMatchError, match="'a' of the file, 'b' of the file, 'c' of the model"):
+    with pytest.raises(mp.AmbiguousMatchError, match="in the model: 'c', 'd'") as caught:
         mp.load(tmp_path / "ab.safetensors", into=net, match="auto")
+    assert caught.value.candidates == ["'a' of the file", "'b' of the file", "'c' of the model", "'d' of the model"]
     with pytest.raises(mp.ArgumentError, match="match="):
         mp.load(tmp_path / "ab.safetensors", into=net, match="shape")
     with pytest.raises(mp.ArgumentError, match="into=net"):
@@ -139,3 +140,89 @@ def test_a_refusal_that_has_pairs_names_no_others_beside_them(tmp_path):
         mp.load(tmp_path / "net.safetensors", into=net)
     assert "match='auto' pairs f2 with 0, f3 with 2" in str(caught.value)
     assert "(close: " not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "pairs"),
+    [
+        (["VGG16_0.Conv_5", "VGG16_0.Conv_6"], ["slice3.0", "slice3.2"], {"VGG16_0.Conv_5": "slice3.0"}),
+        (["net2.dense", "net2.dense_1", "net2.dense_2"], ["4x4.1", "4x4.2", "4x4.9"], {"net2.dense_2": "4x4.9"}),
+        # what a name without a number stands for comes first among its own only
+        (["a0.fc", "a0.fc_1", "a1.fc", "a1.fc_1"], [0, 1, 2, 3], {"a0.fc": "0", "a0.fc_1": "1", "a1.fc": "2"}),
+    ],
+)
+def test_numbers_that_do_not_vary_do_not_count(given, wanted, pairs):
+    assert pairs.items() <= matched(linear(*given), linear(*wanted)).items()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["v2.a0.b0", "v2.a0.b1", "v2.a1.b0"], ["x3.0.0", "x3.0.1", "x3.1.0"]),
+        (["v2.q", "v2.k"], ["v3.query", "v3.key"]),
+    ],
+)
+def test_beside_numbers_that_do_not_vary_nothing_is_guessed(given, wanted):
+    with pytest.raises(mp.AmbiguousMatchError):
+        matched(linear(*given), linear(*wanted))
+
+
+def test_layers_that_are_tied_are_one():
+    def tied(*names):
+        return [[f"{name}.{role}" for name in names] for role in ("weight", "bias")]
+
+    assert matched(linear("tok", "head"), linear("embed"), ties=(tied("tok", "head"), ())) == {"tok": "embed"}
+    assert matched(linear("embed"), linear("tok", "head"), ties=((), tied("tok", "head"))) == {"embed": "tok"}
+    both = matched(linear("a", "b"), linear("c", "d"), ties=(tied("a", "b"), tied("c", "d")))
+    assert both == {"a": "c"}
+    assert matched(linear("h1", "h2", "h3"), linear("0", "2"), ties=(tied("h1", "h3"), ())) == {"h1": "0", "h2": "2"}
+    for ties in ((tied("a", "b")[:1], ()), ((), ())):  # a bias of its own makes another layer
+        with pytest.raises(mp.AmbiguousMatchError):
+            matched(linear("a", "b"), linear("c"), ties=ties)
+    with pytest.raises(mp.AmbiguousMatchError):  # which of two is the one that is tied
+        matched(linear("a", "b"), linear("c", "d"), ties=(tied("a", "b"), ()))
+
+
+def test_all_that_is_open_is_told_at_once_to_be_filled_in(tmp_path):
+    def net(*names):
+        wide, thin = (
+            {name: mp.nn.Linear(*of) for name in some} for some, of in ((names[:2], (4, 4)), (names[2:], (2, 2)))
+        )
+        return mp.nn.Sequential({**wide, **thin})
+
+    saved, into = net("query", "key", "left", "right"), net("q", "k", "l", "r")
+    mp.initialize(saved, mp.init.Normal(), seed=0)
+    mp.save(saved, tmp_path / "net.safetensors")
+    with pytest.raises(mp.AmbiguousMatchError) as caught:
+        mp.load(tmp_path / "net.safetensors", into=into, match="auto")
+    text = str(caught.value)
+    assert max(map(len, text.splitlines())) <= 80
+    rename = eval(text[text.index("rename=") :].removeprefix("rename="))
+    assert list(rename) == [r"^query\.", r"^key\.", r"^left\.", r"^right\."]
+    with pytest.raises(mp.MultiparamError):  # as it is it fits nothing
+        mp.load(tmp_path / "net.safetensors", into=into, match="auto", rename=rename)
+    told = dict(zip(rename, ("q.", "k.", "l.", "r."), strict=True))
+    mp.load(tmp_path / "net.safetensors", into=into, match="auto", rename=told)
+    assert np.array_equal(mp.parameters(into)["r.weight"].value, mp.parameters(saved)["right.weight"].value)
+
+
+def test_what_is_filled_in_is_a_layer_without_those_below_it():
+    given = {**linear("a", "b"), **linear("a.in", shape=(3, 3)), "weight": (5,), "c.weight": (5,)}
+    wanted = {**linear("x", "y"), "z.weight": (5,), "other.weight": (5,)}
+    with pytest.raises(mp.AmbiguousMatchError) as caught:
+        matched(given, wanted)
+    rename = eval(str(caught.value).partition("rename=")[2])
+    assert list(rename) == [r"^a\.(?=[^.]+$)", r"^b\.", "^(?=[^.]+$)", r"^c\."]
+    moved = [renamer(rename)(name) for name in ("a.weight", "a.in.weight", "weight")]
+    assert moved == ["?.weight", "a.in.weight", "?.weight"]
+
+
+def test_of_very_many_that_are_open_some_are_told():
+    given, wanted = (linear(*(f"{side}{chr(0x4E00 + one)}" for one in range(500))) for side in ("a.", "b."))
+    with pytest.raises(mp.AmbiguousMatchError) as caught:
+        matched(given, {name.replace("b.", "b.x"): shape for name, shape in wanted.items()})
+    lines = str(caught.value).splitlines()
+    assert len(lines) < 80
+    assert lines[-2].strip() == "# ... and 440 more layers of the file"
+    assert "and 488 more" in " ".join(lines)
+    assert len(eval(str(caught.value).partition("rename=")[2])) == 60
