@@ -184,6 +184,36 @@ def test_one_layer_at_two_places_pairs_with_two(tmp_path):
     assert mp.verify(b, a, X).why == why
 
 
+def test_one_fact_of_many_layers_is_one_line():
+    a = Net(lambda net, x: net.block(x), block=nn.Sequential(*(nn.LayerNorm(6) for _ in range(20)))).eval()
+    b = Net(lambda net, x: net.block(x), block=nn.Sequential(*(nn.LayerNorm(6, eps=1e-2) for _ in range(20)))).eval()
+    compiled(b.block)
+    report = mp.verify(a, b, X)
+    assert report.first == ""
+    assert report.why == ["eps 1e-05, and 0.01 in 20 layers: block.0, block.1, block.2, … block.19"]
+
+
+def test_a_layer_of_ones_own_is_not_blamed_for_its_class():
+    class Own(nn.Linear):
+        pass
+
+    class Other(nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.weight, self.bias, self.factor = nn.Parameter(torch.ones(4, 6)), nn.Parameter(torch.ones(4)), factor
+
+        def forward(self, x):
+            return F.linear(x, self.weight, self.bias) * self.factor
+
+    for factor in (1, 2):
+        a, b = nn.Sequential(Own(6, 4)), nn.Sequential(Other(factor))
+        b.load_state_dict(a.state_dict())
+        report = mp.verify(a, b, X)
+        assert report.agrees == (factor == 1)
+    assert report.first == "0"
+    assert "what the latter computes is not known" in str(report).replace("\n  ", " ")
+
+
 @dataclass
 class Out:
     logits: object
@@ -362,6 +392,10 @@ def test_a_weight_of_a_layer_that_is_two_elsewhere_is_named(tmp_path):
     report = mp.verify(a, b, SEQUENCE, rename=names)
     assert report.first == "2"
     assert report.why[:1] == why
+    # and the other way round
+    names = {r"^0\.(.*)_l0": r"rnn.\1_l0", r"^1\.(.*)_l0": r"rnn.\1_l1", r"^2\.": "head."}
+    report = mp.verify(b, a, SEQUENCE, rename=names)
+    assert (report.first, report.why[:1]) == ("head", ["rnn.weight_hh_l1 differs by 1"])
 
 
 def test_both_directions_of_a_layer_against_two(tmp_path):
