@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .causes import Pair
 from .kinds import KINDS
 from .known import Fact, Known
-from .text import enumerated
+from .text import enumerated, where
 from .trace import Call, Trace
 from .tree import Node
 
@@ -42,13 +42,28 @@ def explained(
         or not own
     ):
         blamed = [*(fact for fact in before if fact not in own), *own]
-    why = [fact.text for fact in blamed]
+    why = _said(blamed)
     if first is None:
         return why, []
+    partly = [f"not compared: {one}" for one in first.partly]
     if not why:
         kinds = _kinds(first)
-        return ([kinds], []) if kinds else ([], [_where(first, pairs, alone, traces, found)])
-    return why, []
+        where_to_look = [] if kinds else [_where(first, pairs, traces, found)]
+        return [kinds] if kinds else [], [*where_to_look, *partly]
+    return why, partly
+
+
+def _said(facts: Sequence[Fact]) -> list[str]:
+    """A line for each fact; one for those that hold for several layers."""
+    layers: dict[str, list[str]] = {}
+    for fact in facts:
+        layer, text = fact.setting
+        layers.setdefault(text or fact.text, []).append(layer)
+    several = {text for text, names in layers.items() if len(names) > 1}
+    lines = [
+        f"{text} in {where(layers[text])}" if (text := fact.setting[1]) in several else fact.text for fact in facts
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def _before(first: Pair | None, pairs: Sequence[Pair], alone: Sequence[Call], found: Known) -> list[Fact]:
@@ -82,7 +97,7 @@ def _kinds(first: Pair) -> str:
     )
 
 
-def _where(first: Pair, pairs: Sequence[Pair], alone: Sequence[Call], traces: tuple[Trace, Trace], found: Known) -> str:
+def _where(first: Pair, pairs: Sequence[Pair], traces: tuple[Trace, Trace], found: Known) -> str:
     """Where to look, since nothing is known to differ."""
     if first.a.node.children or first.b.node.children:
         return _in_container(first, pairs, traces, found)

@@ -9,7 +9,8 @@ from typing import Any
 from .causes import Pair, above
 from .diff import DiffReport, diff
 from .errors import UninitializedError
-from .settings import TRAINING
+from .kinds import KINDS
+from .settings import TRAINING, shown
 from .trace import Trace
 from .tree import Node
 
@@ -27,12 +28,14 @@ class Fact:
         nodes: the layers of either model that have it.
         weight: the name of the weight that differs; empty for a setting.
         most: the largest difference of its numbers; NaN where their shapes differ, 0 where there is none to tell.
+        setting: for a setting, the layer and what is said of it, which may hold for others as well.
     """
 
     text: str
     nodes: tuple[Node, ...]
     weight: str = ""
     most: float = float("nan")
+    setting: tuple[str, str] = ("", "")
 
     def of(self, pair: Pair) -> bool:
         """Whether it is one of a pair of layers, or of what is in them."""
@@ -100,9 +103,12 @@ def known(models: tuple[Any, Any], traces: tuple[Trace, Trace], rename: Any, ren
 
 def _settings(found: DiffReport, layers: list[dict[str, Node]]) -> Iterable[Fact]:
     for layer, setting, one, other in found.settings:
-        if setting not in TRAINING:
+        # a class of somebody's own may compute what a known kind does
+        named = setting == "kind" and not {str(one), str(other)} <= KINDS.keys()
+        if setting not in TRAINING and not named:
             nodes = tuple(side[layer] for side in layers if layer in side)
-            yield Fact(f"{layer or 'the model'} has {setting} {one}, and {other}", nodes)
+            text = f"{setting} {shown(one)}, and {shown(other)}"
+            yield Fact(f"{layer or 'the model'} has {text}", nodes, setting=(layer, text))
 
 
 def _weights(found: DiffReport, sides: list[dict[str, Node]], layers: list[dict[str, Node]], made: Known) -> None:

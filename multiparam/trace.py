@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,18 +177,41 @@ def _identical(first: Array, second: Array) -> bool:
 
 
 def rename_layers(tree: Tree, renamed: Callable[[str], str]) -> None:
-    """Gives the layers of a tree other names; a container without tensors of its own makes room for a layer."""
+    """Gives the layers of a tree other names; a container without tensors of its own makes room for a layer.
+
+    A layer whose tensors are those of several layers elsewhere, or some of those of one, is compared with none.
+    """
+    nodes = list(tree.root.walk())
+    names = {id(node): renamed_layer(renamed, node.name, node.a_role) for node in nodes}
+    claims: dict[str, list[Node]] = {}
+    parts = set()
+    for node in nodes:
+        owners = {renamed(slot.name).rpartition(".")[0] for slot in node.slots}
+        for name in owners:
+            claims.setdefault(name, []).append(node)
+        parts |= {id(node)} if len(owners) > 1 else set()
+    for name, claiming in claims.items():
+        if len(claiming) > 1:
+            _check_apart(claiming, name, renamed)
+            parts |= {id(node) for node in claiming}
     taken: dict[str, Node] = {}
-    names = {id(node): renamed_layer(renamed, node.name, node.a_role) for node in tree.root.walk()}
-    for node in sorted(tree.root.walk(), key=lambda node: not node.slots):
-        name = names[id(node)]
-        if name in taken and node.slots:
-            raise ArgumentError(f"rename= turns both {taken[name].name!r} and {node.name!r} into {name!r}")
-        if name not in taken:
-            taken[name] = node
-    for node in tree.root.walk():
+    for node in sorted(nodes, key=lambda node: not node.slots):
+        if id(node) in parts:
+            names[id(node)] = node.name if node.name not in claims else f"{node.name} (in parts)"
+        taken.setdefault(names[id(node)], node)
+    for node in nodes:
         name = names[id(node)]
         node.name = name if taken[name] is node else f"{name}{ASIDE}"
+
+
+def _check_apart(nodes: Sequence[Node], name: str, renamed: Callable[[str], str]) -> None:
+    """Refuses a renaming after which tensors of several layers have one name."""
+    made: dict[str, Node] = {}
+    for node in nodes:
+        for slot in node.slots:
+            other = made.setdefault(renamed(slot.name), node)
+            if other is not node:
+                raise ArgumentError(f"rename= turns both {other.name!r} and {node.name!r} into {name!r}")
 
 
 def _follow(images: set[int], kind: str, taken: frozenset[int], to_images: bool) -> None:

@@ -170,7 +170,7 @@ def verify(
     outputs agree: max difference 0, tolerance 1e-05 of 0.51
     >>> mp.parameters(b)["2.bias"][:] = 1
     >>> print(mp.verify(a, b, x))
-    outputs differ: max difference 1, tolerance 1e-05 of 1
+    outputs differ: max difference 1, tolerance 1e-05 of 1.1
     first to diverge: 2, by 1
     2.bias differs by 1
     """

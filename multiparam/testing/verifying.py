@@ -92,3 +92,32 @@ class VerifyingTests(NativeModels):
         assert not report.agrees
         assert (report.first, report.why) == ("0", ["0.weight differs by nan"])
         assert mp.verify(reference, reference, self.batch(3, 4)).agrees
+
+    def test_a_batch_that_proves_little_is_said_to(self) -> None:
+        model, reference = self.pairs()
+        assert not mp.verify(model, reference, self.batch(3, 4)).weak
+        report = mp.verify(model, reference, np.zeros((3, 4)))
+        assert report.agrees
+        assert any("all zeros" in one for one in report.weak)
+        assert "this proves little" in str(report)
+
+    def test_weights_that_the_outputs_do_not_show_are_told(self) -> None:
+        model, reference = self.pairs()
+        for one in (model, reference):
+            mp.parameters(one)["0.bias"][:] = -20  # behind it all units are dead
+        mp.parameters(reference)["0.weight"][0, 0] += 1
+        report = mp.verify(model, reference, self.batch(3, 4))
+        assert report.agrees
+        assert [name for name, _ in report.weights] == ["0.weight"]
+        assert "0" in report.passed
+        assert any("are all 0" in one for one in report.weak)
+
+    def test_outputs_are_compared_by_their_own_scale(self) -> None:
+        model, reference = self.pairs()
+        for one in (model, reference):
+            mp.parameters(one)["2.weight"][:] *= 1e-7
+            mp.parameters(one)["2.bias"][:] = 0
+        assert mp.verify(model, reference, self.batch(3, 4)).agrees
+        mp.parameters(reference)["2.weight"][:] *= 2
+        report = mp.verify(model, reference, self.batch(3, 4))
+        assert (report.agrees, report.first) == (False, "2")
