@@ -47,7 +47,7 @@ napoleon_custom_sections = [("Attributes", "params_style")]  # which would be ca
 python_maximum_signature_line_length = 88
 
 # aliases of types, which are text
-ALIASES = frozenset(("Array", "FilePath", "Sampler", "Selection", "Shape", "Target"))
+ALIASES = frozenset(("Array", "FilePath", "Patterns", "Sampler", "Selection", "Shape", "Target"))
 # what annotations name of other packages and of Python, whose inventories would have to be fetched
 FOREIGN = re.compile(r"(abc|builtins|collections|contextlib|enum|ml_dtypes|numpy|os|pathlib|typing)(\.|$)")
 

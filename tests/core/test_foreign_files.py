@@ -1029,7 +1029,7 @@ def test_a_small_file_takes_no_great_memory_or_work(tmp_path, case):
     with effort() as taken, contextlib.suppress(mp.CheckpointError):
         opened(tmp_path, BOMBS[case])
     assert taken.memory < 70e6
-    assert taken.calls < 100_000 + 20 * len(BOMBS[case])
+    assert taken.calls < 100_000 + 40 * len(BOMBS[case])  # two readers look at a pickle that is nobody's
     assert taken.read <= len(BOMBS[case])
 
 

@@ -90,7 +90,7 @@ def test_arguments_in_another_order_are_told_the_right_one(net):
 
 
 def test_the_signatures_are_what_is_documented():
-    parameters = ["path", "into", "strict", "rename", "match", "backend", "check"]
+    parameters = ["path", "into", "strict", "only", "ignore", "rename", "match", "backend", "check"]
     assert [*inspect.signature(mp.load).parameters] == parameters
     assert [*inspect.signature(mp.save).parameters] == ["thing", "path", "dtype", "shard_size"]
     assert mp.load.__doc__.startswith("Loads a file")
