@@ -15,7 +15,6 @@ from .kinds import GATES, alike
 from .table import Setting
 
 __all__ = [
-    "COMPARED",
     "DEFAULTS",
     "EDITION",
     "TRAINING",
@@ -34,7 +33,6 @@ __all__ = [
 ]
 
 EDITION = 2  # of the settings that a description has; grows when one is added that has a default
-COMPARED = "of the settings that are compared"
 
 # what a setting is where a layer's description leaves it out; of any other that is not known
 DEFAULTS: Mapping[str, Setting] = {

@@ -219,6 +219,7 @@ def test_the_metadata_say_what_the_file_is(tmp_path, net):
         assert about == {
             "version": 1,
             "content": "model",
+            "edition": 2,
             "layers": {"0": {"kind": "Linear"}, "1": {"kind": "ReLU"}, "2": {"kind": "Linear"}},
             "digests": {name: xxh3_64(one.value.tobytes()).hexdigest() for name, one in mp.parameters(net).items()},
         }
