@@ -79,17 +79,17 @@ test-numpy test-torch test-flax test-linen test-paddle: test-%: setup
 	$(BIN)/python $(PYTEST) tests/test_$*.py
 
 test-mxnet: .venv-mxnet/.made
-	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/test_foreign_files_mxnet.py tests/test_parity.py tests/test_paddle.py
+	KERAS_BACKEND=torch $(MXNET)/python $(PYTEST) tests/test_mxnet.py tests/test_foreign_files_mxnet.py tests/test_parity.py tests/test_paddle.py tests/test_settings_mxnet.py
 
 test-files: setup
 	$(BIN)/python $(PYTEST) tests/test_foreign_files_native.py tests/test_formats_native.py
 
 test-keras: setup
 	set -e; for engine in $(KERAS_BACKENDS); do \
-	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py tests/test_keras_own_files.py; done
+	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py tests/test_keras_own_files.py tests/test_inventory.py; done
 
 test-parity: setup
-	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_across_frameworks.py tests/test_initializers.py
+	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_settings.py tests/test_across_frameworks.py tests/test_initializers.py
 
 # what MXNet's environment writes is read by the others, and back; and the frameworks' own files without them
 test-exchange: setup .venv-mxnet/.made

@@ -81,7 +81,7 @@ def shot(browser: str, page: Path, into: Path, theme: str, width: int, height: i
             ],
             check=True,
             capture_output=True,
-            timeout=120,
+            timeout=3600,
         )
 
 

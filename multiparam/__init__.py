@@ -21,6 +21,7 @@ from .errors import (
     MismatchError,
     MultiparamError,
     ParameterNotFoundError,
+    UncertainLayoutWarning,
     UninitializedError,
     UnsupportedError,
 )
@@ -30,7 +31,7 @@ from .parameter import Parameter, Parameters
 from .register import register_layer
 from .registry import backends, use
 from .run import gradients, materialize, run
-from .serialize import load, save
+from .serialize import SaveReport, load, save
 from .summary import summary
 from .tie import tie, tied, untie
 from .verify import verify
@@ -52,7 +53,9 @@ __all__ = [
     "Parameter",
     "ParameterNotFoundError",
     "Parameters",
+    "SaveReport",
     "Transposed",
+    "UncertainLayoutWarning",
     "UninitializedError",
     "UnsupportedError",
     "backends",

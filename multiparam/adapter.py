@@ -25,7 +25,7 @@ from .layout import At, Block, Concat, Handle, Source, Transposed, out_in_first,
 from .names import escape
 from .plugin import Capability, Plugin
 from .recurrent import RecurrentCell, cell_row, recurrent_row
-from .settings import convolution, input_padded, pooling, transposed_convolution
+from .settings import axes_of, convolution, input_padded, pooling, transposed_convolution
 from .steps import Array, Flatten, Flip, Insert, Merge, Reorder, Shape, Split, Take, Transpose
 from .structure import each_array
 from .table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
@@ -48,9 +48,11 @@ __all__ = [
     "Glance",
     "Handle",
     "Insert",
+    "Inventory",
     "KINDS",
     "LayerTable",
     "LazyShape",
+    "LeftOut",
     "Members",
     "Merge",
     "MultiparamError",
@@ -69,6 +71,7 @@ __all__ = [
     "UninitializedError",
     "UnsupportedError",
     "attention_sources",
+    "axes_of",
     "base_role",
     "cell_row",
     "check_replaceable",
@@ -108,6 +111,8 @@ class Members:
         children: layers and containers, as (component of their name, native object).
         transient: names of buffers that are not part of a saved model.
         opaque: the layer has parameters that cannot be told before its first batch.
+        optional: names of buffers that the files of other frameworks need not have.
+        extras: what is no tensor now, and takes one when a file has it, by the name that it has in files.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -115,6 +120,49 @@ class Members:
     children: Sequence[tuple[str, Any]] = ()
     transient: frozenset[str] = frozenset()
     opaque: bool = False
+    optional: frozenset[str] = frozenset()
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a framework saves of a model, and no file of tensors can have.
+
+    Attributes:
+        what: what it is, `"a dict"`.
+        weights: numbers of the model's weights are in it, so that a file without it would not be the model.
+    """
+
+    what: str
+    weights: bool = False
+
+    @classmethod
+    def of(cls, thing: Any, where: str = "", weights: bool = False) -> LeftOut:
+        """What is said of a Python object.
+
+        >>> LeftOut.of({"a": 1}).what, LeftOut.of(3, " in a list").what, LeftOut.of(None).what
+        ('a dict', 'an int in a list', 'None')
+        """
+        name = type(thing).__name__
+        article = "an" if name[0].lower() in "aeiou" else "a"
+        return cls(f"{'None' if thing is None else f'{article} {name}'}{where}", weights)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a framework's own saver keeps of a model.
+
+    Attributes:
+        backend: the framework's backend.
+        kept: by its name in the framework's files, the variable as `members` lists it, or a `LeftOut`.
+        notes: in what else its files differ from a plain list of the model's tensors, in sentences.
+        loading: what else its loader does to the model, in sentences.
+    """
+
+    backend: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    loading: Sequence[str] = ()
 
 
 class Glance(NamedTuple):
@@ -242,6 +290,14 @@ class Adapter(ABC):
             return "ModuleDict" if isinstance(native, Mapping) else "ModuleList"
         return type(native).__name__
 
+    def settings(self, native: Any) -> Mapping[str, Any] | None:
+        """What a layer that is in no row says of what decides its function beside its weights, in its own terms.
+
+        It is saved with a model, as far as it is numbers and words, and compared with what a layer of the same class
+        says. None where nothing is known of the layer, not even that its class tells one function from another.
+        """
+        return None
+
     component = staticmethod(escape)
     """A native name as a component of canonical ones; PyTorch's adapter leaves it as it is."""
 
@@ -257,6 +313,14 @@ class Adapter(ABC):
                 the file is another's.
         """
         return {}
+
+    def inventory(self, model: Any) -> Inventory:
+        """What the framework's own saver would keep of a model.
+
+        What the walk does not see of it is said to be left out, so it has to come from the framework, and not from the
+        adapter's own walk.
+        """
+        return Inventory(self.name)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
@@ -283,6 +347,22 @@ class Adapter(ABC):
 
     def unwritable(self, variable: Any) -> str:
         """Why a variable cannot be written, as a sentence about it; empty if it can."""
+        return ""
+
+    def any_shape(self, variable: Any) -> bool:
+        """Whether a buffer takes numbers of any shape and dtype, as what a layer saves by methods of its own does."""
+        return False
+
+    def unreachable(self, variable: Any) -> str:
+        """Why this process cannot read or write a variable's numbers, as a sentence about it; empty if it can.
+
+        That of a variable of which other processes hold a part, or whose numbers lie in a form of its class's own. All
+        verbs but those that list names refuse it.
+        """
+        return ""
+
+    def abstract(self, variable: Any) -> str:
+        """What gives a variable without numbers some, where no batch does, as an advice; empty if a batch does."""
         return ""
 
     def written(self, layer: Any) -> None:

@@ -17,19 +17,37 @@ from .collecting import uncollected
 from .digests import check_header
 from .errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
 from .folders import in_folder
-from .formats import Contents, Entry, Format, Model, Originals, from_json, listed, opened, unreadable, verified
+from .formats import (
+    NOBODYS,
+    Contents,
+    Entry,
+    Format,
+    Model,
+    Originals,
+    fits_turned,
+    from_json,
+    listed,
+    nobodys,
+    opened,
+    unreadable,
+    unsure,
+    verified,
+)
 from .html import Section, report
+from .pickle_file import pickle_file
 from .registry import discovered
 from .rename import Rename, renamed_layer, renamer, roles_of
 from .safetensors_file import SafetensorsFile, is_safetensors, looks_like
+from .settings import EDITION
 from .shards import Index, index_of, read_index
 from .steps import Array
 from .text import counted, printable, shortened
 from .zip_file import Zip, is_zip
 
-__all__ = ["Checkpoint", "FilePath", "as_path", "open"]
+__all__ = ["Checkpoint", "FilePath", "as_path", "grouped", "open"]
 
 GROUP = "multiparam.formats"
+PYTORCHS = frozenset(("pt", "pytorch", "torch"))  # what safetensors files with PyTorch's layouts say of their format
 DEEPEST = 10  # things in each other in what a file tells of its layers
 _WIDTH = 80  # of what is printed, where it fits
 _LONGEST = 44  # characters of a name in a table
@@ -47,16 +65,17 @@ class Checkpoint(Mapping[str, Entry]):
     Attributes:
         path: the file.
         format: what it is: `"safetensors"`, `"torch"`, `"keras"`, `"h5"`, `"flax"`, `"mxnet"`, `"paddle"`, `"npz"`,
-            `"npy"`, or what a plug-in calls it.
+            `"npy"`, `"pickle"`, or what a plug-in calls it.
         backend: the backend whose framework wrote it, where the format tells; else empty.
         content: what was saved: `"model"`, `"dict"`, `"list"` or `"tensor"`.
         kinds: the kinds of the layers, as far as they are known, by the layers' names.
         ties: groups of names that are one tensor.
         own: names of tensors of whose layers nothing is known: name and layout are the file's own.
-        left_out: what the file has beside tensors, and what that is.
+        left_out: what the file has beside tensors, or what was saved without, and what that is.
         notes: what else is worth knowing, in sentences.
         layers: kinds and settings of the layers.
         settled: whether settings that `layers` leaves out have their default values.
+        edition: which settings that holds for, those that multiparam knew of when the file was written.
     """
 
     def __init__(self, file: _File, format_name: str, contents: Contents, backend: str = "") -> None:
@@ -68,11 +87,12 @@ class Checkpoint(Mapping[str, Entry]):
         self.content = contents.content
         self.layers = contents.layers
         self.settled = contents.settled
+        self.edition = contents.edition
         self.kinds = {name: str(about["kind"]) for name, about in contents.layers.items() if "kind" in about}
         self.ties = [tuple(group) for group in contents.ties]
         self.own = contents.own
         self.left_out = contents.left_out
-        self.notes = [*contents.notes, *_grouped(contents.doubts)]
+        self.notes = [*contents.notes, *grouped(self.doubts)]
         self._entries = {entry.name: _reading(file, entry) for entry in contents.entries}
         if len(self._entries) < len(contents.entries):
             twice, _ = Counter(entry.name for entry in contents.entries).most_common(1)[0]
@@ -114,8 +134,17 @@ class Checkpoint(Mapping[str, Entry]):
 
     @property
     def doubts(self) -> Mapping[str, str]:
-        """Why it is not known whether some tensors have their axes in the order that is canonical."""
-        return self._contents.doubts
+        """Why it is not known whether some tensors have their axes in the order that is canonical, by name."""
+        return {**self._contents.unsure, **self._contents.doubts}
+
+    @property
+    def unsure(self) -> Mapping[str, str]:
+        """Those of the doubts that no layer of a model can settle."""
+        return self._contents.unsure
+
+    def is_uncertain(self, entry: Entry) -> bool:
+        """Whether an entry may have its axes in another order, and its shape does not tell."""
+        return fits_turned(entry.shape) and (entry.name in self.own or entry.name in self.doubts)
 
     def renamed(self, rename: Rename) -> Checkpoint:
         """The same file under other names.
@@ -130,6 +159,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> import multiparam as mp, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
         >>> mp.save(mp.nn.Linear(4, 8), path)
+        saved 2 tensors
         >>> list(mp.open(path).renamed({"^": "head."}))
         ['head.weight', 'head.bias']
         """
@@ -145,6 +175,9 @@ class Checkpoint(Mapping[str, Entry]):
             layers={renamed_layer(new, layer, roles.get(layer)): about for layer, about in self.layers.items()},
             ties=[tuple(new(name) for name in group) for group in self.ties],
             own=frozenset(new(name) for name in self.own),
+            doubts={new(name): why for name, why in self._contents.doubts.items()},
+            unsure={new(name): why for name, why in self.unsure.items()},
+            flat=frozenset(new(name) for name in self._contents.flat),
             choices=(),  # they are by the old names
             originals=None,  # the names are the user's now
         )
@@ -178,6 +211,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> import multiparam as mp, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
         >>> mp.save(mp.nn.Linear(4, 8), path)
+        saved 2 tensors
         >>> mp.open(path).verify()
         (2, 0)
         """
@@ -275,6 +309,7 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
     >>> import multiparam as mp, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
     >>> mp.save(mp.nn.Linear(4, 8), path)
+    saved 2 tensors
     >>> checkpoint = mp.open(path)
     >>> checkpoint["weight"].shape, checkpoint.kinds
     ((8, 4), {'': 'Linear'})
@@ -314,11 +349,13 @@ def _found(file: _File, check: bool) -> tuple[str, Contents, str]:
     """A file's format, what is in it, and the backend whose framework writes such files."""
     start = file.start()
     if is_safetensors(start):
-        return "safetensors", _safetensors(file.path, check), ""
+        return "safetensors", *_safetensors(file.path, check)
     found, broken = _formats() if start else ({}, {})
     for one in found.values():
         if one.recognizes(start) and one.holds(file.path):
             contents = _read(one, file.path)
+            if contents is None:
+                continue
             if not check:
                 contents = contents.each(lambda entry: replace(entry, check=None))
             return one.name, contents, one.backend
@@ -359,7 +396,7 @@ def as_path(path: Any, called: str = "") -> Path:
     return made
 
 
-def _grouped(doubts: Mapping[str, str]) -> list[str]:
+def grouped(doubts: Mapping[str, str]) -> list[str]:
     """The doubts, those of one reason together."""
     groups: dict[str, list[str]] = {}
     for name, why in doubts.items():
@@ -440,10 +477,12 @@ def _reading(file: _File, entry: Entry) -> Entry:
 
 @lru_cache(maxsize=1)
 def _formats() -> tuple[dict[str, Format], dict[str, str]]:
-    return discovered(GROUP, Format, "format")
+    found, broken = discovered(GROUP, Format, "format")
+    # the last one, since frameworks write pickles too, which have marks of their own
+    return {**found, pickle_file.name: pickle_file}, broken
 
 
-def _read(one: Format, path: Path) -> Contents:
+def _read(one: Format, path: Path) -> Contents | None:
     try:
         return one.read(path)
     except MultiparamError:
@@ -508,21 +547,31 @@ def _together(whole: Contents, shards: Sequence[Contents]) -> Contents:
         settled=whole.settled and all(one.settled for one in shards),
         ties=[*whole.ties, *(group for one in shards for group in one.ties)],
         own=frozenset().union(*(one.own for one in shards)),
-        left_out={name: what for one in shards for name, what in one.left_out.items()},
+        left_out={name: what for one in (whole, *shards) for name, what in one.left_out.items()},
         notes=[*dict.fromkeys(note for one in shards for note in one.notes)],
         choices=[choice for one in shards for choice in one.choices],
         doubts={name: why for one in shards for name, why in one.doubts.items()},
+        unsure={name: why for one in (whole, *shards) for name, why in one.unsure.items()},
         flat=frozenset().union(*(one.flat for one in shards)),
     )
 
 
-def _safetensors(path: Path, check: bool) -> Contents:
+def _safetensors(path: Path, check: bool) -> tuple[Contents, str]:
+    """What is in a safetensors file, and the backend whose framework wrote it, where it is known and not PyTorch's."""
     file = SafetensorsFile(path)
     about = _about(file)
     if check:
         check_header(path, file.metadata, about, file.header)
         file.digests = about.get("digests", {})
-    return _contents([file.entry(name) for name in file], about)
+    contents, writer = _contents([file.entry(name) for name in file], about), file.metadata.get("format", "")
+    if about or writer in PYTORCHS:
+        return contents, ""
+    if not writer:
+        return unsure(contents), ""
+    for one in _formats()[0].values():
+        if writer in one.safetensors:
+            return one.safetensors[writer](contents.entries), one.backend
+    return nobodys(contents, f"its axes are those of {writer!r}, and the shape fits them in either order"), ""
 
 
 def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
@@ -532,7 +581,10 @@ def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:
         content=about.get("content", "dict"),
         layers=layers,
         settled=about.get("settled", True) is True,
+        edition=EDITION if about.get("edition", 1) != 1 else 1,
         ties=about.get("ties", []),
+        left_out=about.get("left_out", {}),
+        unsure=dict.fromkeys(about.get("unsure", ()), NOBODYS),
         part_of=about.get("checkpoint", ""),
     )
 
@@ -554,6 +606,10 @@ def _sound_about(path: Path, about: Any) -> dict[str, Any]:
     digests = about.get("digests", {}) if isinstance(about, dict) else None
     sound = sound and isinstance(digests, dict) and all(isinstance(one, str) for one in digests.values())
     sound = sound and isinstance(about.get("header", ""), str)
+    left = about.get("left_out", {}) if isinstance(about, dict) else None
+    sound = sound and isinstance(left, dict) and all(isinstance(what, str) for what in left.values())
+    uncertain = about.get("unsure", []) if isinstance(about, dict) else None
+    sound = sound and isinstance(uncertain, list) and all(isinstance(name, str) for name in uncertain)
     sound = sound and isinstance(layers, dict) and all(isinstance(settings, dict) for settings in layers.values())
     sound = sound and _is_shallow(layers, DEEPEST)
     sound = sound and about.get("content", "dict") in ("model", "dict", "list", "tensor", "shard")

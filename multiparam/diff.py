@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .arrays import difference
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, grouped
 from .checkpoint import open as open_checkpoint
-from .errors import ArgumentError, BackendError, UninitializedError, prefix_hint
-from .formats import Entry
+from .errors import ArgumentError, BackendError, UncertainLayoutWarning, UninitializedError, prefix_hint
+from .formats import Entry, fits_turned
 from .html import report
-from .kinds import neutral
+from .inventory import left_out, told
+from .kinds import neutral, turned_somewhere
 from .loading import suited
 from .names import join
 from .placement import placed
 from .registry import infer_model
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
-from .settings import differing
+from .settings import EDITION, differing, facts
 from .steps import Array
 from .table import Fold
-from .text import counted, listed
+from .text import counted, listed, where
 from .tree import Slot, Tree
 from .wrapping import unwrapping, without, wrappers_told
 
 __all__ = ["DiffReport", "diff"]
 
 MOST = 12  # lines of each sort that a printed report has
+_UNCERTAIN = "it cannot be told in which order these have their axes, and they are compared as the report says"
 
 
 @dataclass
@@ -49,6 +53,8 @@ class DiffReport:
         settings: (layer, setting, a's value, b's) for what decides a layer's function beside its weights, `"kind"`
             among them, where both tell it.
         same: how many tensors are the same in both, each tied one once.
+        left_out: what one of them has beside tensors, by its name, and what it is: it was not compared.
+        uncertain: (name, why) for what is among the changed, and may have its axes in another order in a file.
         suggestion: what to pass as `rename=` where names are added and removed because of a prefix; else empty.
         notes: what was made of names, where a wrapper around a model put something before them.
     """
@@ -61,6 +67,8 @@ class DiffReport:
     ties: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     settings: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     same: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+    uncertain: list[tuple[str, str]] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -79,7 +87,7 @@ class DiffReport:
             ("tied otherwise", [(" = ".join(names), f"in {where} only") for names, where in self.ties]),
             (
                 "set otherwise",
-                [(layer or "the model", f"{name} {one}, then {two}") for layer, name, one, two in self.settings],
+                [(where(layers), f"{name} {one}, then {two}") for layers, name, one, two in facts(self.settings)],
             ),
         ]
 
@@ -87,12 +95,19 @@ class DiffReport:
         lines = [self._title(), f"{counted(self.same, 'tensor')} the same"]
         for title, rows in self._sections():
             lines += [f"{title}:", *listed(rows, MOST)] if rows else []
-        return "\n".join([*lines, *self.notes, *prefix_hint(self.suggestion)])
+        return "\n".join([*lines, *self._notes()])
 
     def _repr_html_(self) -> str:
         sections = [(title, ("name", "")[: len(rows[0])], rows) for title, rows in self._sections() if rows]
-        notes = [f"{counted(self.same, 'tensor')} the same", *self.notes, *prefix_hint(self.suggestion)]
-        return report(self._title(), sections, notes)
+        return report(self._title(), sections, [f"{counted(self.same, 'tensor')} the same", *self._notes()])
+
+    def _notes(self) -> list[str]:
+        return [
+            *told(self.left_out, "not compared"),
+            *grouped(dict(self.uncertain)),
+            *self.notes,
+            *prefix_hint(self.suggestion),
+        ]
 
     def _title(self) -> str:
         found = [f"{len(rows):,} {title}" for title, rows in self._sections() if rows]
@@ -132,6 +147,7 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     first, second, notes = _sides(a, b, rename or {})
     report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")], notes=notes)
     report.settings = list(_settings(first, second))
+    report.left_out = {**first.left_out, **second.left_out}
     folds = {**first.folds, **second.folds}
     first.fold(folds)
     second.fold(folds)
@@ -142,7 +158,11 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
             _only(name, first, second, report)
         elif (id(one), id(other)) not in compared:  # a tensor that is tied in both is compared once
             compared.add((id(one), id(other)))
-            _compare(name, one, other, report)
+            _compare(name, one, other, report, _doubt(name, first, second))
+    if report.uncertain:
+        path = next(side.path for side in (first, second) if side.doubts)
+        names = [name for name, _ in report.uncertain]
+        warnings.warn(UncertainLayoutWarning(path, names, _UNCERTAIN), stacklevel=2)
     fitting = first.entries.keys() & second.entries.keys()
 
     def alike(removed: str, added: str) -> bool:
@@ -162,10 +182,14 @@ class _Side:
         ties: groups of names that are one tensor.
         layers: kinds and settings of its layers.
         settled: whether what `layers` leaves out has its default value.
+        edition: of the settings, for which that holds.
         kinds: kinds of its layers, of containers too.
         nowhere: what it has no place for, with neutral values.
         folds: what is a part of another tensor in it: that one's name, and how, by name.
         foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
+        left_out: what it has beside tensors.
+        path: the file.
+        doubts: why it is not known in which order its tensors have their axes, where they fit in either.
     """
 
     entries: dict[str, Entry]
@@ -173,9 +197,13 @@ class _Side:
     layers: Mapping[str, Mapping[str, Any]]
     settled: bool
     kinds: Mapping[str, str]
+    edition: int = EDITION
     nowhere: Mapping[str, Array] = field(default_factory=dict)
     folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
     foreign: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
         """Takes as one tensor what one of the two keeps as one."""
@@ -273,7 +301,11 @@ def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
         {layer(name): about for name, about in checkpoint.layers.items()},
         checkpoint.settled,
         {layer(name): kind for name, kind in checkpoint.kinds.items()},
+        edition=checkpoint.edition,
         foreign=not checkpoint.settled,
+        left_out=checkpoint.left_out,
+        path=checkpoint.path,
+        doubts={renamed(name): why for name, why in checkpoint.doubts.items() if fits_turned(checkpoint[name].shape)},
     )
 
 
@@ -294,21 +326,21 @@ def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
         {layers[node.name]: found for node in nodes if (found := node.described())},
         True,
         {layers[node.name]: node.kind for node in nodes},
-        {join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
-        {
+        nowhere={join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
+        folds={
             join(layers[node.name], role): (renamed(join(node.name, fold.into)), fold)
             for node in nodes
             for role, fold in node.folds().items()
         },
+        left_out=left_out(tree),
     )
 
 
 def _entry(slot: Slot) -> Entry:
     handles = slot.ready()
     if handles is None:
-        raise UninitializedError(
-            f"{slot.name!r} has no value yet and cannot be compared: call multiparam.materialize(net, sample) first"
-        )
+        raise UninitializedError(f"{slot.name!r} has no value yet and cannot be compared: {slot.advice()}")
+    slot.check_reachable(handles)
     dtype = slot.node.adapter.dtype(handles[0].variable)
     return Entry(slot.name, dtype, slot.extents(), lambda: slot.read(handles))
 
@@ -337,7 +369,8 @@ def _settings(first: _Side, second: _Side) -> Iterator[tuple[str, str, Any, Any]
         # a file that tells kinds only leaves no setting at its default
         one = given if second.settled else {name: given[name] for name in told if name in given}
         two = told if first.settled else {name: told[name] for name in given if name in told}
-        yield from ((layer, *found) for found in (differing(one, two) if one and two else ()))
+        editions = (first.edition, second.edition)
+        yield from ((layer, *found) for found in (differing(one, two, editions) if one and two else ()))
 
 
 def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
@@ -352,7 +385,15 @@ def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
         names.append(name)
 
 
-def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
+def _doubt(name: str, first: _Side, second: _Side) -> str:
+    """Why it is not known whether a tensor has its axes in one order in both; files that tell nothing have one."""
+    layer, _, role = name.rpartition(".")
+    kinds = [side.kinds[layer] for side in (first, second) if layer in side.kinds]
+    one, other = first.doubts.get(name, ""), second.doubts.get(name, "")
+    return (one or other) if not (one and other) and all(turned_somewhere(kind, role) for kind in kinds) else ""
+
+
+def _compare(name: str, one: Entry, other: Entry, report: DiffReport, doubt: str) -> None:
     if one.dtype != other.dtype:
         report.retyped.append((name, one.dtype, other.dtype))
     if one.shape != other.shape:
@@ -361,5 +402,8 @@ def _compare(name: str, one: Entry, other: Entry, report: DiffReport) -> None:
     most = difference(one.value, other.value)
     if most != 0:  # NaN too
         report.changed.append((name, most))
+        if doubt:
+            turned = difference(one.value.transpose(), other.value) == 0
+            report.uncertain.append((name, f"{doubt}{'. Turned it would be the same' if turned else ''}"))
     elif one.dtype == other.dtype:
         report.same += 1

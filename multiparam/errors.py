@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .text import printable
+from .text import printable, where
 
 __all__ = [
     "AmbiguousMatchError",
@@ -19,6 +19,7 @@ __all__ = [
     "MismatchReport",
     "MultiparamError",
     "ParameterNotFoundError",
+    "UncertainLayoutWarning",
     "UninitializedError",
     "UnsupportedError",
     "printable",
@@ -108,9 +109,12 @@ class MismatchReport:
         return bool(self.missing or self.unexpected or self.misshaped or self.mistyped or self.unrepresentable)
 
     def __str__(self) -> str:
+        alike: dict[tuple[str, str, str], list[str]] = {}
+        for layer, want, got, why in self.kinds:
+            alike.setdefault((want, got, why), []).append(layer)
         lines = [
-            f"kind of {layer or 'the model'}: {want} expected, {got} given{f'; {why}' if why else ''}"
-            for layer, want, got, why in self.kinds
+            f"kind of {where(layers)}: {want} expected, {got} given{f'; {why}' if why else ''}"
+            for (want, got, why), layers in alike.items()
         ]
         lines += misfits(self.missing, self.unexpected, self.about, near=not self.hint)  # which may name others
         lines += few([f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped])
@@ -161,6 +165,21 @@ class AmbiguousMatchError(MultiparamError):
         told = f"{message}: {', '.join(candidates[:MOST_CANDIDATES])}{more}"
         super().__init__("\n".join(map(printable, lines or [told])))
         self.candidates = list(candidates)
+
+
+class UncertainLayoutWarning(UserWarning):
+    """Tensors of a file may have their axes in another order than the model: neither the file nor a shape tells.
+
+    Attributes:
+        path: the file.
+        names: the model's names of the tensors.
+    """
+
+    def __init__(self, path: object, names: Sequence[str], why: str) -> None:
+        more = f" and {len(names) - MOST_CANDIDATES} more" if len(names) > MOST_CANDIDATES else ""
+        super().__init__(printable(f"{path}: {why}: {', '.join(names[:MOST_CANDIDATES])}{more}"))
+        self.path = path
+        self.names = list(names)
 
 
 def close_names(wanted: str, names: Iterable[str], count: int = 3) -> list[str]:

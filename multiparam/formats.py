@@ -47,6 +47,7 @@ __all__ = [
     "join",
     "listed",
     "mapped",
+    "nobodys",
     "opened",
     "stored",
     "translated",
@@ -54,6 +55,7 @@ __all__ = [
     "verified",
 ]
 
+NOBODYS = "the file does not tell whose axes it has, and the shape fits them in either order; as in the file"
 LARGE = 1 << 20  # bytes, from which on a thread is worth it
 MOST_AXES = 32  # that numpy has in every version
 MOST_NAMES = 2_000  # in a folder that are looked at for one that is near
@@ -128,6 +130,7 @@ class Contents:
             `"model"`.
         layers: for layers of a known kind that kind, under `"kind"`, and the settings that the file tells.
         settled: whether what `layers` leaves out has its default value; False where files tell kinds only.
+        edition: of the settings, for which that holds; later ones are not known, whatever their defaults.
         ties: groups of names that are one tensor; the first that is an entry is the one that is stored.
         own: names of the entries of whose layers nothing is known, so that they are as the file has them.
         left_out: what the file has beside tensors, and what that is.
@@ -135,6 +138,7 @@ class Contents:
         choices: other ways to read some of the layers, which depend on the model that the file is loaded into.
         doubts: for entries that may have their axes in the other order why that is not known; said of a model's where
             neither its layer nor its shape tells.
+        unsure: the same for entries of which no layer of a model can tell, since nobody knows whose axes the file has.
         flat: names of entries whose axes the file has made one, where a model has several.
         originals: the same tensors as the framework's own saver wrote them, where a model can tell by that which is
             which; None where the names tell.
@@ -145,12 +149,14 @@ class Contents:
     content: str = "dict"
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     settled: bool = False
+    edition: int = 1
     ties: Sequence[Sequence[str]] = ()
     own: frozenset[str] = frozenset()
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     choices: Sequence[Choice] = ()
     doubts: Mapping[str, str] = field(default_factory=dict)
+    unsure: Mapping[str, str] = field(default_factory=dict)
     flat: frozenset[str] = frozenset()
     originals: Originals | None = None
     part_of: str = ""
@@ -182,6 +188,7 @@ class Contents:
             entries=[_spread(one, model) if one.name in self.flat else one for one in entries],
             layers=layers,
             doubts=doubts,
+            unsure={name: why for name, why in self.unsure.items() if name not in gone},
             ties=[group for group in self.ties if gone.isdisjoint(group)],  # they may be read in two ways now
         )
 
@@ -277,18 +284,22 @@ class Format:
     Attributes:
         name: what `multiparam.open(path).format` says.
         recognizes: tells a file by its first bytes (64 of them, fewer if it is shorter).
-        read: reads a file's names, shapes and dtypes. What is wrong with the file is a `CheckpointError`; nothing in
-            it may be executed, and no memory be taken for what it only claims to hold.
+        read: reads a file's names, shapes and dtypes; None where it turns out to be of another format. What is wrong
+            with the file is a `CheckpointError`; nothing in it may be executed, and no memory be taken for what it
+            only claims to hold.
         backend: the backend whose framework writes such files, if there is one.
         holds: tells more of a file that `recognizes` takes for one, where several formats begin alike, as zip files
             do; what cannot be read is none.
+        safetensors: what a safetensors file of that framework has, from its tensors, by what such a file says under
+            `format` in its header.
     """
 
     name: str
     recognizes: Callable[[bytes], bool]
-    read: Callable[[Path], Contents]
+    read: Callable[[Path], Contents | None]
     backend: str = ""
     holds: Callable[[Path], bool] = lambda path: True
+    safetensors: Mapping[str, Callable[[Sequence[Entry]], Contents]] = field(default_factory=dict)
 
 
 def verified(entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -304,6 +315,35 @@ def verified(entries: Sequence[Entry]) -> Iterator[Entry]:
         else:
             entry.verify()
         yield entry
+
+
+def nobodys(contents: Contents, why: str = NOBODYS) -> Contents:
+    """Contents of which nothing tells whose names and axes they have: as in the file.
+
+    Args:
+        contents: what a reader found.
+        why: the reason, as a doubt is said.
+
+    >>> square, other = (Entry(str(shape), np.dtype("f4"), shape, lambda: None) for shape in ((3, 3), (3, 2)))
+    >>> contents = nobodys(Contents([square, other]), "nobody knows")
+    >>> contents.unsure, len(contents.own)
+    ({'(3, 3)': 'nobody knows'}, 2)
+    """
+    return replace(unsure(contents, why), own=frozenset(entry.name for entry in contents.entries))
+
+
+def unsure(contents: Contents, why: str = NOBODYS) -> Contents:
+    """Contents under known names of which nothing tells whose axes they have; what fits in one order only tells."""
+    return replace(contents, unsure={one.name: why for one in contents.entries if fits_turned(one.shape)})
+
+
+def fits_turned(shape: Sequence[int]) -> bool:
+    """Whether a shape is the same with its axes in the other order, so that it does not tell the order.
+
+    >>> fits_turned((4, 4)), fits_turned((4, 2)), fits_turned((4,))
+    (True, False, False)
+    """
+    return len(shape) > 1 and max(shape) > 1 and tuple(shape) == tuple(shape)[::-1]
 
 
 def listed(names: Sequence[str], between: str = ", ", most: int = 4) -> str:

@@ -14,7 +14,7 @@ from .access import Layer
 from .access import parameters as parameters_of
 from .adapter import Adapter, Capability
 from .arrays import converted, is_float, rank_of
-from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError
+from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
 from .html import report
 from .init import Constant, Ones, Rule, Zeros, as_rule
 from .kinds import KINDS, purpose
@@ -196,7 +196,11 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     """Checks everything, then writes; what has no shape yet is left with its layer."""
     todo = [(parameter, rule) for parameter in candidates if (rule := decide(parameter)) is not None]
     _check(todo)
+    for parameter, _ in todo:
+        _check_reachable(parameter)
     adapter.begin(tree.model)
+    for parameter, _ in todo:
+        _check_numbers(parameter)
     settled = {parameter.name for parameter in candidates if parameter.initialized}
     later: dict[int, tuple[Node, dict[str, Rule]]] = {}
     now: list[tuple[Parameter, Rule]] = []
@@ -255,7 +259,7 @@ def _no_layer(slot: Slot) -> Any:
 def _check(todo: list[tuple[Parameter, Rule]]) -> None:
     problems, unknown = [], set()
     for parameter, rule in todo:
-        shape = parameter.shape
+        shape = parameter.slot.layer_shape()
         if shape is None:
             continue
         try:
@@ -275,6 +279,16 @@ def _check(todo: list[tuple[Parameter, Rule]]) -> None:
     raise ArgumentError("\n".join([*problems, f"Nothing was written. {hint}"]))
 
 
+def _check_reachable(parameter: Parameter) -> None:
+    parameter.slot.check_reachable(parameter.slot.handles() or ())
+
+
+def _check_numbers(parameter: Parameter) -> None:
+    slot = parameter.slot
+    if slot.abstract:
+        raise UninitializedError(f"{slot.name!r} cannot be initialized, having no numbers: {slot.advice()}")
+
+
 def _check_writable(parameters: list[Parameter]) -> None:
     found = [(one.name, why) for one in parameters if (why := one.slot.unwritable(one.slot.handles() or ()))]
     if found:
@@ -286,9 +300,7 @@ def _must_try(parameter: Parameter, rule: Rule) -> bool:
 
 
 def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:
-    shape = parameter.shape
-    assert shape is not None
-    values = rule.values(seed, parameter.name, tuple(int(extent or 0) for extent in shape), parameter)
+    values = _values(rule, seed, parameter)
     if rank_of(values.dtype) is None:
         raise MismatchError(
             f"{rule!r} makes no numbers for {parameter.name!r}; nothing was written",
@@ -296,6 +308,19 @@ def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:
         )
     # what the layer always has 0, it keeps at 0
     return parameter.slot.source.kept(converted(parameter.name, values, parameter.dtype, f"{rule!r} cannot initialize"))
+
+
+def _values(rule: Rule, seed: int, parameter: Parameter) -> Array:
+    """A parameter's numbers: of a stack of layers those of each, under the parameter's name and the layer's number."""
+    extents, lead = parameter.slot.extents(), parameter.slot.lead()
+    make = rule.complex_values if parameter.dtype.kind == "c" else rule.values
+    if not lead or rule.samples:  # drawn one by one, numbers are the same for a stack and for a tensor of its shape
+        return make(seed, parameter.name, extents, parameter)
+    layers = [
+        make(seed, "".join([parameter.name, *(f"[{one}]" for one in position)]), extents[lead:], parameter)
+        for position in np.ndindex(*extents[:lead])
+    ]
+    return np.reshape(np.stack(layers), extents) if layers else np.empty(extents, np.float32)
 
 
 def _drawn_in_place(parameter: Parameter, rule: Rule, seed: int) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "neutral",
     "purpose",
     "takes_features_last",
+    "turned_somewhere",
 ]
 
 Purpose = Literal["weight", "bias", "scale", "slope"]
@@ -70,16 +71,19 @@ _ATTENTION: Mapping[str, Purpose] = {
 _ACTIVATIONS = (
     *("ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Softplus", "Softsign"),
     *("Tanh", "Hardtanh", "Sigmoid", "Hardsigmoid", "Hardswish", "LogSigmoid", "Softmax", "LogSoftmax"),
+    *("Tanhshrink", "Hardshrink", "Softshrink", "Threshold", "RReLU", "GLU", "Softmin", "Softmax2d"),
 )
+_PADS = ("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
 _PLAIN = (
     *("Sequential", "Lambda", "Identity", "Flatten", "Unflatten", "Reshape", "Dropout"),
     *_ACTIVATIONS,
     *(
         f"{name}{rank}"
-        for name in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "Dropout", "ZeroPad")
+        for name in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "Dropout", *_PADS)
         for rank in _RANKS
     ),
     *("SeparableConv1d", "SeparableConv2d"),  # of two convolutions
+    *("Upsample", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle", "LocalResponseNorm"),
 )
 
 KINDS: Mapping[str, Kind] = {
@@ -106,7 +110,8 @@ GATES: Mapping[str, int] = {"RNN": 1, "LSTM": 4, "GRU": 3}
 
 
 _IMAGES = re.compile(
-    r"(?:(?:Separable)?Conv|ConvTranspose|BatchNorm|InstanceNorm|(?:Adaptive)?(?:Max|Avg)Pool|ZeroPad)([123])d"
+    r"(?:(?:Separable)?Conv|ConvTranspose|BatchNorm|InstanceNorm|(?:Adaptive)?(?:Max|Avg)Pool|"
+    r"(?:Zero|Constant|Reflection|Replication|Circular)Pad)([123])d"
 )
 
 
@@ -177,6 +182,15 @@ def purpose(kind: str, role: str) -> Purpose:
         return known.roles[base]
     parts = role.split("_")
     return "scale" if "gamma" in parts else "bias" if {"bias", "beta"} & {*parts} or role == "b" else "weight"
+
+
+def turned_somewhere(kind: str, role: str) -> bool:
+    """Whether a framework has the axes of such a tensor in another order; of a kind that is not known one may.
+
+    >>> turned_somewhere("Linear", "weight"), turned_somewhere("Embedding", "weight"), turned_somewhere("Mine", "w")
+    (True, False, True)
+    """
+    return kind != "Embedding" and purpose(kind, role) == "weight"
 
 
 def neutral(kind: str, role: str) -> int | None:

@@ -7,7 +7,7 @@ writing, the canonical shape, and whether two tensors are the same storage seen 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,19 @@ class Source(ABC):
         """The canonical shape that follows from the parts' shapes."""
 
     @abstractmethod
+    def lead(self, shapes: Sequence[Shape]) -> int:
+        """How many axes of a stack of layers stand before a layer's own, given the parts' shapes."""
+
+    @abstractmethod
+    def stacked(self, axes: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shape]) -> Source:
+        """The same for a stack of such layers, whose axes come first in the canonical tensor.
+
+        Args:
+            axes: for each part, which of its axes are the stack's.
+            shapes: the parts' shapes.
+        """
+
+    @abstractmethod
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         """A key that is equal for two tensors exactly if they are one storage seen the same way."""
 
@@ -109,6 +122,7 @@ class At(Source):
         if not isinstance(part, str):
             raise ArgumentError(f"At takes the native tensor's name, not {part!r}")
         self.parts = (part,)
+        self.stack: int | None = None  # how many axes of a stack come first, where that is known
         first = _normal(axes)
         if first is None and steps and isinstance(steps[0], Transpose):
             first, steps = _normal(steps[0].axes), steps[1:]
@@ -121,19 +135,17 @@ class At(Source):
         (array,) = arrays
         if self.is_plain:
             return array
-        lead = self.lead(array.shape)
-        for step in self._all():
+        for step, lead in self._all(array.shape):
             array = step.do(array, lead)
         return array
 
     def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
         (old,) = olds
-        lead = self.lead(old.shape)
         before = []
-        for step in self._all():
-            before.append((step, old))
+        for step, lead in self._all(old.shape):
+            before.append((step, lead, old))
             old = step.do(old, lead) if self.partial else stand_in(step.shape(old.shape, lead), old.dtype)
-        for step, old in reversed(before):
+        for step, lead, old in reversed(before):
             value = step.undo(value, old, lead)
         return (value,)
 
@@ -141,17 +153,28 @@ class At(Source):
         (shape,) = shapes
         if self.is_plain:
             return shape
-        lead = self.lead(shape)
-        for step in self._all():
+        for step, lead in self._all(shape):
             shape = step.shape(shape, lead)
         return tuple(shape)
 
-    def lead(self, shape: Shape) -> int:
-        """How many axes a stack of layers has put before the layer's own."""
-        lead = 0 if self.axes is None else len(shape) - len(self.axes)
-        if lead < 0:
+    def lead(self, shapes: Sequence[Shape]) -> int:
+        return self._behind(shapes[0]) if self.stack is None else self.stack
+
+    def stacked(self, axes: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shape]) -> At:
+        part = self.parts[0]
+        first, rank = axes[part], len(shapes[part])
+        others = [axis for axis in range(rank) if axis not in first]
+        own = self.axes or tuple(range(len(others)))
+        made = At(part, *self.steps, axes=(*first, *(others[axis] for axis in own)))
+        made.stack = len(first)
+        return made
+
+    def _behind(self, shape: Shape) -> int:
+        """How many axes stand before those that the first transposition is about."""
+        behind = 0 if self.axes is None else len(shape) - len(self.axes)
+        if behind < 0:
             raise ArgumentError(f"{self!r} is about {len(self.axes or ())} axes, and the native shape is {shape}")
-        return lead
+        return behind
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         (handle,) = handles
@@ -159,16 +182,21 @@ class At(Source):
         return (id(handle.variable), axes, self.steps)
 
     def form(self) -> tuple[Any, ...]:
-        return ("At", self.axes, self.steps)
+        return ("At", self.axes, self.steps, self.stack)
 
-    def _all(self) -> tuple[Step, ...]:
-        return self.steps if self.axes is None else (Transpose(self.axes), *self.steps)
+    def _all(self, shape: Shape) -> Iterator[tuple[Step, int]]:
+        """The steps, each with how many axes of a native tensor of that shape stand before those it is about."""
+        if self.axes is not None:
+            yield Transpose(self.axes), self._behind(shape)
+        lead = self.lead([shape])
+        for step in self.steps:
+            yield step, lead
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, At) and (self.parts, self._all()) == (other.parts, other._all())
+        return isinstance(other, At) and (self.parts, self.form()) == (other.parts, other.form())
 
     def __hash__(self) -> int:
-        return hash((self.parts, self._all()))
+        return hash((self.parts, self.form()))
 
     def __repr__(self) -> str:
         steps = "".join(f", {step!r}" for step in self.steps)
@@ -193,24 +221,33 @@ class Concat(Source):
         self.partial = any(source.partial for source in self.sources)
 
     def read(self, arrays: Sequence[Array]) -> Array:
-        return np.concatenate([source.read(own) for source, own in self._shared_out(arrays)])
+        lead = self.lead([array.shape for array in arrays])
+        return np.concatenate([source.read(own) for source, own in self._shared_out(arrays)], lead)
 
     def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
         made: list[Array] = []
-        start = 0
+        start, lead = 0, self.lead([old.shape for old in olds])
         for source, own in self._shared_out(olds):
-            extent = source.shape([one.shape for one in own])[0]
-            made += source.write(value[start : start + extent], own)
+            extent = source.shape([one.shape for one in own])[lead]
+            made += source.write(value[(slice(None),) * lead + (slice(start, start + extent),)], own)
             start += extent
         return tuple(made)
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         blocks = [source.shape(own) for source, own in self._shared_out(shapes)]
-        if any(not block or block[1:] != blocks[0][1:] for block in blocks):
+        lead = self.lead(shapes)
+        if any(len(block) <= lead or _without(block, lead) != _without(blocks[0], lead) for block in blocks):
             raise ArgumentError(
                 f"{self!r} puts tensors behind each other that do not fit: {', '.join(map(str, blocks))}"
             )
-        return (sum(block[0] for block in blocks), *blocks[0][1:])
+        return (*blocks[0][:lead], sum(block[lead] for block in blocks), *blocks[0][lead + 1 :])
+
+    def lead(self, shapes: Sequence[Shape]) -> int:
+        source, own = next(self._shared_out(shapes))
+        return source.lead(own)
+
+    def stacked(self, axes: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shape]) -> Concat:
+        return Concat(*(source.stacked(axes, shapes) for source in self.sources))
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         return tuple(source.identity(own) for source, own in self._shared_out(handles))
@@ -246,19 +283,27 @@ class Block(Source):
         self.source, self.position, self.of = source, position, of
         self.parts = source.parts
         self.partial = source.partial
+        self.stack = 0
 
     def read(self, arrays: Sequence[Array]) -> Array:
-        block = self.source.read(arrays)
-        whole = np.zeros((self.of * block.shape[0], *block.shape[1:]), block.dtype)
-        whole[self._kept(whole)] = block
+        block, lead = self.source.read(arrays), self.lead([array.shape for array in arrays])
+        whole = np.zeros(self._whole(block.shape, lead), block.dtype)
+        whole[self._kept(whole, lead)] = block
         return whole
 
     def write(self, value: Array, olds: Sequence[Array]) -> tuple[Array, ...]:
-        return self.source.write(value[self._kept(value)], olds)
+        return self.source.write(value[self._kept(value, self.lead([old.shape for old in olds]))], olds)
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
-        block = self.source.shape(shapes)
-        return (self.of * block[0], *block[1:])
+        return self._whole(self.source.shape(shapes), self.lead(shapes))
+
+    def lead(self, shapes: Sequence[Shape]) -> int:
+        return self.source.lead(shapes)
+
+    def stacked(self, axes: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shape]) -> Block:
+        made = Block(self.source.stacked(axes, shapes), self.position, self.of)
+        made.stack = len(axes[self.parts[0]])
+        return made
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         return ("Block", self.position, self.of, *self.source.identity(handles))
@@ -267,13 +312,16 @@ class Block(Source):
         return ("Block", self.position, self.of, *self.source.form())
 
     def kept(self, value: Array) -> Array:
-        zeros = np.zeros_like(value)
-        zeros[self._kept(value)] = value[self._kept(value)]
+        zeros, here = np.zeros_like(value), self._kept(value, self.stack)
+        zeros[here] = value[here]
         return zeros
 
-    def _kept(self, whole: Array) -> slice:
-        extent = whole.shape[0] // self.of
-        return slice(self.position * extent, (self.position + 1) * extent)
+    def _whole(self, block: Shape, lead: int) -> Shape:
+        return (*block[:lead], self.of * block[lead], *block[lead + 1 :])
+
+    def _kept(self, whole: Array, lead: int) -> tuple[slice, ...]:
+        extent = whole.shape[lead] // self.of
+        return (slice(None),) * lead + (slice(self.position * extent, (self.position + 1) * extent),)
 
     def __repr__(self) -> str:
         return f"Block({self.source!r}, {self.position}, {self.of})"
@@ -319,6 +367,10 @@ def _normal(axes: Sequence[int] | None) -> tuple[int, ...] | None:
     if sorted(axes) != list(range(len(axes))):
         raise ArgumentError(f"axes must be a permutation of 0..{len(axes) - 1}, not {tuple(axes)}")
     return tuple(axes)
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return (*shape[:axis], *shape[axis + 1 :])
 
 
 def stand_in(shape: Shape, dtype: Any) -> Array:

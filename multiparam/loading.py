@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import numpy as np
 from .access import state
 from .adapter import Adapter, Capability
 from .arrays import check_converts, converted, rank_of
-from .checkpoint import PART, Checkpoint
+from .checkpoint import PART, Checkpoint, grouped
 from .collecting import uncollected
 from .copying import copy_each
 from .errors import (
@@ -22,32 +23,36 @@ from .errors import (
     ArgumentError,
     MismatchError,
     MismatchReport,
+    UncertainLayoutWarning,
     UninitializedError,
     as_rename,
     misfits,
     prefix_hint,
     printable,
 )
-from .formats import Entry, Model, listed, verified
+from .formats import Entry, Model, fits_turned, listed, verified
 from .html import Section, report
-from .kinds import KINDS, neutral
+from .inventory import check_complete, left_out, told
+from .kinds import KINDS, neutral, turned_somewhere
 from .layout import Handle
 from .matching import matched, moved
 from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
-from .registry import infer_model
+from .registry import infer_model, plugins
 from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
-from .run import unready
-from .settings import differing
+from .run import check_numbers, unready
+from .settings import EDITION, TRAINING, differing, facts, untold
 from .steps import Array
 from .table import LazyShape
-from .text import counted
+from .text import counted, where, wrapped
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 from .wrapping import is_kept_by_wrapper, unwrapping, without, wrappers_told
 
 __all__ = ["LoadReport", "load_into", "suited"]
+
+_UNCERTAIN = "it cannot be told in which order these have their axes, and they are loaded as the report says"
 
 
 @dataclass
@@ -64,8 +69,13 @@ class LoadReport:
             the forward pass stays, a training would go another way.
         differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
             and make outputs differ all the same.
+        carries_settings: whether the file tells such settings at all; a framework's own checkpoint mostly does not.
+        untold: (layer, setting, the default of the framework that wrote the file, the model's) where the file carries
+            none, and the model has another than that default: outputs differ unless the other model had the same.
         matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
             or since the framework that wrote the file calls the model's layer so in its files.
+        left_out: what the model's framework saves of it beside tensors, or what the file's model had beside them, by
+            its name, and what it is: the model keeps its own.
         notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
         suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
         about: (shape, kind of layer) of what is missing and unexpected, by name, as far as they are known.
@@ -78,7 +88,10 @@ class LoadReport:
     tied: list[tuple[str, ...]] = field(default_factory=list)
     folded: list[tuple[str, str]] = field(default_factory=list)
     differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
+    carries_settings: bool = True
+    untold: list[tuple[str, str, Any, Any]] = field(default_factory=list)
     matched: list[tuple[str, str]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, str] = field(default_factory=dict)
     about: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
@@ -90,11 +103,20 @@ class LoadReport:
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
         lines += [f"tied: {' = '.join(group)}" for group in self.tied]
         lines += [f"folded: {name} was added to {into}" for name, into in self.folded]
-        lines += [
-            f"differs: {layer or 'the model'} was saved with {setting} {given}, and has {here} here"
-            for layer, setting, given, here in self.differences
-        ]
+        for layers, setting, given, here in facts(self.differences):
+            lines += wrapped(printable(f"differs: {setting} {given} in the file, {here} here, in {where(layers)}"))
+        lines += self._untold()
+        lines += told(self.left_out, "not loaded")
         return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
+
+    def _untold(self) -> list[str]:
+        """What is said of settings where the file carries none."""
+        if self.carries_settings:
+            return []
+        lines = wrapped(_NO_SETTINGS if not self.untold else f"{_NO_SETTINGS}; other than its writer's defaults here:")
+        for layers, setting, there, here in facts(self.untold):
+            lines += wrapped(printable(f"{setting} {here}, not {there}, in {where(layers)}"), "  ")
+        return lines
 
     def _repr_html_(self) -> str:
         sections: list[Section] = [
@@ -104,10 +126,20 @@ class LoadReport:
             ("converted", ("name", "the file's dtype", "here"), self.converted),
             ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
             ("folded", ("name", "added to"), self.folded),
-            ("set otherwise", ("layer", "setting", "in the file", "here"), self.differences),
+            ("set otherwise", ("layers", "setting", "in the file", "here"), _folded(self.differences)),
+            ("set otherwise than by default", ("layers", "setting", "by default", "here"), _folded(self.untold)),
+            ("not loaded", ("name", "what it is"), [*self.left_out.items()]),
         ]
-        notes = [*self.notes, *prefix_hint(self.suggestion)]
+        notes = [*([] if self.carries_settings else [_NO_SETTINGS]), *self.notes, *prefix_hint(self.suggestion)]
         return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
+
+
+_UNSAID = frozenset(("kind", "class", "container", *TRAINING))
+_NO_SETTINGS = "settings: the file carries none, so that none was compared"
+
+
+def _folded(differences: Iterable[tuple[str, str, Any, Any]]) -> list[tuple[str, ...]]:
+    return [(where(layers), *fact) for layers, *fact in facts(differences)]
 
 
 @dataclass
@@ -115,8 +147,10 @@ class _Plan:
     """What pass one of a load decided, for pass two."""
 
     writes: list[tuple[Parameter, tuple[Handle, ...], Entry]] = field(default_factory=list)
+    extras: list[tuple[Adapter, Any, Entry]] = field(default_factory=list)  # what becomes a tensor by being loaded
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
+    doubts: dict[str, str] = field(default_factory=dict)  # why it is not known how axes are ordered, by parameter
     hint: str = ""
     report: LoadReport = field(default_factory=LoadReport)
     problems: dict[str, list[Any]] = field(
@@ -142,12 +176,16 @@ def load_into(
         UninitializedError: a lazy parameter has no shape yet.
     """
     tree, plan = _planned(model, checkpoint, strict, rename, by_contents)
+    if plan.doubts:  # said before anything is written, since a warning may be made an error
+        warnings.warn(UncertainLayoutWarning(checkpoint.path, [*plan.doubts], _UNCERTAIN), stacklevel=4)
     # all are sound before the first is written
-    deque(verified([entry for *_, entry in plan.writes]), 0)
+    deque(verified([entry for *_, entry in (*plan.writes, *plan.extras)]), 0)
     copied: list[Slot] = []
     copy_each(_written(plan, copied))
     for slot in copied:
         slot.node.adapter.written(slot.node.native)
+    for adapter, variable, entry in plan.extras:
+        adapter.write(variable, entry.read())
     if plan.ties:
         plan.report.notes += tie_slots(tree.adapter, model, tree, plan.ties).notes
     return plan.report
@@ -163,6 +201,9 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
     for parameter, handles, entry in plan.writes:
         slot, value = parameter.slot, plan.folded.get(parameter.name)
         value = entry.read() if value is None else value
+        if slot.any_shape(handles):
+            slot.write(handles, value)
+            continue
         made = converted(parameter.name, value, slot.dtype_of(handles))
         # what was made for the purpose is not held any longer than it takes
         places = slot.places(handles, value) if made is value else None
@@ -179,6 +220,7 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     adapter = infer_model(model)
     mapping = state(model)
     tree = mapping.tree
+    check_numbers(tree)
     for name in unready(tree):
         raise UninitializedError(
             f"{name!r} has no shape yet: call multiparam.materialize(net, sample) before loading; nothing was written"
@@ -202,15 +244,19 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
         stored.update({alias: alias if alias in kept else kept[0] for alias in group if kept})
     plan = _plan(checkpoint, given, stored, mapping, tree.file_only()[0])
     plan.report.matched = [*pairs.items()]
+    _plan_extras(checkpoint, given, tree, plan)
+    _plan_left_out(checkpoint, renamed, tree, plan)
     _leave_out_neutral(checkpoint, given, kinds, plan)
     _plan_folds(
         checkpoint, {**given, **{alias: given[kept] for alias, kept in stored.items()}}, tree, mapping, groups, plan
     )
     _plan_ties(adapter, tree, groups, stored, plan)
-    plan.report.notes += [*notes, *_doubts(checkpoint, given, plan), *_leave_to_wrappers(plan.report, slots, kinds)]
+    plan.doubts = _doubts(checkpoint, plan)
+    plan.report.notes += [*notes, *grouped(plan.doubts), *_leave_to_wrappers(plan.report, slots, kinds)]
     roles = roles_of(checkpoint)
     saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
-    plan.report.differences = _differences(tree, saved, checkpoint.settled)
+    plan.report.differences = _differences(tree, saved, checkpoint)
+    _plan_untold(tree, checkpoint, plan)
     told = {renamed_layer(renamed, name, roles.get(name)): kind for name, kind in checkpoint.kinds.items()}
     plan.report.about = {name: (slots[name].shape(), slots[name].node.kind) for name in plan.report.missing} | {
         name: (checkpoint[given[name]].shape, told.get(name.rpartition(".")[0], "")) for name in plan.report.unexpected
@@ -367,6 +413,9 @@ def _plan(
         names = [parameter.name, *parameter.aliases]
         sources = list(dict.fromkeys(stored.get(name, name) for name in names if stored.get(name, name) in given))
         used.update(sources)
+        if not sources and parameter.slot.optional:
+            plan.report.left_out[parameter.name] = "not in the file, and kept as it is"
+            continue
         if not sources:
             plan.report.missing.append(parameter.name)
             continue
@@ -381,6 +430,31 @@ def _plan(
     return plan
 
 
+def _plan_extras(checkpoint: Checkpoint, given: Mapping[str, str], tree: Tree, plan: _Plan) -> None:
+    """Finds the places of tensors that a layer takes by a method of its own, and has none of now."""
+    for node in tree.root.walk():
+        for key, variable in node.extras.items():
+            name = join(node.name, key)
+            if name in plan.report.unexpected:
+                plan.extras.append((tree.adapter, variable, checkpoint[given[name]]))
+                plan.report.unexpected.remove(name)
+                plan.report.loaded.append(name)
+
+
+def _plan_left_out(checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, plan: _Plan) -> None:
+    """Says what of the model no file of tensors has, and what the file's model had beside its tensors."""
+    inventory = tree.adapter.inventory(tree.model)
+    check_complete(inventory, "loading into this model")
+    found, loaded = left_out(tree, inventory), {*plan.report.loaded}
+    there = {renamed(name): what for name, what in checkpoint.left_out.items()}
+    # a file of training has much that is no model's
+    wanted = {*found, *plan.report.missing, *(there if checkpoint.content == "model" else ())}
+    found = {**plan.report.left_out, **found, **{name: what for name, what in there.items() if name in wanted}}
+    plan.report.left_out = {name: what for name, what in found.items() if name not in loaded}
+    plan.report.missing = [name for name in plan.report.missing if name not in plan.report.left_out]
+    plan.report.notes += inventory.loading
+
+
 def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: Mapping[str, str], plan: _Plan) -> None:
     """Expects nowhere what changes nothing: ones and zeros that some frameworks save for what a layer does not have."""
     left = []
@@ -393,20 +467,44 @@ def _leave_out_neutral(checkpoint: Checkpoint, given: Mapping[str, str], kinds: 
     plan.report.notes += [f"not loaded, since it changes nothing: {name}" for name in left]
 
 
-def _doubts(checkpoint: Checkpoint, given: Mapping[str, str], plan: _Plan) -> list[str]:
-    """What fits as well with its axes in the other order, and is not known to be in this one."""
-    found = []
-    for name in plan.report.loaded:
-        key = given.get(name, "")
-        why = checkpoint.doubts.get(key, "")
-        if not why and key in checkpoint.own and name.endswith("weight") and "kernel" in re.split(r"[./:]", key):
-            why = (
-                f"{key!r} is as in the file, where a kernel may have its axes the other way round; its shape fits both"
-            )
-        shape = checkpoint[given[name]].shape if why else ()
-        if shape and shape == shape[::-1]:
-            found.append(f"{name}: {why}")
+def _doubts(checkpoint: Checkpoint, plan: _Plan) -> dict[str, str]:
+    """Why it is not known whether what is written has its axes in the model's order, by the model's names."""
+    told, doubts = _told(checkpoint, plan), checkpoint.doubts
+    found = {}
+    for parameter, _, entry in plan.writes:
+        slots = [slot for slot in parameter.slots if not slot.is_buffer]
+        if not fits_turned(entry.shape) or not all(turned_somewhere(slot.node.kind, slot.role) for slot in slots):
+            continue
+        settled = entry.name in checkpoint.unsure and not told.isdisjoint(map(_convention, slots))
+        why = "" if settled else doubts.get(entry.name, "")
+        if not why and _is_kernel(checkpoint, entry.name) and parameter.name.endswith("weight"):
+            why = f"{_KERNEL}; {entry.name!r} is as in the file"
+        if slots and why:
+            found[parameter.name] = why
     return found
+
+
+_KERNEL = "a kernel may have its axes the other way round, and the shape fits both"
+
+
+def _is_kernel(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether a framework calls it so, which the file's own reader would have turned if it knew its layer."""
+    named = name in checkpoint.own and name not in checkpoint.unsure
+    return named and "kernel" in re.split(r"[./:]", name)
+
+
+def _told(checkpoint: Checkpoint, plan: _Plan) -> set[tuple[str, str]]:
+    """The conventions of a file that does not tell them which those of its tensors show that fit in one order only."""
+    found: set[tuple[str, str]] = set()
+    for parameter, _, entry in plan.writes if checkpoint.unsure else ():
+        if len(entry.shape) > 1 and not fits_turned(entry.shape) and not checkpoint.kind_around(entry.name):
+            found.update(map(_convention, parameter.slots))
+    return found
+
+
+def _convention(slot: Slot) -> tuple[str, str]:
+    """What all have in common whose axes a framework has in one order: the kind, or the class and its role."""
+    return slot.node.kind, "" if slot.node.kind in KINDS else slot.role
 
 
 def _plan_folds(
@@ -463,8 +561,10 @@ def _fits(parameter: Parameter, handles: tuple[Handle, ...], entry: Entry, plan:
     if entry.refusal:
         plan.problems["unrepresentable"].append((parameter.name, entry.refusal))
         return False
-    slot, dtype = parameter.slot, parameter.slot.dtype_of(handles)
-    shape = slot.shape_of(handles)
+    slot = parameter.slot
+    if slot.any_shape(handles):
+        return True
+    dtype, shape = slot.dtype_of(handles), slot.shape_of(handles)
     if entry.shape != shape:
         plan.problems["misshaped"].append((parameter.name, shape, entry.shape))
     alike = entry.dtype == dtype or rank_of(entry.dtype) == rank_of(dtype)
@@ -520,15 +620,30 @@ def _problems(plan: _Plan) -> Iterable[tuple[Any, ...]]:
     return [*plan.problems["misshaped"], *plan.problems["mistyped"]]
 
 
-def _differences(tree: Tree, saved: Mapping[str, Mapping[str, Any]], settled: bool) -> list[tuple[str, str, Any, Any]]:
+def _differences(
+    tree: Tree, saved: Mapping[str, Mapping[str, Any]], checkpoint: Checkpoint
+) -> list[tuple[str, str, Any, Any]]:
     found = []
     for node in tree.root.walk():
         given, here = saved.get(node.name), node.described()
         if given and here:
             # a file that tells kinds only leaves no setting at its default
-            told = here if settled else {name: here[name] for name in given if name in here}
-            found += [(node.name, *difference) for difference in differing(given, told)]
+            told = here if checkpoint.settled else {name: here[name] for name in given if name in here}
+            found += [(node.name, *one) for one in differing(given, told, (checkpoint.edition, EDITION))]
     return found
+
+
+def _plan_untold(tree: Tree, checkpoint: Checkpoint, plan: _Plan) -> None:
+    """What the model has set in another way than the framework does by itself whose file tells no settings."""
+    if any(about.keys() - {"kind"} for about in checkpoint.layers.values()) or (
+        checkpoint.settled and checkpoint.layers
+    ):
+        return
+    nodes = [(node.name, node.described()) for node in tree.root.walk()]
+    plan.report.carries_settings = not any(about.keys() - _UNSAID for _, about in nodes)
+    writer = plugins().get(checkpoint.backend)
+    if writer is not None and not plan.report.carries_settings:
+        plan.report.untold = untold(nodes, writer.settings())
 
 
 def _refuse(checkpoint: Checkpoint, plan: _Plan, strict: bool) -> None:

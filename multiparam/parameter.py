@@ -20,6 +20,7 @@ from .errors import (
     UnsupportedError,
 )
 from .html import MOST_ROWS, MOST_VALUES, histogram, page, table
+from .inventory import left_out
 from .kinds import Fans, fans
 from .layout import Handle
 from .names import Pattern, matcher
@@ -164,6 +165,7 @@ class Parameter:
         adapter, slot = self._adapter, self._slot
         if slot.ready() is None:
             return None
+        slot.check_reachable(slot.handles() or ())
         parts = []
         for part in slot.source.parts:
             owner = slot.owner(part)
@@ -262,7 +264,7 @@ class Parameter:
             ArgumentError: it has fewer than two axes.
         """
         groups = self._slot.node.settings().get("groups", 1)
-        shape = self._slot.extents()[self._slot.lead() :]
+        shape = tuple(int(extent or 0) for extent in self._slot.layer_shape() or ())
         return fans(shape, self.kind, self.role, groups if isinstance(groups, int) else 1)
 
     # --- for the verbs -----------------------------------------------------------------------------------------
@@ -313,10 +315,8 @@ class Parameter:
     def _handles(self, problem: str) -> tuple[Handle, ...]:
         handles = self._slot.ready()
         if handles is None:
-            raise UninitializedError(
-                f"{self.name!r} {problem} before its layer has seen a batch: call "
-                f"multiparam.materialize(net, sample) or run the model once"
-            )
+            when = "yet" if self._slot.abstract else "before its layer has seen a batch"
+            raise UninitializedError(f"{self.name!r} {problem} {when}: {self._slot.advice()}")
         return handles
 
 
@@ -493,6 +493,11 @@ class Parameters(Mapping[str, Parameter]):
         self._follow_verbs()
         tree: Tree = self._walked.tree
         return tree
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What the framework itself would save of the model beside tensors, by its name there, and what it is."""
+        return left_out(self.tree, saved=False)
 
     def aliases(self) -> list[str]:
         """The other names of tied parameters, by the last walk."""

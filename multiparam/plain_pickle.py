@@ -24,7 +24,8 @@ from .formats import Entry, data_size, stored
 __all__ = ["Dialect", "Machine", "PickledArray", "StandIn", "Stranger", "leaves", "plain", "plain_at"]
 
 MOST_OPERATIONS = 10_000_000  # each takes memory, whatever it is for
-_ALWAYS = 500_000  # of them in a small file; in a bigger one as many as arrays take, 30 for each and its 300 bytes
+# things on the stack and in the memo, in a small file and for each byte: PyTorch's densest pickles have 0.2 for each
+MOST_KEPT, MOST_KEPT_OF_BYTES = 50_000, 0.5
 _LONGEST_NAME = 200  # of a module or a function
 _DEEPEST = 32  # dicts in dicts
 # what of Python's own holds data and no more; what else there is of it runs things
@@ -68,6 +69,7 @@ _COUNTED: Mapping[int, int] = {
         **dict.fromkeys((pickle.BINUNICODE8, pickle.BINBYTES8, pickle.BYTEARRAY8), 8),
     }.items()
 }
+_PUTS = frozenset(code[0] for code in (pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE))
 
 
 @dataclass
@@ -254,11 +256,17 @@ class Machine:
 
     def run(self, start: int) -> Any:
         """What the pickle that begins there holds."""
+        most, before = MOST_KEPT + int(MOST_KEPT_OF_BYTES * len(self.data)), 0
         for code, argument in _operations(self.data, start):
             if code == pickle.STOP[0]:
                 self.end = argument
                 break
+            if code in _PUTS and before in _PUTS:
+                raise ValueError("remembers one thing twice in a row, which no pickle has to")
             _OPERATIONS[code](self, argument)
+            if len(self.stack) + len(self.memo) > most:
+                raise ValueError(f"keeps more than {most:,} things at a time, and is too small to need them")
+            before = code
         if len(self.stack) != 1 or self.marks:
             raise ValueError("stops with its work half done")
         return self.stack[0]
@@ -317,8 +325,7 @@ def _operations(data: memoryview, start: int) -> Iterator[tuple[int, Any]]:
         position += len(text) + 1
         return text.decode()
 
-    most = min(MOST_OPERATIONS, _ALWAYS + len(data) // 10)
-    for _ in range(most):
+    for _ in range(MOST_OPERATIONS):
         code = take(1)[0]
         if code in _COUNTED:
             yield code, take(int.from_bytes(take(_COUNTED[code]), "little"))
@@ -331,7 +338,7 @@ def _operations(data: memoryview, start: int) -> Iterator[tuple[int, Any]]:
         else:
             name = next((known.name for known in pickletools.opcodes if known.code == chr(code)), hex(code))
             raise ValueError(f"has the operation {name}, which plain data need not; it was not run")
-    raise ValueError(f"has more than {most:,} operations, and no arrays to take them")
+    raise ValueError(f"has more than {MOST_OPERATIONS:,} operations")
 
 
 # --- the functions that a pickle may name -----------------------------------------------------------------------

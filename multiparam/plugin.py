@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 __all__ = ["Capability", "Plugin"]
 
@@ -42,6 +44,8 @@ class Plugin:
             after each epoch; empty if the backend does not train.
         natives: a module with `natives()`, the framework's own layers for the parity table's cases, and perhaps
             `save(layer, path)`, the framework's own way to write a file; empty for none.
+        defaults: a module with `SETTINGS`, what the framework's constructors set by themselves where PyTorch's set
+            another thing, by canonical kind; it imports no framework. Empty for none.
         precedes: root packages of other frameworks that crash the process if they are imported before this one.
         install: what pip is told to get the framework, `'"multiparam[torch]"'`.
         wrappers: what the framework's wrappers, compiled and data-parallel ones, call the model inside of them, and put
@@ -60,7 +64,15 @@ class Plugin:
     install: str = ""
     demo: str = ""
     natives: str = ""
+    defaults: str = ""
     precedes: frozenset[str] = frozenset()
     wrappers: frozenset[str] = frozenset()
     kept_by_wrappers: frozenset[str] = frozenset()
     any_class: bool = False
+
+    def settings(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the framework's constructors set by themselves where PyTorch's set another thing, by canonical kind."""
+        found: Mapping[str, Mapping[str, Any]] = (
+            importlib.import_module(self.defaults).SETTINGS if self.defaults else {}
+        )
+        return found

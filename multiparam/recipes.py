@@ -83,8 +83,8 @@ class _BoundOfLayer(Drawn):
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         assert parameter is not None
-        known = {slot.role: slot.extents() for slot in parameter.slot.node.slots}
-        bound = self.bound(known[self.role])
+        found = next(slot for slot in parameter.slot.node.slots if slot.role == self.role)
+        bound = self.bound(tuple(int(extent or 0) for extent in found.layer_shape() or ()))
         return Uniform(-bound, bound).sampler(shape)
 
     def __repr__(self) -> str:

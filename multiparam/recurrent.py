@@ -53,7 +53,10 @@ class RecurrentCell:
 
 
 def cell_row(
-    native: type, tell: Callable[[Any], RecurrentCell], builds: Mapping[str, Callable[..., Any]] | None = None
+    native: type,
+    tell: Callable[[Any], RecurrentCell],
+    builds: Mapping[str, Callable[..., Any]] | None = None,
+    shapes: Callable[[Any], Mapping[str, LazyShape]] | None = None,
 ) -> Row:
     """The row of a class that is one cell.
 
@@ -61,6 +64,7 @@ def cell_row(
         native: the native class.
         tell: what a native cell is.
         builds: what makes native cells, as a `Row` has it.
+        shapes: what a native cell tells of its tensors' shapes, as a `Row` has it.
 
     >>> from multiparam.adapter import At
     >>> row = cell_row(object, lambda native: RecurrentCell("GRU", {"weight_ih": At("kernel", axes=(1, 0))}))
@@ -75,6 +79,7 @@ def cell_row(
         settings=lambda one: tell(one).settings,
         lazy=lambda one: tell(one).lazy,
         builds=builds or {},
+        shapes=shapes,
     )
 
 
@@ -83,6 +88,7 @@ def recurrent_row(
     cells: Callable[[Any], Iterable[RecurrentCell]],
     way: Callable[[Any], Mapping[str, Setting]],
     builds: Mapping[str, Callable[..., Any]] | None = None,
+    shapes: Callable[[Any], Mapping[str, LazyShape]] | None = None,
 ) -> Row:
     """The row of a class that runs cells over a sequence.
 
@@ -94,6 +100,7 @@ def recurrent_row(
         way: how it goes through the sequence, `{"reverse": False}`, or puts two directions together,
             `{"merge": "concat"}`.
         builds: what makes native layers, as a `Row` has it.
+        shapes: what a native layer tells of its tensors' shapes, as a `Row` has it.
 
     >>> from multiparam.adapter import At
     >>> class Pair:
@@ -117,6 +124,7 @@ def recurrent_row(
         settings=lambda one: {**_settings(told(one)), **way(one)},
         lazy=lambda one: _lazy(told(one)),
         builds=builds or {},
+        shapes=shapes,
     )
 
 

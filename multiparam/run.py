@@ -13,7 +13,7 @@ import numpy as np
 from .access import parameters
 from .adapter import Adapter, Capability
 from .arrays import frozen, is_float, numeric, rank_of
-from .errors import ArgumentError, UninitializedError
+from .errors import ArgumentError, MultiparamError, UninitializedError
 from .kinds import image_ranks, takes_features_last
 from .layout import Handle, seen_through
 from .registry import infer_model
@@ -21,7 +21,17 @@ from .steps import Array
 from .structure import each_array
 from .tree import Node, Slot, Tree, changed
 
-__all__ = ["Turned", "as_numpy", "batches", "gradients", "materialize", "run", "turned_ranks", "unready"]
+__all__ = [
+    "Turned",
+    "as_numpy",
+    "batches",
+    "check_numbers",
+    "gradients",
+    "materialize",
+    "run",
+    "turned_ranks",
+    "unready",
+]
 
 
 def run(net: Any, x: Any, *, native: bool = False) -> Any:
@@ -48,6 +58,7 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     adapter = infer_model(net)
     adapter.require(Capability.RUN)
     tree = Tree(adapter, net)
+    check_numbers(tree, ArgumentError)
     inputs = x if isinstance(x, tuple) else (x,)
     turned = Turned() if native else turned_ranks(tree, inputs)
     out = adapter.run(net, batches(tree, inputs, turned.inputs))
@@ -116,6 +127,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     if not callable(loss):
         raise ArgumentError(f"the loss is a function of (net, *inputs), not {type(loss).__name__}")
     _check_takes(loss, len(inputs))
+    check_numbers(tree)
     for name in unready(tree):
         raise UninitializedError(
             f"{name!r} has no value yet: call multiparam.materialize(net, sample) before asking for gradients"
@@ -162,6 +174,14 @@ def _check_takes(loss: Callable[..., Any], count: int) -> None:
         signature.bind(None, *[None] * count)
     except TypeError as error:
         raise ArgumentError(f"the loss is called as loss(net, *inputs), with {count} inputs here: {error}") from None
+
+
+def check_numbers(tree: Tree, error: type[MultiparamError] = UninitializedError) -> None:
+    """Refuses a model whose numbers are elsewhere, or with `error` one that no batch gives any."""
+    tree.check_reachable()
+    for slot in tree.primary if tree.lazy else ():
+        if slot.abstract:
+            raise error(f"{slot.name!r} has no value: {slot.advice()}")
 
 
 def unready(tree: Tree) -> list[str]:

@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -23,16 +23,47 @@ from .checkpoint import open as open_checkpoint
 from .collecting import uncollected
 from .errors import ArgumentError, BackendError, MultiparamError, UninitializedError
 from .formats import Entry, verified
+from .html import report as report_page
+from .inventory import check_complete, left_out, told
 from .loading import LoadReport, load_into
 from .parameter import Parameter, Parameters
 from .registry import adapter as adapter_of
 from .registry import infer, recognized
 from .rename import Rename
 from .safetensors_file import write
+from .settings import EDITION
 from .shards import has_index, parsed_size, write_sharded
+from .text import counted, printable
 from .tree import Slot, Tree
 
-__all__ = ["LoadReport", "load", "save"]
+__all__ = ["LoadReport", "SaveReport", "load", "save"]
+
+
+@dataclass(repr=False)
+class SaveReport:
+    """What a save did.
+
+    Attributes:
+        saved: names of the tensors in the file, each tied one once.
+        left_out: what the framework itself would have saved beside them and no file of tensors can have, by its name
+            there, and what it is. A plain load_state_dict(strict=True) of the file misses it.
+        notes: in what else the framework's own file would differ.
+    """
+
+    saved: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        title = f"saved {counted(len(self.saved), 'tensor')}"
+        return "\n".join(map(printable, [title, *told(self.left_out, "left out"), *self.notes]))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [("left out", ("name", "what it is"), [*self.left_out.items()])]
+        return report_page(f"saved {counted(len(self.saved), 'tensor')}", rows, self.notes)
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +93,7 @@ _LOADED_AS = "multiparam.load(path, into=net)"
 
 
 @_called_as(_SAVED_AS)
-def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str | None = None) -> None:
+def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str | None = None) -> SaveReport:
     """Saves a model, a tensor, or a list or dict of tensors.
 
     Args:
@@ -74,16 +105,21 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
             is one file, whatever its size.
         dtype: that real numbers get in the file, `"bfloat16"` say; integers, booleans and complex numbers keep theirs.
 
+    Returns:
+        A `SaveReport`: what was saved, and what the framework itself would have saved beside it.
+
     Raises:
         CheckpointError: the file cannot be written.
         MismatchError: a number does not fit into the dtype.
         ArgumentError: the dtype is none of real numbers, the size none, or the path none.
         UninitializedError: a lazy parameter has no value yet.
+        UnsupportedError: weights of the model are kept in what is no tensor, as those of quantized layers are.
         BackendError: the thing is nothing that can be saved.
 
     >>> import multiparam as mp, numpy as np, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "xy.safetensors")
     >>> mp.save({"x": np.arange(3), "y": np.ones(2)}, path)
+    saved 2 tensors
     >>> mp.load(path)
     {'x': array([0, 1, 2]), 'y': array([1., 1.])}
     """
@@ -92,12 +128,14 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
     target = as_path(path, _SAVED_AS)
     ties: list[list[str]]
     layers: Mapping[str, Any] = {}
+    report = SaveReport()
     adapter = recognized(thing)
     if adapter is not None and adapter.is_model(thing):
-        content, (entries, ties, layers) = "model", _of_model(adapter, thing)
+        content, (entries, ties, layers) = "model", _of_model(adapter, thing, report)
     elif isinstance(thing, Checkpoint):
         content = "dict" if thing.content == "shard" else thing.content  # which is a checkpoint of its own from now on
         entries, ties, layers = [*thing.values()], [[*one] for one in thing.ties], thing.layers
+        report.left_out = dict(thing.left_out)
     elif isinstance(thing, Parameters):
         content, entries, ties = "dict", [_entry_of(name, one) for name, one in thing.items()], []
     elif isinstance(thing, Mapping):
@@ -111,14 +149,21 @@ def save(thing: Any, path: FilePath, *, dtype: Any = None, shard_size: int | str
         about["ties"] = ties
     if layers:
         about["layers"] = layers
-    if isinstance(thing, Checkpoint) and not thing.settled:
-        about["settled"] = False
+        about["edition"] = thing.edition if isinstance(thing, Checkpoint) else EDITION
+    if report.left_out:
+        about["left_out"] = report.left_out
+    if isinstance(thing, Checkpoint):
+        about.update({} if thing.settled else {"settled": False})
+        uncertain = [one.name for one in thing.values() if thing.is_uncertain(one)]
+        about.update({"unsure": uncertain} if uncertain else {})
     if dtype is not None:
         entries = [_retyped(entry, real_dtype(dtype)) for entry in entries]
     if os.path.isdir(target) or (shard_size is None and not has_index(target)):
         write(target, entries, about)  # which says what is wrong with a folder
     else:  # or the index of an older checkpoint would go on standing for this one
         write_sharded(target, entries, about, sys.maxsize if shard_size is None else parsed_size(shard_size))
+    report.saved = [entry.name for entry in entries]
+    return report
 
 
 def _retyped(entry: Entry, dtype: np.dtype[Any]) -> Entry:
@@ -174,6 +219,7 @@ def load(
     >>> import multiparam as mp, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
     >>> mp.save(mp.nn.Linear(4, 8), path)
+    saved 2 tensors
     >>> print(mp.load(path, into=mp.nn.Linear(4, 8)))
     loaded 2 tensors
     >>> mp.load(path, into=mp.nn.Linear(8, 4))
@@ -224,9 +270,8 @@ def _entry_of(name: str, parameter: Parameter) -> Entry:
 def _slot_entry(name: str, slot: Slot) -> Entry:
     handles = slot.handles()
     if handles is None or not slot.valued(handles):
-        raise UninitializedError(
-            f"{name!r} has no value yet and cannot be saved: call multiparam.materialize(net, sample) first"
-        )
+        raise UninitializedError(f"{name!r} has no value yet and cannot be saved: {slot.advice()}")
+    slot.check_reachable(handles)
     dtype, read = _saved(name, slot.dtype_of, handles), functools.partial(_saved, name, slot.read, handles)
     shape = tuple([int(extent or 0) for extent in slot.shape_of(handles) or ()])
     return Entry(name, dtype, shape, read, settled=slot.node.adapter.reads_copies and slot.source.is_plain)
@@ -241,7 +286,7 @@ def _saved(name: str, look: Callable[[Any], Any], thing: Any) -> Any:
 
 
 @uncollected()
-def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]], dict[str, Any]]:
+def _of_model(adapter: Adapter, model: Any, report: SaveReport) -> tuple[list[Entry], list[list[str]], dict[str, Any]]:
     tree = Tree(adapter, model)
     for node in tree.opaque():
         raise UninitializedError(
@@ -249,6 +294,9 @@ def _of_model(adapter: Adapter, model: Any) -> tuple[list[Entry], list[list[str]
         )
     groups = [group for group in tree.groups if not group[0].transient]
     entries = [_slot_entry(group[0].name, group[0]) for group in groups]
+    inventory = adapter.inventory(model)
+    check_complete(inventory, "saving this model")
+    report.left_out, report.notes = left_out(tree, inventory), [*inventory.notes]
     neutral, shared = tree.file_only()
     first = {name: names[0] for names in shared for name in names}
     kept = {name: value for name, value in neutral.items() if first.get(name, name) == name}

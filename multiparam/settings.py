@@ -1,16 +1,39 @@
-"""Settings of convolutions and pools in PyTorch's terms, from what other frameworks call them."""
+"""What decides a layer's function beside its weights, in PyTorch's terms: how two compare, what others call it.
+
+A setting that a layer's description leaves out has its default, where there is one. Which defaults that are depends on
+when the description was written: what an earlier edition did not know of, it did not leave out for being the default.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .kinds import alike
+from .kinds import GATES, alike
 from .table import Setting
 
-__all__ = ["DEFAULTS", "TRAINING", "convolution", "differing", "input_padded", "pooling", "transposed_convolution"]
+__all__ = [
+    "COMPARED",
+    "DEFAULTS",
+    "EDITION",
+    "TRAINING",
+    "axes_of",
+    "canonical",
+    "convolution",
+    "differing",
+    "facts",
+    "input_padded",
+    "plain",
+    "pooling",
+    "shown",
+    "transposed_convolution",
+    "untold",
+]
 
+EDITION = 2  # of the settings that a description has; grows when one is added that has a default
+COMPARED = "of the settings that are compared"
 
 # what a setting is where a layer's description leaves it out; of any other that is not known
 DEFAULTS: Mapping[str, Setting] = {
@@ -34,32 +57,260 @@ DEFAULTS: Mapping[str, Setting] = {
     "divisor_override": "none",
     "zero_index": "none",  # of an embedding, whose vector is taken for 0
 }
+_SECOND: Mapping[str, Setting] = {
+    "activation": "linear",  # that a layer with weights applies to its own output
+    "align_corners": False,
+    "align_mode": 0,
+    "attention_axes": "all but the batch's and the features'",
+    "axis": "channels",  # of a norm
+    "compute_dtype": "as the weights",
+    "decode": False,  # one step at a time
+    "end_dim": -1,  # of a Flatten
+    "feature_axes": "as the axes",  # of a norm's weights
+    "force_fp32_for_softmax": False,
+    "functions": "the framework's own",  # that are put in the place of others
+    "input_axes": "the last ones",
+    "keep_order": False,  # of what a layer gives that goes through a sequence in reverse
+    "mask_zero": False,  # of an embedding, whose zeros are left out by what is behind it
+    "max_norm": "none",  # of an embedding
+    "max_val": 1.0,  # of a Hardtanh
+    "min_val": -1.0,
+    "norm_type": 2.0,
+    "pool_dilation": 1,
+    "logit_soft_cap": "none",
+    "lora_scale": "none",
+    "mask": "none",  # of a kernel
+    "precision": "none",
+    "preferred_element_type": "none",
+    "recompute_scale_factor": False,
+    "reduction_axes": "all",  # of a group norm
+    "return_indices": False,
+    "reverse_dtype": "none",
+    "sliding_window": "none",
+    "start_dim": 1,
+    "state_clip_nan": False,
+    "stateful": False,
+    "value": 0.0,  # of a padding
+    "zero_output_for_mask": False,
+}
+# where the same name means another thing in a layer of a kind; None for what has no default there
+_OF_KIND: Mapping[str, Mapping[str, Setting | None]] = {
+    "Softplus": {"threshold": 20.0},
+    "SELU": {"scale": 1.0507009873554805, "alpha": 1.6732632423543772},
+    **{f"{name}{cell}": {"activation": None} for name in GATES for cell in ("", "Cell")},
+    **{f"GRU{cell}(reset_after=False)": {"activation": None} for cell in ("", "Cell")},
+}
 
 # what a forward pass in eval mode does not depend on
 TRAINING = frozenset({"momentum", "training_statistics"})
 
+# the defaults of PyTorch's constructors, of what frameworks do not agree about or one rarely sets
+_EPS = {"eps": 1e-5}
+_GATED: Mapping[str, Setting] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+_WAY: Mapping[str, Setting] = {"merge": "concat", "reverse": False, "batch_first": False}
+_CANONICAL: Mapping[str, Mapping[str, Setting]] = {
+    **dict.fromkeys(("BatchNorm", "InstanceNorm", "GroupNorm", "LayerNorm"), _EPS),
+    "RMSNorm": {"eps": 2.0**-23},
+    "GELU": {"approximate": "none"},
+    "LeakyReLU": {"negative_slope": 0.01},
+    **{key: {"alpha": 1.0} for key in ("ELU", "CELU")},
+    "RNN": {"nonlinearity": "tanh", **_WAY},
+    "RNNCell": {"nonlinearity": "tanh"},
+    **{key: {**_GATED, **_WAY} for key in ("LSTM", "GRU")},
+    **dict.fromkeys(("LSTMCell", "GRUCell"), _GATED),
+    "MultiheadAttention": {"batch_first": False},
+}
+_GIVEN = frozenset(("output_size", "input_dilation", "axes", "dilation", "layout"))  # that a model says for itself
+_KIND = ("kind", "class", "container")
 
-def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+
+def default(name: str, kind: str = "", edition: int = EDITION) -> Setting | None:
+    """What a setting is that a layer's description leaves out; None where that is not known.
+
+    Args:
+        name: the setting.
+        kind: the layer's kind.
+        edition: which settings whoever wrote the description knew of.
+    """
+    if edition > 1:
+        own = _OF_KIND.get(kind, {})
+        if name in own:
+            return own[name]
+        if name in _SECOND:
+            return _SECOND[name]
+    return DEFAULTS.get(name)
+
+
+def canonical(kind: str, name: str) -> Setting | None:
+    """The default of a constructor of PyTorch's; None where there is none, or a model says for itself what it wants.
+
+    >>> canonical("BatchNorm2d", "eps"), canonical("Conv2d", "padding_mode"), canonical("Conv2d", "stride")
+    (1e-05, 'zeros', None)
+    """
+    if name in _GIVEN or name in TRAINING:
+        return None
+    own = _of_kind(_CANONICAL, kind)
+    return own[name] if name in own else default(name, kind)
+
+
+def _of_kind(table: Mapping[str, Mapping[str, Setting]], kind: str) -> Mapping[str, Setting]:
+    return table.get(kind, table.get(re.sub(r"[123]d$", "", kind), {}))
+
+
+def differing(
+    first: Mapping[str, Any], second: Mapping[str, Any], editions: tuple[int, int] = (EDITION, EDITION)
+) -> list[tuple[str, Any, Any]]:
     """(setting, the first's value, the second's) for what differs; what one leaves open may be a default.
+
+    Args:
+        first: what a model or a file says of a layer.
+        second: what another one does.
+        editions: which settings each of them knew of.
 
     >>> differing({"eps": 1e-5, "padding_mode": "reflect"}, {"eps": 1e-3})
     [('eps', 1e-05, 0.001), ('padding_mode', 'reflect', 'zeros')]
+    >>> differing({"kind": "ReLU"}, {"class": "torch.Tanhshrink"})
+    [('kind', 'ReLU', 'Tanhshrink')]
     """
+    unlike = _unlike(first, second)
+    if unlike is not None:
+        return unlike
     found = []
     for name in dict.fromkeys((*first, *second)):
-        both = [settings.get(name, DEFAULTS.get(name)) for settings in (first, second)]
+        both = [
+            one.get(name, default(name, str(one.get("kind", "")), edition))
+            for one, edition in zip((first, second), editions, strict=True)
+        ]
         # what one side leaves open, and is no default either, is not known to differ
-        if None not in both and not _same(name, *both):
+        if name not in _KIND and not any(one is None for one in both) and not _same(name, *both):
             found.append((name, *both))
     return found
 
 
+def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]] | None:
+    """That two layers are of different kinds; empty if nothing can be compared all the same, None if they are alike."""
+    if "kind" in first and "kind" in second:
+        one, other = str(first["kind"]), str(second["kind"])
+        return None if alike(one, other) else [("kind", one, other)]
+    classes = [str(one.get("class", one.get("container", ""))) for one in (first, second)]
+    if all(classes):
+        if classes[0] == classes[1]:
+            return None
+        alone = "class" in first and "class" in second and len({_framework(one) for one in classes}) == 1
+        return [("kind", _short(classes[0]), _short(classes[1]))] if alone else []
+    if ("kind" in first and "class" in second) or ("class" in first and "kind" in second):
+        one, other = (
+            str(about["kind"]) if "kind" in about else _short(str(about["class"])) for about in (first, second)
+        )
+        bare = [re.sub(r"[123]d$", "", name, flags=re.IGNORECASE).lower() for name in (one, other)]
+        # a layer of one's own is often called after what it is
+        return None if bare[0] in bare[1] or bare[1] in bare[0] else [("kind", one, other)]
+    return None
+
+
+def _framework(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
 def _same(name: str, first: Any, second: Any) -> bool:
-    if name == "kind":
-        return alike(str(first), str(second))
+    if name in ("dim", "axis"):  # an axis has several names where it is known how many there are
+        return not set(str(first).split(" or ")).isdisjoint(str(second).split(" or "))
     if isinstance(first, float) and isinstance(second, float):
         return math.isclose(first, second, rel_tol=1e-6)  # one is 1 - 0.99, say
     return bool(first == second)
+
+
+def facts(differences: Iterable[tuple[str, str, Any, Any]]) -> list[tuple[list[str], str, str, str]]:
+    """(layers, setting, one value, the other) of differences, those that are one fact as one.
+
+    >>> facts([("0", "eps", 1e-5, 1e-3), ("2", "eps", 1e-5, 1e-3)])
+    [(['0', '2'], 'eps', '1e-05', '0.001')]
+    """
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for layer, setting, one, other in differences:
+        found.setdefault((setting, shown(one), shown(other)), []).append(layer)
+    return [(layers, *fact) for fact, layers in found.items()]
+
+
+def shown(value: Any) -> str:
+    """A setting's value as it is printed.
+
+    >>> shown(0.30000001192092896), shown([1, 1]), shown("tanh")
+    ('0.3', '[1, 1]', 'tanh')
+    """
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+MOST_SETTINGS = 24  # of a layer of no known kind
+LONGEST = 200  # characters of one of them
+
+
+def plain(said: Mapping[str, Any]) -> dict[str, Setting]:
+    """Of what a layer says of itself, what can be written into a file: numbers, words and lists of them, not too many.
+
+    >>> plain({"lambd": 0.5, "size": (2, None), "function": len, "inner": {}})
+    {'lambd': 0.5, 'size': '(2, None)', 'function': 'len'}
+    """
+    found: dict[str, Setting] = {}
+    for name, value in said.items():
+        made = _plain(value)
+        if made is not None and len(found) < MOST_SETTINGS and len(str(name)) <= LONGEST:
+            found[str(name)] = made
+    return found
+
+
+def _plain(value: Any) -> Setting | None:
+    if value is None:
+        return "none"
+    if isinstance(value, (bool, str)):
+        return value if not isinstance(value, str) or len(value) <= LONGEST else None
+    if isinstance(value, (int, float)):
+        return value if math.isfinite(value) and abs(value) < 2**63 else str(value)
+    if isinstance(value, (list, tuple)):
+        flat = all(one is None or isinstance(one, (bool, int, float, str, list, tuple)) for one in value)
+        text = str(tuple(value)) if flat and len(value) <= LONGEST else ""
+        return text if text and len(text) <= LONGEST else None
+    name = getattr(value, "__name__", None) if callable(value) else None
+    return name if isinstance(name, str) and name != "<lambda>" else None
+
+
+def untold(
+    nodes: Iterable[tuple[str, Mapping[str, Any]]], writers: Mapping[str, Mapping[str, Setting]]
+) -> list[tuple[str, str, Any, Any]]:
+    """(layer, setting, the default where a file without settings was written, the model's) for those that differ.
+
+    Args:
+        nodes: a model's layers, name and description.
+        writers: the defaults of the framework that wrote the file, by kind, where they are not PyTorch's.
+    """
+    found = []
+    for layer, about in nodes:
+        kind = str(about.get("kind", ""))
+        own = _of_kind(writers, kind)
+        for name in dict.fromkeys((*about, *own)) if kind else ():
+            there = own.get(name, canonical(kind, name))
+            here = about.get(name, default(name, kind))
+            moot = name == "count_include_pad" and about.get("padding") in ([0], [0, 0], [0, 0, 0])
+            if name in _KIND or moot or there is None or here is None:
+                continue
+            if not _same(name, there, here):
+                found.append((layer, name, there, here))
+    return found
+
+
+def axes_of(axes: Any, rank: int | None = None) -> str:
+    """Axes as a setting, from the end where it is known how many there are.
+
+    >>> axes_of(-1), axes_of([1, 2]), axes_of((1, 2), 3)
+    ('-1', '1, 2', '-2, -1')
+    """
+    each = [int(one) for one in axes] if isinstance(axes, Iterable) else [int(axes)]
+    counted = [one - rank if rank is not None and one >= 0 else one for one in each]
+    return ", ".join(map(str, sorted(counted)))
 
 
 _MODES = ("circular", "reflect", "causal")

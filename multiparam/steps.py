@@ -135,7 +135,7 @@ class Flatten(_Reshaping):
     """All axes as one."""
 
     def shape(self, shape: Shape, lead: int) -> Shape:
-        return (math.prod(shape),)
+        return (*shape[:lead], math.prod(shape[lead:]))
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,9 @@ class Row:
             shapes (None for an unknown axis, or for an unknown shape); None where not even the roles are known.
         builds: what makes native layers from PyTorch's arguments, by keyword and by the builder's name in
             `multiparam.nn` (`"Linear"` and `"LazyLinear"` may be one native class).
+        shapes: the shapes of its native tensors, by name, as a native layer tells them (None for an extent that it
+            does not know); where all have axes more than that, the layer is a stack of layers. None where no
+            transform makes stacks.
         same_parts: for sources that a function tells, that only the layouts differ between layers which have native
             parameters of the same names, not the roles and what they are made of.
     """
@@ -88,6 +91,7 @@ class Row:
     lazy: Callable[[Any], Mapping[str, LazyShape] | None] | None = None
     builds: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     same_parts: bool = False
+    shapes: Callable[[Any], Mapping[str, LazyShape]] | None = None
 
     @property
     def parts_vary(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["columns", "counted", "listed", "padded", "printable", "shortened", "size"]
+__all__ = ["columns", "counted", "listed", "padded", "printable", "shortened", "size", "where", "wrapped"]
 
 
 def printable(text: str) -> str:
@@ -100,3 +101,31 @@ def counted(count: int, what: str) -> str:
     ('1 tensor', '2,000 tensors')
     """
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def where(layers: Sequence[str], most: int = 4) -> str:
+    """Which layers something is said of, and how many where there are several.
+
+    Args:
+        layers: their names; the empty one is the model's.
+        most: so many are named, of which one is the last.
+
+    >>> where([""]), where(["a", "b"]), where([str(number) for number in range(20)])
+    ('the model', '2 layers: a, b', '20 layers: 0, 1, 2, … 19')
+    """
+    names = [layer or "the model" for layer in layers]
+    if len(names) == 1:
+        return names[0]
+    shown = names if len(names) <= most else [*names[: most - 1], f"… {names[-1]}"]
+    return f"{len(names):,} layers: {', '.join(shown)}"
+
+
+def wrapped(text: str, indent: str = "", width: int = 80) -> list[str]:
+    """The text in lines of at most so many characters, where its words allow; those behind the first are indented.
+
+    >>> wrapped("one two three", width=9)
+    ['one two', '  three']
+    """
+    wrapper = textwrap.TextWrapper(width, initial_indent=indent, subsequent_indent=f"{indent}  ")
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return wrapper.wrap(text)

@@ -137,6 +137,7 @@ def untie(net: Any, name: str | Parameter) -> TieReport:
             )
     _check_shared(adapter, tree, slots)
     for slot in slots:
+        slot.check_reachable(slot.handles() or ())
         for side in _sides(slot):
             adapter.check_tie(side, Handle(None))
     done: set[tuple[int, str]] = set()
@@ -156,8 +157,9 @@ def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
         _check_own(adapter, one)
         if one.ready() is None:
             raise UninitializedError(
-                f"{one.name!r} has no shape yet and cannot be tied: call multiparam.materialize(net, sample) first"
+                f"{one.name!r} has no {'value' if one.abstract else 'shape'} yet and cannot be tied: {one.advice()}"
             )
+        one.check_reachable(one.handles() or ())
         if one.is_buffer:
             raise adapter.unsupported(Capability.TIE, f"{one.name!r} is a buffer")
     if slot.shape() != target.shape():

@@ -17,6 +17,8 @@ from .kinds import KINDS
 from .layout import At, Handle, Source, put_through, seen_through, stand_in
 from .names import join
 from .registry import foreign
+from .settings import plain
+from .stacks import UNTOLD, Axes, stack_axes
 from .steps import Array, Shape
 from .table import Fold, LazyShape, Row, Setting
 
@@ -46,10 +48,11 @@ class Slot:
         source: how it is made of the owner's native tensors.
         is_buffer: running statistics and other state that no optimizer trains.
         transient: not part of a saved model.
+        optional: the files of other frameworks need not have it.
         lazy: for a tensor that does not exist yet, what is known of its shape.
     """
 
-    __slots__ = ("is_buffer", "lazy", "name", "node", "role", "source", "transient")
+    __slots__ = ("is_buffer", "lazy", "name", "node", "optional", "role", "source", "transient")
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Slot:
         *,
         is_buffer: bool = False,
         transient: bool = False,
+        optional: bool = False,
         lazy: LazyShape = None,
     ) -> None:
         self.node = node
@@ -66,6 +70,7 @@ class Slot:
         self.source = source
         self.is_buffer = is_buffer
         self.transient = transient
+        self.optional = optional
         self.lazy = lazy
         self.name = join(node.name, role)
 
@@ -106,6 +111,25 @@ class Slot:
                 return self.handles()
         return tuple(map(_handle, found))
 
+    def check_reachable(self, handles: tuple[Handle, ...]) -> None:
+        """Raises UnsupportedError if this process has not all of the tensor's numbers."""
+        adapter = self.node.adapter
+        for handle in handles:
+            if why := adapter.unreachable(handle.variable):
+                raise adapter.unsupported(f"reading or writing {self.name!r}", why)
+
+    def advice(self) -> str:
+        """What gives the tensor numbers, which it has none of yet."""
+        handles = self.handles() or ()
+        found = filter(None, (self.node.adapter.abstract(handle.variable) for handle in handles))
+        return next(found, "call multiparam.materialize(net, sample) or run the model once")
+
+    @property
+    def abstract(self) -> bool:
+        """Whether the tensor has no numbers, and no batch gives it any."""
+        handles = self.handles() or ()
+        return any(self.node.adapter.abstract(handle.variable) for handle in handles)
+
     def ready(self) -> tuple[Handle, ...] | None:
         """As `handles`, and None too while one of them has no value."""
         handles = self.handles()
@@ -127,13 +151,18 @@ class Slot:
 
     def shape_of(self, handles: tuple[Handle, ...]) -> LazyShape:
         """As `shape`, given its own variables."""
+        shapes = self._shapes(handles)
+        return self.lazy if shapes is None else self.source.shape(shapes)
+
+    def _shapes(self, handles: tuple[Handle, ...]) -> list[Shape] | None:
+        """The shapes of the variables, as the layer sees them."""
         shapes: list[Shape] = []
         for handle in handles:
             shape = self.node.adapter.shape(handle.variable)
             if shape is None:
-                return self.lazy
+                return None
             shapes.append(_seen(handle, shape))
-        return self.source.shape(shapes)
+        return shapes
 
     def dtype_of(self, handles: tuple[Handle, ...]) -> np.dtype[Any]:
         """The dtype, given its own variables."""
@@ -142,10 +171,13 @@ class Slot:
     def lead(self) -> int:
         """How many axes a stack of layers has put before the layer's own."""
         handles = self.handles()
-        if handles is None or not isinstance(self.source, At):
-            return 0
-        shape = self.node.adapter.shape(handles[0].variable)
-        return 0 if shape is None else self.source.lead(shape)
+        shapes = None if handles is None else self._shapes(handles)
+        return 0 if shapes is None else self.source.lead(shapes)
+
+    def layer_shape(self) -> LazyShape:
+        """The canonical shape in one layer of a stack, and of a layer by itself."""
+        shape = self.shape()
+        return None if shape is None else shape[self.lead() :]
 
     def extents(self) -> Shape:
         """The shape of a tensor that has one."""
@@ -154,6 +186,7 @@ class Slot:
     def read(self, handles: tuple[Handle, ...]) -> Array:
         """The canonical array, a view of the framework's memory where that is possible."""
         adapter = self.node.adapter
+        self.check_reachable(handles)
         return self.source.read([seen_through(handle, adapter.read(handle.variable)) for handle in handles])
 
     def memory(self) -> Array | None:
@@ -161,6 +194,7 @@ class Slot:
         handles = self.ready() if self.source.is_plain else None
         if handles is None or handles[0].axes is not None:
             return None
+        self.check_reachable(handles)
         return self.node.adapter.memory(handles[0].variable)
 
     def write(self, handles: tuple[Handle, ...], value: Array) -> None:
@@ -184,6 +218,10 @@ class Slot:
     def unwritable(self, handles: tuple[Handle, ...]) -> str:
         """Why nothing can be written; empty if something can."""
         return next(filter(None, (self.node.adapter.unwritable(handle.variable) for handle in handles)), "")
+
+    def any_shape(self, handles: tuple[Handle, ...]) -> bool:
+        """Whether it takes numbers of any shape and dtype."""
+        return self.is_buffer and any(self.node.adapter.any_shape(handle.variable) for handle in handles)
 
     def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
         """Whether the layer can keep any array of the right shape."""
@@ -209,6 +247,7 @@ class Slot:
     def _apart(self, handles: tuple[Handle, ...], value: Array) -> list[tuple[Handle, Array]]:
         """What each native tensor becomes, as the layer sees it."""
         adapter = self.node.adapter
+        self.check_reachable(handles)
         if self.source.is_plain:
             return [(handles[0], value)]
         if self.source.partial:
@@ -252,6 +291,7 @@ class Node:
         "above",
         "adapter",
         "children",
+        "extras",
         "is_inner",
         "key",
         "name",
@@ -260,6 +300,7 @@ class Node:
         "parent",
         "row",
         "slots",
+        "untold",
     )
 
     def __init__(
@@ -280,10 +321,12 @@ class Node:
         self.above = above
         self.is_inner = inner is not None
         self._kind = inner
+        self.untold = ""  # why its rows cannot be told to be canonical ones
         self.row: Row | None = adapter.row(native)
         self.children: list[Node] = []
         self.slots: list[Slot] = []
         self.opaque = False
+        self.extras: Mapping[str, Any] = {}
 
     @property
     def kind(self) -> str:
@@ -301,6 +344,11 @@ class Node:
     def layer(self) -> Node:
         """The node of the native layer: this one, or for an inner sublayer the one it is a part of."""
         return self.parent if self.is_inner and self.parent is not None else self
+
+    def take_own_names(self, why: str) -> None:
+        """Makes the layer one of no row, whose tensors keep their own names and axes."""
+        self.row, self.untold = None, why
+        self._kind = self.adapter.layer_class(self.native).__name__
 
     def attached(self) -> bool:
         """Whether it is still where it was found, however the model was changed since."""
@@ -330,9 +378,15 @@ class Node:
         return {name: one for name, one in found.items() if "." not in name}
 
     def described(self) -> dict[str, Any]:
-        """What a file says of the layer: its kind and settings, where the kind is known and no mere container's."""
-        known = self.kind in KINDS and self.kind not in ("Sequential", "Lambda")
-        return {**({"kind": self.kind} if known else {}), **self.settings()}
+        """What a file says of the layer: its kind and settings; of one of no known kind its class and what it says."""
+        if self.kind in KINDS:
+            return {**({"kind": self.kind} if self.kind not in ("Sequential", "Lambda") else {}), **self.settings()}
+        said = None if self.is_inner else self.adapter.settings(self.native)
+        found = {**plain(said or {}), **self.settings()}
+        if said is None or (self.children and not found):
+            return found
+        name = f"{self.adapter.name}.{self.adapter.layer_class(self.native).__name__}"
+        return {"container" if self.children else "class": name, **found}
 
     def folds(self) -> Mapping[str, Fold]:
         """What is added to the layer's tensors when a file is loaded."""
@@ -402,6 +456,11 @@ class Tree:
         """The slots that are one storage, in the order of their first."""
         return [self.group(slot) for slot in self.primary]
 
+    def check_reachable(self) -> None:
+        """Raises UnsupportedError if this process has not all of the model's numbers."""
+        for slot in self.primary:
+            slot.check_reachable(slot.handles() or ())
+
     def stands(self) -> bool:
         """Whether a new walk would find the same, nothing being lazy."""
         return all(_mark(adapter.members(native)) == mark for adapter, native, mark in self._marks)
@@ -461,6 +520,7 @@ class _Walk:
         members = adapter.members(native)
         self.marks.append((adapter, native, _mark(members)))
         node.opaque = members.opaque
+        node.extras = members.extras
         slots = own_slots(node, members, claimed)
         if node.row is not None and node.row.inner:
             node.slots = [slot for slot in slots if slot.node is node]
@@ -579,6 +639,10 @@ def _path(part: str, members: Members) -> tuple[str, ...]:
 def own_slots(node: Node, members: Members, claimed: Claims = frozenset()) -> list[Slot]:
     """The tensors that a layer has itself, given what it holds and what layers above have claimed of it."""
     row = node.row
+    axes, shapes = _stack(node, members)
+    if axes is None:
+        node.take_own_names(UNTOLD)
+        row = None
     if claimed:
         members = replace(
             members,
@@ -589,6 +653,7 @@ def own_slots(node: Node, members: Members, claimed: Claims = frozenset()) -> li
     if claimed:
         free = {role: all(tuple(part.split("/")) not in claimed for part in one.parts) for role, one in sources.items()}
         sources = {role: source for role, source in sources.items() if free[role]}
+    sources = _stacked(sources, axes, shapes)
     slots = _of_row(node, members.parameters, sources, is_buffer=False) if members.parameters or sources else []
     if row is not None and row.lazy is not None:
         known = {slot.role: slot for slot in slots}
@@ -598,9 +663,42 @@ def own_slots(node: Node, members: Members, claimed: Claims = frozenset()) -> li
             elif role in sources or not claimed:
                 slots.append(Slot(node, role, sources.get(role, _at(role)), lazy=shape))
     if members.buffers:
-        slots += _of_row(node, members.buffers, row.buffers if row else {}, is_buffer=True)
+        slots += _of_row(node, members.buffers, _stacked(row.buffers if row else {}, axes, shapes), is_buffer=True)
         _check_buffers(node, members, slots)
     return _into_inner(node, slots) if row is not None and row.inner else slots
+
+
+def _stack(node: Node, members: Members) -> tuple[Axes | None, dict[str, Shape]]:
+    """Which axes of a layer's native tensors count layers, as `stack_axes` tells, and all the tensors' shapes."""
+    row = node.row
+    if row is None or row.shapes is None:
+        return {}, {}
+    adapter, declared = node.adapter, dict(row.shapes(node.native))
+    sources = [*row.sources_of(node.native).values(), *row.buffers.values()]
+    shapes: dict[str, Shape] = {}
+    for part in dict.fromkeys(part for source in sources for part in source.parts):
+        found = members.parameters.get(part, members.buffers.get(part))
+        if found is None and "/" in part:
+            owner = Slot(node, part, _at(part)).owner(part)
+            found = None if owner is None else adapter.part(owner[0][-1], owner[1])
+            below = None if owner is None else adapter.row(owner[0][-1])
+            if owner is not None and below is not None and below.shapes is not None:
+                declared.setdefault(part, below.shapes(owner[0][-1]).get(owner[1]))
+        handle = None if found is None else _handle(found)
+        shape = None if handle is None else adapter.shape(handle.variable)
+        if handle is not None and shape is not None:
+            shapes[part] = _seen(handle, shape)
+    return stack_axes(declared, shapes), shapes
+
+
+def _stacked(sources: Mapping[str, Source], axes: Axes | None, shapes: Mapping[str, Shape]) -> Mapping[str, Source]:
+    """The sources for a stack of layers, where it is one."""
+    if not axes:
+        return sources
+    return {
+        role: one.stacked(axes, shapes) if all(part in axes for part in one.parts) else one
+        for role, one in sources.items()
+    }
 
 
 def _check_buffers(node: Node, members: Members, slots: list[Slot]) -> None:
@@ -608,6 +706,7 @@ def _check_buffers(node: Node, members: Members, slots: list[Slot]) -> None:
     for slot in slots:
         if slot.is_buffer and slot.source.parts[0] in members.transient:
             slot.transient = True
+        slot.optional = slot.is_buffer and slot.source.parts[0] in members.optional
         if slot.role in seen:
             parts = [slot.source.parts[0], seen[slot.role].source.parts[0]]
             raise AmbiguousMatchError(f"two tensors of {node.name or 'the model'!r} are called {slot.role!r}", parts)

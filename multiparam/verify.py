@@ -18,7 +18,7 @@ from .kinds import KINDS, takes_features_last
 from .names import join
 from .registry import infer_model
 from .rename import Rename, renamed_layer, renamer
-from .run import Turned, as_numpy, batches, turned_ranks
+from .run import Turned, as_numpy, batches, check_numbers, turned_ranks
 from .settings import TRAINING, differing
 from .steps import Array
 from .table import Fold
@@ -166,6 +166,7 @@ def _traced(model: Any, sample: Any, renamed: Callable[[str], str], native: bool
     adapter = infer_model(model)
     adapter.require(Capability.RUN)
     trace = _Trace(Tree(adapter, model))
+    check_numbers(trace.tree)
     _rename(trace.tree, renamed)
     turned = Turned() if native else turned_ranks(trace.tree, sample if isinstance(sample, tuple) else (sample,))
     names: dict[int, str] = {}

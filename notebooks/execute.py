@@ -29,7 +29,7 @@ from side_by_side import BACKENDS, COMPLETE, RESULTS
 HERE = Path(__file__).parent
 CHAPTERS = [path.stem for path in sorted(HERE.glob("[0-9]_*.md"))]
 SHOWN = "torch"  # whose run is committed
-SECONDS = 300  # that one cell may take
+SECONDS = 6 * 3600  # after which a cell, or a kernel that is to start, is said to hang
 
 
 def notebook(chapter: str) -> Any:
@@ -70,6 +70,8 @@ def execute(chapter: str, backend: str, python: str, log: IO[str], complete: boo
         read,
         km=manager,
         timeout=SECONDS,
+        startup_timeout=SECONDS,
+        iopub_timeout=SECONDS,  # or what a busy machine shows late is left out
         record_timing=False,
         coalesce_streams=True,  # or it depends on the time which lines come together
         resources={"metadata": {"path": str(HERE)}},

@@ -125,7 +125,7 @@ def test_other_settings_are_told_when_a_file_is_loaded(kind, tmp_path):
     if kind == "BatchNorm2d":
         expected.append(("0", "momentum", 0.1, pytest.approx(0.01)))
     assert report.differences == expected
-    assert f"0 was saved with eps {eps}, and has 0.001 here" in str(report)
+    assert f"differs: eps {eps} in the file, 0.001 here, in 0" in str(report)
 
 
 def test_forms_of_activations_are_told_too(tmp_path):

@@ -167,6 +167,10 @@ class TestFlax(ConformanceSuite):
             "head.weight": np.ascontiguousarray(np.asarray(state["head"]["kernel"]).T),
         }
 
+    def inventory(self, model):
+        flat = nnx.to_flat_state(nnx.state(model))
+        return {str(path): np.asarray(one.get_value() if isinstance(one, nnx.Variable) else one) for path, one in flat}
+
     def forward(self, model, x):
         return np.asarray(model(jnp.asarray(x)))
 

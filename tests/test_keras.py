@@ -5,7 +5,9 @@ import inspect
 import os
 import subprocess
 import sys
+import tempfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -100,6 +102,13 @@ def block(name):
     return keras.Sequential([dense(4, 8), layers.ReLU(), dense(8, 4), layers.ReLU()], name=name)
 
 
+def read_h5(path):
+    names = []
+    with h5py.File(path) as file:
+        file.visit(names.append)
+        yield from [(name, file[name][()]) for name in names if isinstance(file[name], h5py.Dataset)]
+
+
 class TestKeras(ConformanceSuite):
     backend = "keras"
 
@@ -168,6 +177,17 @@ class TestKeras(ConformanceSuite):
             "embedding.weight": np.array(model.embedding.get_weights()[0]),
             "head.weight": np.ascontiguousarray(model.head.get_weights()[0].T),
         }
+
+    def inventory(self, model):
+        with tempfile.TemporaryDirectory() as folder:
+            model.built = True  # its layers are
+            model.save_weights(f"{folder}/a.weights.h5")
+            found = {}
+            with h5py.File(f"{folder}/a.weights.h5") as file:
+                file.visititems(
+                    lambda name, one: found.update({name: one[()]}) if isinstance(one, h5py.Dataset) else None
+                )
+        return found
 
     def forward(self, model, x):
         return np.array(ops.convert_to_numpy(model(ops.convert_to_tensor(x))))

@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from flax import linen as nn
+from flax import serialization, traverse_util
 from multiparam_linen import Linen
 
 import multiparam as mp
@@ -150,6 +151,10 @@ class TestLinen(ConformanceSuite):
             "embedding.weight": np.asarray(found["embedding"]["embedding"]),
             "head.weight": np.ascontiguousarray(np.asarray(found["head"]["kernel"]).T),
         }
+
+    def inventory(self, model):
+        flat = traverse_util.flatten_dict(serialization.to_state_dict(model.variables))
+        return {"/".join(path): np.asarray(one) for path, one in flat.items()}
 
     def forward(self, model, x):
         return np.asarray(model.module.apply(model.variables, jnp.asarray(x)))
@@ -291,13 +296,23 @@ class Stack(nn.Module):
         )(jnp.stack([x[:, None], x[:, None]]))
 
 
-def test_a_stack_of_layers_keeps_its_own_names_and_layouts():
+def test_a_stack_of_layers_is_a_stack_of_canonical_tensors():
     net = made(Stack(), np.ones((1, 4)))
     params = mp.parameters(net)
-    assert {name: one.shape for name, one in params.items() if "kernel" in name} == {
-        "dense.kernel": (3, 4, 4),
-        "convs.kernel": (2, 3, 4, 4),
+    assert {name: one.shape for name, one in params.items() if "weight" in name} == {
+        "dense.weight": (3, 4, 4),
+        "convs.weight": (2, 4, 4, 3),
     }
+    kernels = {name: np.asarray(net.variables["params"][name]["kernel"]) for name in ("dense", "convs")}
+    assert np.array_equal(params["dense.weight"].value, kernels["dense"].transpose(0, 2, 1))
+    assert np.array_equal(params["convs.weight"].value, kernels["convs"].transpose(0, 3, 2, 1))
+    assert mp.layers(net)["convs"].kind == "Conv1d"
+
+
+def test_a_stack_that_nothing_tells_of_keeps_its_own_names_and_layouts():
+    module = Stack()
+    net = Linen(module, module.init(jax.random.key(0), np.ones((1, 4))))  # no sample, so that nothing is traced
+    assert mp.parameters(net)["dense.kernel"].shape == (3, 4, 4)
 
 
 def test_variables_of_one_name_in_several_collections_are_all_there(tmp_path):

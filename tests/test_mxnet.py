@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -204,6 +205,11 @@ class TestMXNet(ConformanceSuite):
         return {name: one.data().asnumpy() for name, one in model._collect_params_with_prefix().items()}
 
     raw_language_model = raw_mlp
+
+    def inventory(self, model):
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_parameters(f"{folder}/a.params")
+            return {name: one.asnumpy() for name, one in mx.nd.load(f"{folder}/a.params").items()}
 
     def forward(self, model, x):
         return model(array(x)).asnumpy()

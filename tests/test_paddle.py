@@ -156,6 +156,9 @@ class TestPaddle(ConformanceSuite):
     def raw_language_model(self, model):
         return {"embedding.weight": model.embedding.weight.numpy(), "head.weight": model.head.weight.numpy().T}
 
+    def inventory(self, model):
+        return {name: one.numpy() for name, one in model.state_dict().items()}
+
     def forward(self, model, x):
         with paddle.no_grad():
             return model(paddle.to_tensor(x)).numpy()

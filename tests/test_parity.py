@@ -96,7 +96,11 @@ def test_weights_go_there_and_back_and_outputs_agree(case, source, target):
     folds = folds or (case == "GRU, native" and target == "linen" and source in ("torch", "keras", "paddle"))
     assert cell.folded == folds
     assert cell.exact != cell.folded
-    assert cell.differences == ()
+    # Linen's own takes the batch first, and so another batch than the others of this case
+    turned = (
+        [("", "batch_first", *(side == "linen" for side in (source, target)))] if "linen" in (source, target) else []
+    )
+    assert list(cell.differences) == (turned if case == "MultiheadAttention" and source != target else [])
 
 
 @pytest.mark.parametrize(

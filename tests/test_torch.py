@@ -159,6 +159,9 @@ class TestTorch(ConformanceSuite):
 
     raw_language_model = raw_mlp
 
+    def inventory(self, model):
+        return {name: one.numpy() for name, one in model.state_dict().items()}
+
     def forward(self, model, x):
         with torch.no_grad():
             return model(torch.from_numpy(x)).numpy()

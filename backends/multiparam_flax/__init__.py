@@ -8,6 +8,7 @@ plugin = Plugin(
     name="flax",
     roots=frozenset({"flax", "jax", "jaxlib"}),
     adapter="multiparam_flax.adapter:FlaxAdapter",
+    defaults="multiparam_flax.defaults",
     capabilities=frozenset(Capability),
     distribution="flax",
     demo="multiparam_flax.demo",

@@ -16,10 +16,10 @@ from multiparam.adapter import (
     Adapter,
     ArgumentError,
     Handle,
+    Inventory,
     Members,
     Row,
     TieSide,
-    UninitializedError,
     collect,
     each_array,
     entries,
@@ -33,14 +33,19 @@ from multiparam.adapter import (
 )
 
 from . import plugin
-from .additions import ACTIVATIONS, LazyLinear, NamedSequential
+from .additions import ACTIVATIONS, NamedSequential
+from .arrays import LEFT_BEHIND, ArrayAt, array_at, holds_array, inventory, is_array
 from .attributes import attributes
 from .layers import table
+from .settings import said
 
 _VIEW = "_multiparam_view_"
 _ORDER = "_multiparam_order_"
 _GENERATORS = (nnx.Rngs, nnx.RngStream)
-_SKIPPED = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)  # generators, and what a forward pass leaves behind
+_ELSEWHERE = (
+    "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
+    "called in each of them, gives the whole array"
+)
 
 
 # functions of jax.nn (nnx's are the same) that stand in a Sequential as they are, with the defaults they then have
@@ -48,8 +53,10 @@ _FUNCTIONS = {name: Row(kind, object) for kind, name in ACTIVATIONS.items()} | {
     "gelu": Row("GELU", object, settings=lambda function: {"approximate": "tanh"}),
     "leaky_relu": Row("LeakyReLU", object, settings=lambda function: {"negative_slope": 0.01}),
     "elu": Row("ELU", object, settings=lambda function: {"alpha": 1.0}),
-    "softmax": Row("Softmax", object),
-    "log_softmax": Row("LogSoftmax", object),
+    "softmax": Row("Softmax", object, settings=lambda function: {"dim": -1}),
+    "log_softmax": Row("LogSoftmax", object, settings=lambda function: {"dim": -1}),
+    "celu": Row("CELU", object, settings=lambda function: {"alpha": 1.0}),
+    "glu": Row("GLU", object, settings=lambda function: {"dim": -1}),
     "swish": Row("SiLU", object),
     "hard_silu": Row("Hardswish", object),
 }
@@ -80,6 +87,9 @@ class FlaxAdapter(Adapter):
             return getattr(native, "__name__", type(native).__name__)
         return super().kind(native)
 
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native)
+
     def members(self, native: Any) -> Members:
         if is_container(native):
             return Members(children=collect(entries(native), _is_layer, _is_variable)[1])
@@ -92,13 +102,16 @@ class FlaxAdapter(Adapter):
             listed = [(str(index), layer) for index, layer in enumerate(native.layers)]
         views = {key[len(_VIEW) :]: _viewed(native, key[len(_VIEW) :]) for key in vars(native) if key.startswith(_VIEW)}
         own = attributes(native, without="layers" if listed else "", beside=views)
-        variables, children = collect(own, _is_layer, lambda one: _is_variable(one) or isinstance(one, Handle))
-        children = [*listed, *children]
+        variables, children = collect(own, _is_layer, _is_state)
+        variables = {k: v for k, v in variables.items() if not is_array(v) or not array_at(native, k).unwritable()}
+        arrays = {k for k, v in variables.items() if is_array(v)}
+        buffers = {k: v for k, v in variables.items() if k not in arrays and not _is_parameter(v)}
         return Members(
             parameters={k: v for k, v in variables.items() if _is_parameter(v)},
-            buffers={k: v for k, v in variables.items() if not _is_parameter(v)},
-            children=children,
+            buffers={**buffers, **{k: array_at(native, k) for k in variables if k in arrays}},
+            children=[*listed, *children],
             transient=frozenset(k for k, v in variables.items() if isinstance(v, nnx.Cache)),
+            optional=frozenset(arrays),
         )
 
     def child(self, native: Any, key: str) -> Any:
@@ -112,7 +125,12 @@ class FlaxAdapter(Adapter):
         if hasattr(native, _VIEW + name):
             return _viewed(native, name)
         found = resolve(native, name)
+        if is_array(found) and _is_layer(native):
+            return array_at(native, name)
         return found if _is_variable(found) else None
+
+    def inventory(self, model: Any) -> Inventory:
+        return inventory(model, self.name)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
@@ -121,17 +139,27 @@ class FlaxAdapter(Adapter):
 
     def write(self, variable: nnx.Variable[Any], value: Any) -> None:
         old = variable.get_value()
+        if isinstance(variable, ArrayAt) and isinstance(old, np.ndarray):
+            variable.set_value(np.array(value))
+            return
         own = fresh(value)  # JAX takes aligned memory over
         if isinstance(old, jax.core.Tracer) or not isinstance(old, jax.Array):
             variable.set_value(jnp.asarray(own))
         else:
             variable.set_value(jax.device_put(own, old.sharding))
 
+    def unwritable(self, variable: Any) -> str:
+        return variable.unwritable() if isinstance(variable, ArrayAt) else ""
+
+    def native(self, variable: Any) -> Any:
+        return variable.get_value() if isinstance(variable, ArrayAt) else variable
+
     def shape(self, variable: nnx.Variable[Any]) -> tuple[int, ...]:
         return tuple(np.shape(variable.get_value()))
 
     def dtype(self, variable: nnx.Variable[Any]) -> np.dtype[Any]:
-        return np.dtype(jnp.result_type(variable.get_value()))
+        value = variable.get_value()
+        return value.dtype if isinstance(value, np.ndarray) else np.dtype(jnp.result_type(value))
 
     def device(self, variable: nnx.Variable[Any]) -> str:
         value = variable.get_value()
@@ -139,6 +167,14 @@ class FlaxAdapter(Adapter):
 
     def initialized(self, variable: nnx.Variable[Any]) -> bool:
         return not isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
+
+    def abstract(self, variable: nnx.Variable[Any]) -> str:
+        is_shape = isinstance(variable.get_raw_value(), jax.ShapeDtypeStruct)
+        return "the model is one of shapes, as nnx.eval_shape makes it: make it for real" if is_shape else ""
+
+    def unreachable(self, variable: nnx.Variable[Any]) -> str:
+        value = variable.get_raw_value()
+        return _ELSEWHERE if isinstance(value, jax.Array) and not _is_whole(value) else ""
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(fresh(value))
@@ -184,10 +220,6 @@ class FlaxAdapter(Adapter):
                     cls.__call__ = call
 
     def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
-        if not isinstance(layer, LazyLinear):
-            raise UninitializedError(
-                f"this {type(layer).__name__} has shapes and no numbers, as nnx.eval_shape makes it: make it for real"
-            )
         layer.when_ready = (*layer.when_ready, call)
 
     def gradients(
@@ -230,6 +262,10 @@ class FlaxAdapter(Adapter):
 
     def notes_on_change(self, model: Any) -> list[str]:
         return ["An nnx.Optimizer built before this holds the old parameters: build it anew."]
+
+
+def _is_whole(value: jax.Array) -> bool:
+    return isinstance(value, jax.core.Tracer) or value.is_fully_addressable
 
 
 @functools.lru_cache(maxsize=1024)
@@ -276,16 +312,20 @@ def _is_function(native: Any) -> bool:
 
 def _is_variable(native: Any) -> bool:
     told = _told(type(native))
-    return isinstance(native, nnx.Variable) and not isinstance(native, _SKIPPED) if told is None else told
+    return isinstance(native, nnx.Variable) and not isinstance(native, LEFT_BEHIND) if told is None else told
 
 
 @functools.lru_cache(maxsize=1024)
 def _told(cls: type) -> bool | None:
     """Whether what is of a class is a variable; None where the class does not tell. NNX's own test is slow."""
     if issubclass(cls, nnx.Variable):
-        return not issubclass(cls, _SKIPPED)
+        return not issubclass(cls, LEFT_BEHIND)
     # a tracer may stand for one
     return None if cls.__module__.partition(".")[0] in ("flax", "jax", "jaxlib") else False
+
+
+def _is_state(native: Any) -> bool:
+    return (_is_variable(native) and holds_array(native)) or isinstance(native, Handle) or is_array(native)
 
 
 def _is_parameter(variable: Any) -> bool:

@@ -10,7 +10,18 @@ import numpy as np
 from flax import nnx
 from flax.nnx.nn.attention import dot_product_attention_weights
 
-from multiparam.adapter import ArgumentError, Row, Setting, Source, attention_sources, einsum_sources, general_sources
+from multiparam.adapter import (
+    ArgumentError,
+    Row,
+    Setting,
+    Source,
+    attention_sources,
+    axes_of,
+    einsum_sources,
+    general_sources,
+)
+
+from . import settings, stacks
 
 
 class Attention(nnx.MultiHeadAttention):
@@ -46,11 +57,18 @@ def rows() -> Iterator[Row]:
         nnx.MultiHeadAttention,
         _attention,
         inner={"out_proj": "Linear"},
-        settings=_settings,
+        settings=settings.of_attention,
+        shapes=stacks.below,
         builds={"MultiheadAttention": _build_attention},
     )
-    yield Row(lambda native: "Linear" if _general(native) else "LinearGeneral", nnx.LinearGeneral, _general)
-    yield Row(lambda native: "Linear" if _einsum(native) else "Einsum", nnx.Einsum, _einsum)
+    yield Row(
+        lambda native: "Linear" if _general(native) else "LinearGeneral",
+        nnx.LinearGeneral,
+        _general,
+        settings=_of_general,
+        shapes=stacks.general,
+    )
+    yield Row(lambda native: "Linear" if _einsum(native) else "Einsum", nnx.Einsum, _einsum, shapes=stacks.einsum)
 
 
 def _attention(native: nnx.MultiHeadAttention) -> dict[str, Source]:
@@ -59,14 +77,15 @@ def _attention(native: nnx.MultiHeadAttention) -> dict[str, Source]:
     return attention_sources(["query/", "key/", "value/"], "out/", "kernel", packed=len(set(shapes)) == 1)
 
 
-def _settings(native: nnx.MultiHeadAttention) -> dict[str, Setting]:
-    return {"num_heads": native.num_heads}
-
-
 def _general(native: nnx.LinearGeneral) -> dict[str, Source]:
     if native.batch_axis:
         return {}
     return general_sources("kernel", len(native.in_features), len(native.out_features))
+
+
+def _of_general(native: nnx.LinearGeneral) -> dict[str, Setting]:
+    last = tuple(range(-len(native.axis), 0))
+    return {} if tuple(native.axis) == last else {"input_axes": axes_of(native.axis)}
 
 
 def _einsum(native: nnx.Einsum) -> dict[str, Source]:

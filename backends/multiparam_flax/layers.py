@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,15 +21,13 @@ from multiparam.adapter import (
     Transpose,
     Transposed,
     UnsupportedError,
-    convolution,
     each_rank,
-    input_padded,
     out_in_first,
     pooling,
     told_kind,
 )
 
-from . import attention, recurrent
+from . import attention, recurrent, settings, stacks
 from .additions import (
     ACTIVATIONS,
     ELU,
@@ -58,98 +57,124 @@ _COUNT = {"num_batches_tracked": np.zeros((), np.int64)}
 
 def table() -> LayerTable:
     """The rows."""
-    plain = (Lambda, Softmax, LogSoftmax, Flatten, Reshape, Identity)
-    return LayerTable(
-        [
-            Row("Sequential", nnx.Sequential, builds={"Sequential": _sequential}),
-            Row("Sequential", NamedSequential),
-            Row("Linear", nnx.Linear, _LINEAR, builds={"Linear": _linear}),
-            Row("Linear", LazyLinear, _LINEAR, lazy=_lazy_linear, builds={"LazyLinear": _build_lazy_linear}),
-            Row("Embedding", nnx.Embed, {"weight": At("embedding")}, builds={"Embedding": _embedding}),
-            Row(
-                "LayerNorm",
-                nnx.LayerNorm,
-                _AFFINE,
-                settings=_norm,
-                builds={"LayerNorm": _layer_norm},
-            ),
-            Row(_ranked("Conv"), nnx.Conv, _conv, settings=_of_conv, builds=each_rank("Conv", _build_conv)),
-            Row(
-                _ranked("ConvTranspose"),
-                nnx.ConvTranspose,
-                _conv_transpose,
-                settings=_of_conv_transpose,
-                builds=each_rank("ConvTranspose", _build_conv_transpose),
-            ),
-            *(
-                Row(_ranked(pool.__name__), pool, settings=_of_pool, builds=each_rank(pool.__name__, pool))
-                for pool in (MaxPool, AvgPool)
-            ),
-            Row(
-                lambda native: native.kind,
-                GlobalAvgPool,
-                builds={f"AdaptiveAvgPool{rank}d": _build_global_pool(rank) for rank in (1, 2, 3)},
-            ),
-            Row(
-                lambda native: native.kind,
-                Activation,
-                builds={kind: partial(Activation, kind) for kind in ACTIVATIONS},
-            ),
-            Row("ELU", ELU, settings=lambda native: {"alpha": native.alpha}, builds={"ELU": ELU}),
-            Row(
-                lambda native: f"SeparableConv{len(native['depthwise'].kernel_size)}d",
-                SeparableConv,
-                builds={f"SeparableConv{rank}d": _build_separable for rank in (1, 2)},
-            ),
-            Row(
-                told_kind("BatchNorm"),
-                nnx.BatchNorm,
-                _AFFINE,
-                _STATISTICS,
-                file_only=_COUNT,
-                settings=_norm,
-                builds=each_rank("BatchNorm", _build_batch_norm, tell=True),
-            ),
-            Row("GroupNorm", nnx.GroupNorm, _AFFINE, settings=_norm, builds={"GroupNorm": _build_group_norm}),
-            Row(
-                told_kind("InstanceNorm"),
-                nnx.InstanceNorm,
-                _AFFINE,
-                settings=_norm,
-                builds=each_rank("InstanceNorm", _build_instance_norm, tell=True),
-            ),
-            Row("RMSNorm", nnx.RMSNorm, _AFFINE, settings=_norm, builds={"RMSNorm": _build_rms_norm}),
-            Row("PReLU", nnx.PReLU, {"weight": At("negative_slope", Insert(0))}, builds={"PReLU": _build_prelu}),
-            Row("Dropout", nnx.Dropout, builds={"Dropout": lambda p: nnx.Dropout(p, rngs=_rngs())}),
-            Row(
-                "LeakyReLU",
-                LeakyReLU,
-                settings=lambda native: {"negative_slope": native.negative_slope},
-                builds={"LeakyReLU": LeakyReLU},
-            ),
-            Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
-            *(Row(layer.__name__, layer, builds={layer.__name__: layer}) for layer in plain),
-            *attention.rows(),
-            *recurrent.rows(),
-        ]
-    )
-
-
-def _norm(native: Any) -> dict[str, Setting]:
-    momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
-    groups: dict[str, Setting] = {"num_groups": native.num_groups} if type(native) is nnx.GroupNorm else {}
-    return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {}) | groups
-
-
-def _of_conv(native: nnx.Conv) -> dict[str, Setting]:
-    sizes = (native.kernel_size, native.strides, native.padding, native.kernel_dilation)
-    spread = str(native.input_dilation)
-    more: dict[str, Setting] = {"input_dilation": spread} if spread.strip("(,) 1") else {}
-    return convolution(*sizes, native.feature_group_count) | more
-
-
-def _of_conv_transpose(native: nnx.ConvTranspose) -> dict[str, Setting]:
-    return input_padded(native.kernel_size, native.strides, native.padding, native.kernel_dilation or 1)
+    plain = (Lambda, Flatten, Identity)
+    rows = [
+        Row("Sequential", nnx.Sequential, builds={"Sequential": _sequential}),
+        Row("Sequential", NamedSequential),
+        Row("Linear", nnx.Linear, _LINEAR, shapes=stacks.linear, builds={"Linear": _linear}),
+        Row("Linear", LazyLinear, _LINEAR, lazy=_lazy_linear, builds={"LazyLinear": _build_lazy_linear}),
+        Row(
+            "Embedding",
+            nnx.Embed,
+            {"weight": At("embedding")},
+            shapes=stacks.embedding,
+            builds={"Embedding": _embedding},
+        ),
+        Row(
+            "LayerNorm",
+            nnx.LayerNorm,
+            _AFFINE,
+            settings=settings.of_norm,
+            shapes=stacks.norm,
+            builds={"LayerNorm": _layer_norm},
+        ),
+        Row(
+            _ranked("Conv"),
+            nnx.Conv,
+            _conv,
+            settings=settings.of_conv,
+            shapes=stacks.convolution,
+            builds=each_rank("Conv", _build_conv),
+        ),
+        Row(
+            _ranked("ConvTranspose"),
+            nnx.ConvTranspose,
+            _conv_transpose,
+            settings=settings.of_conv_transpose,
+            shapes=stacks.convolution,
+            builds=each_rank("ConvTranspose", _build_conv_transpose),
+        ),
+        *(
+            Row(_ranked(pool.__name__), pool, settings=_of_pool, builds=each_rank(pool.__name__, pool))
+            for pool in (MaxPool, AvgPool)
+        ),
+        Row(
+            lambda native: native.kind,
+            GlobalAvgPool,
+            builds={f"AdaptiveAvgPool{rank}d": _build_global_pool(rank) for rank in (1, 2, 3)},
+        ),
+        Row(
+            lambda native: native.kind,
+            Activation,
+            builds={kind: partial(Activation, kind) for kind in ACTIVATIONS},
+        ),
+        Row("ELU", ELU, settings=lambda native: {"alpha": native.alpha}, builds={"ELU": ELU}),
+        Row(
+            lambda native: f"SeparableConv{len(native['depthwise'].kernel_size)}d",
+            SeparableConv,
+            builds={f"SeparableConv{rank}d": _build_separable for rank in (1, 2)},
+        ),
+        Row(
+            told_kind("BatchNorm"),
+            nnx.BatchNorm,
+            _AFFINE,
+            _STATISTICS,
+            file_only=_COUNT,
+            settings=settings.of_norm,
+            shapes=stacks.norm,
+            builds=each_rank("BatchNorm", _build_batch_norm, tell=True),
+        ),
+        Row(
+            "GroupNorm",
+            nnx.GroupNorm,
+            _AFFINE,
+            settings=settings.of_norm,
+            shapes=stacks.norm,
+            builds={"GroupNorm": _build_group_norm},
+        ),
+        Row(
+            told_kind("InstanceNorm"),
+            nnx.InstanceNorm,
+            _AFFINE,
+            settings=settings.of_norm,
+            shapes=stacks.norm,
+            builds=each_rank("InstanceNorm", _build_instance_norm, tell=True),
+        ),
+        Row(
+            "RMSNorm",
+            nnx.RMSNorm,
+            _AFFINE,
+            settings=settings.of_norm,
+            shapes=stacks.norm,
+            builds={"RMSNorm": _build_rms_norm},
+        ),
+        Row(
+            "PReLU",
+            nnx.PReLU,
+            {"weight": At("negative_slope", Insert(0))},
+            shapes=stacks.scalar,
+            builds={"PReLU": _build_prelu},
+        ),
+        Row("Dropout", nnx.Dropout, builds={"Dropout": lambda p: nnx.Dropout(p, rngs=_rngs())}),
+        Row(
+            "LeakyReLU",
+            LeakyReLU,
+            settings=lambda native: {"negative_slope": native.negative_slope},
+            builds={"LeakyReLU": LeakyReLU},
+        ),
+        Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
+        *(Row(layer.__name__, layer, builds={layer.__name__: layer}) for layer in plain),
+        *attention.rows(),
+        *(
+            Row(layer.__name__, layer, settings=lambda native: {"dim": int(native.dim)}, builds={layer.__name__: layer})
+            for layer in (Softmax, LogSoftmax)
+        ),
+        Row(
+            "Reshape", Reshape, settings=lambda native: {"shape": str(tuple(native.shape))}, builds={"Reshape": Reshape}
+        ),
+        *recurrent.rows(),
+    ]
+    return LayerTable(replace(row, settings=settings.common(row)) for row in rows)
 
 
 def _of_pool(native: Pool) -> dict[str, Setting]:

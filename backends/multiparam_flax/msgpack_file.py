@@ -334,4 +334,10 @@ def _recognizes(start: bytes) -> bool:
     return bool(name) and min(name) >= 32 and (len(name) == size or len(start) == 64)
 
 
-msgpack_file = Format("flax", _recognizes, _read, backend="flax")
+def _of_safetensors(entries: Sequence[Entry]) -> Contents:
+    return _interpreted(_Found({entry.name: entry for entry in entries}))
+
+
+msgpack_file = Format(
+    "flax", _recognizes, _read, backend="flax", safetensors=dict.fromkeys(("flax", "jax"), _of_safetensors)
+)

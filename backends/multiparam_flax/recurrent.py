@@ -12,6 +12,8 @@ from flax import nnx
 
 from multiparam.adapter import At, Concat, Fold, RecurrentCell, Row, Setting, Source, cell_row, recurrent_row
 
+from . import settings, stacks
+
 _CELLS: Mapping[type, str] = {
     nnx.LSTMCell: "LSTM",
     nnx.OptimizedLSTMCell: "LSTM",
@@ -76,15 +78,18 @@ def rows() -> Iterator[Row]:
     """The rows of cells and recurrent layers."""
     names = dict.fromkeys(_CELLS.values())
     for native in _CELLS:
-        yield cell_row(native, _cell)
+        yield cell_row(native, _cell, shapes=stacks.below)
     yield cell_row(
         Cell,
         lambda native: _cell(native.cell, "cell/"),
         builds={f"{name}Cell": _build_cell(name) for name in names},
+        shapes=stacks.below,
     )
-    yield recurrent_row(Recurrent, _cells, _way, builds={name: _build(name) for name in names})
+    yield recurrent_row(
+        Recurrent, _cells, settings.of_sequence, builds={name: _build(name) for name in names}, shapes=stacks.below
+    )
     for native in (nnx.RNN, nnx.Bidirectional):
-        yield recurrent_row(native, _cells, _way)
+        yield recurrent_row(native, _cells, settings.of_sequence, shapes=stacks.below)
 
 
 def _directions(layer: Any) -> list[tuple[Any, bool]]:
@@ -141,22 +146,10 @@ def _folds(cell: Any) -> dict[str, Fold]:
 
 
 def _settings(cell: Any) -> dict[str, Setting]:
-    name = _name(cell.activation_fn)
+    name = settings.called(cell.activation_fn)
     if isinstance(cell, nnx.SimpleCell):
         return {"nonlinearity": name, "residual": bool(cell.residual)}
-    return {"activation": name, "recurrent_activation": _name(cell.gate_fn)}
-
-
-def _way(native: Any) -> dict[str, Setting]:
-    layer = native.stack[0] if isinstance(native, Recurrent) else native
-    if isinstance(layer, nnx.Bidirectional):
-        merge = _name(layer.merge_fn).strip("_")
-        return {"merge": "concat" if isinstance(native, Recurrent) or merge == "concatenate" else merge}
-    return {"reverse": bool(layer.reverse)}
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", None) or type(function).__name__
+    return {"activation": name, "recurrent_activation": settings.called(cell.gate_fn)}
 
 
 def _made(name: str, input_size: int, hidden_size: int, bias: bool, nonlinearity: str) -> Any:

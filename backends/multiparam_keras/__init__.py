@@ -8,6 +8,7 @@ plugin = Plugin(
     name="keras",
     roots=frozenset({"keras", "tensorflow"}),
     adapter="multiparam_keras.adapter:KerasAdapter",
+    defaults="multiparam_keras.defaults",
     capabilities=frozenset(Capability),
     distribution="keras",
     demo="multiparam_keras.demo",

@@ -19,6 +19,7 @@ from multiparam.adapter import (
     ArgumentError,
     Glance,
     Handle,
+    Inventory,
     Members,
     TieSide,
     each_array,
@@ -34,6 +35,8 @@ from . import plugin
 from .compiled import reset
 from .images import image_ranks_of
 from .layers import ACTIVATIONS, table
+from .own_state import Kept, inventory, kept
+from .settings import said
 from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
 
 _WAITING = "_multiparam_waiting"
@@ -65,6 +68,9 @@ class KerasAdapter(Adapter):
     def label(self, native: Any) -> str:
         return str(native.name) if is_layer(native) else ""
 
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native)
+
     def members(self, native: Any) -> Members:
         variables, children = contents(native)
         buffers = {key: one for key, one in variables.items() if is_buffer(native, one)}
@@ -72,7 +78,7 @@ class KerasAdapter(Adapter):
         row = self.row(native)
         return Members(
             parameters={**{key: one for key, one in variables.items() if key not in buffers}, **views},
-            buffers=buffers,
+            buffers={**buffers, **kept(native)} if is_layer(native) else buffers,
             children=children,
             transient=frozenset(key for key in buffers if _is_between_batches(native, key)),
             opaque=is_opaque(native) and (row is None or row.lazy is None or row.lazy(native) is None),
@@ -99,7 +105,11 @@ class KerasAdapter(Adapter):
     def part(self, native: Any, name: str) -> Any:
         if name in getattr(native, "__dict__", {}).get(VIEWS, {}):
             return native.__dict__[VIEWS][name]
-        return variable_at(native, name)
+        found = variable_at(native, name)
+        return kept(native).get(name) if found is None and is_layer(native) else found
+
+    def inventory(self, model: Any) -> Inventory:
+        return inventory(model, self.name)
 
     def saved(self, model: Any, labels: Mapping[str, str]) -> Mapping[str, Any]:
         try:
@@ -117,9 +127,24 @@ class KerasAdapter(Adapter):
         with self._engine.outside_graphs():
             variable.assign(self._engine.copied(_wide(value)))
 
+    def unreachable(self, variable: Any) -> str:
+        found: str = self._engine.unreachable(variable.value)
+        return found
+
+    def initialized(self, variable: Any) -> bool:
+        return not self._engine.abstract(variable.value)
+
+    def abstract(self, variable: Any) -> str:
+        return (
+            "" if self.initialized(variable) else "it was made as a shape only, on a meta device: build the model anew"
+        )
+
     def written(self, layer: Any) -> None:
         if hasattr(layer, "finalize_state") and layer.built:
             layer.finalize_state()  # what a Normalization computes with is made from its variables
+
+    def any_shape(self, variable: Any) -> bool:
+        return isinstance(variable, Kept)
 
     def shape(self, variable: Any) -> tuple[int, ...]:
         return tuple(variable.shape)
@@ -259,8 +284,8 @@ class KerasAdapter(Adapter):
         )
         fresh.trainable = old.trainable
         fresh._path = f"{side.layer.path}/{fresh.name}"
-        for kept in ("regularizer", "constraint", "overwrite_with_gradient"):
-            setattr(fresh, kept, getattr(old, kept))
+        for name in ("regularizer", "constraint", "overwrite_with_gradient"):
+            setattr(fresh, name, getattr(old, name))
         self._put(side, Handle(fresh))
         self._changed(model)
 

@@ -9,7 +9,7 @@ import keras
 
 from multiparam.adapter import Row, Source, einsum_sources
 
-from . import layouts
+from . import layouts, settings
 
 layers = keras.layers
 
@@ -55,10 +55,15 @@ def rows() -> Iterator[Row]:
         layers.MultiHeadAttention,
         _attention,
         inner={"out_proj": "Linear"},
-        settings=lambda native: {"num_heads": native.num_heads},
+        settings=settings.of_attention,
         builds={"MultiheadAttention": _build_attention},
     )
-    yield Row(lambda native: "Linear" if _einsum(native) else "EinsumDense", layers.EinsumDense, _einsum)
+    yield Row(
+        lambda native: "Linear" if _einsum(native) else "EinsumDense",
+        layers.EinsumDense,
+        _einsum,
+        settings=settings.of_dense,
+    )
 
 
 def _attention(native: Any) -> dict[str, Source]:

@@ -12,10 +12,27 @@ import numpy as np
 
 from multiparam.adapter import fresh
 
+_ELSEWHERE = (
+    "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
+    "called in each of them, gives the whole array"
+)
+
 
 def to_numpy(tensor: Any) -> Any:
     """The tensor's numbers, a view where it lies on the CPU."""
     return np.asarray(tensor)
+
+
+def unreachable(tensor: Any) -> str:
+    """Why the tensor's numbers are not all here; empty if they are."""
+    if not isinstance(tensor, jax.Array) or isinstance(tensor, jax.core.Tracer):
+        return ""
+    return "" if tensor.is_fully_addressable else _ELSEWHERE
+
+
+def abstract(tensor: Any) -> bool:
+    """Whether the tensor is a shape without numbers."""
+    return isinstance(tensor, jax.ShapeDtypeStruct)
 
 
 def copied(array: Any) -> Any:

@@ -20,6 +20,16 @@ def to_numpy(tensor: Any) -> Any:
     return np.asarray(tf.convert_to_tensor(tensor))  # its own numpy() copies
 
 
+def unreachable(tensor: Any) -> str:
+    """Why the tensor's numbers are not all here; empty if they are."""
+    return ""
+
+
+def abstract(tensor: Any) -> bool:
+    """Whether the tensor is a shape without numbers."""
+    return False
+
+
 def copied(array: Any) -> Any:
     """A copy of an array, to be assigned to a variable."""
     if not array.size or array.dtype.kind not in "iuf":

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from multiparam.adapter import fresh
 
@@ -17,6 +18,20 @@ def to_numpy(tensor: Any) -> Any:
     """The tensor's numbers, a view where it lies on the CPU; dtypes that numpy lacks as float32."""
     plain = tensor.detach().cpu()
     return (plain if plain.dtype not in _UNKNOWN else plain.to(torch.float32)).numpy()
+
+
+def unreachable(tensor: Any) -> str:
+    """Why the tensor's numbers are not all here; empty if they are."""
+    return (
+        ""
+        if not is_traceable_wrapper_subclass(tensor)
+        else f"{type(tensor).__name__} keeps its numbers in its own form"
+    )
+
+
+def abstract(tensor: Any) -> bool:
+    """Whether the tensor is a shape without numbers."""
+    return bool(tensor.is_meta)
 
 
 def copied(array: Any) -> Any:

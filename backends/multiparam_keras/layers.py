@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,14 +14,11 @@ from multiparam.adapter import (
     LazyShape,
     Row,
     Setting,
-    convolution,
     each_rank,
-    pooling,
     told_kind,
-    transposed_convolution,
 )
 
-from . import attention, layouts, recurrent, spatial
+from . import attention, layouts, recurrent, settings, spatial
 from .additions import GELU, LogSoftmax, NamedSequential
 from .functions import Function
 
@@ -46,6 +44,9 @@ ACTIVATIONS = {
     "softmax": "Softmax",
     "log_softmax": "LogSoftmax",
     "linear": "Identity",
+    "tanh_shrink": "Tanhshrink",
+    "hard_shrink": "Hardshrink",
+    "soft_shrink": "Softshrink",
 }
 _PLAIN = ("ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid")
 
@@ -53,64 +54,74 @@ _PLAIN = ("ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid")
 def table() -> LayerTable:
     """The rows."""
     layers = keras.layers
-    return LayerTable(
-        [
-            Row("Sequential", keras.Sequential, builds={"Sequential": _sequential}),
-            Row(
-                "Linear",
-                layers.Dense,
-                layouts.LINEAR,
-                lazy=_lazy_dense,
-                settings=lambda native: {"activation": getattr(native.activation, "__name__", "another")},
-                builds={"Linear": _linear, "LazyLinear": _lazy_linear},
-            ),
-            Row(
-                "Embedding",
-                layers.Embedding,
-                layouts.EMBEDDING,
-                lazy=_lazy_embedding,
-                builds={"Embedding": _embedding},
-            ),
-            *_convolutions(),
-            *_norms(),
-            *recurrent.rows(),
-            *attention.rows(),
-            Row(
-                "PReLU",
-                layers.PReLU,
-                layouts.PRELU,
-                builds={"PReLU": _prelu},
-                lazy=lambda native: _lazy(native, {"weight": (None,)}),
-            ),
-            Row("Lambda", layers.Lambda, builds={"Lambda": _lambda}),
-            Row(_relu, layers.ReLU, settings=_of_relu, builds={"ReLU": layers.ReLU}),
-            Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
-            Row(
-                "LeakyReLU",
-                layers.LeakyReLU,
-                settings=lambda native: {"negative_slope": float(native.negative_slope)},
-                builds={"LeakyReLU": layers.LeakyReLU},
-            ),
-            Row(
-                "ELU",
-                layers.ELU,
-                settings=lambda native: {"alpha": float(native.alpha)},
-                builds={"ELU": layers.ELU},
-            ),
-            Row("LogSoftmax", LogSoftmax, builds={"LogSoftmax": LogSoftmax}),
-            Row("Reshape", layers.Reshape, builds={"Reshape": spatial.ImageReshape}),
-            Row("Softmax", layers.Softmax, builds={"Softmax": lambda dim: layers.Softmax(axis=dim)}),
-            Row("Flatten", layers.Flatten, builds={"Flatten": spatial.ImageFlatten}),
-            Row("Dropout", layers.Dropout, builds={"Dropout": lambda p: layers.Dropout(p)}),
-            Row("Identity", layers.Identity, builds={"Identity": layers.Identity}),
-            Row(
-                "Activation",
-                layers.Activation,
-                settings=_activation,
-                builds={kind: partial(layers.Activation, name) for name, kind in ACTIVATIONS.items() if kind in _PLAIN},
-            ),
-        ]
-    )
+    rows = [
+        Row("Sequential", keras.Sequential, builds={"Sequential": _sequential}),
+        Row(
+            "Linear",
+            layers.Dense,
+            layouts.LINEAR,
+            lazy=_lazy_dense,
+            settings=settings.of_dense,
+            builds={"Linear": _linear, "LazyLinear": _lazy_linear},
+        ),
+        Row(
+            "Embedding",
+            layers.Embedding,
+            layouts.EMBEDDING,
+            settings=settings.of_embedding,
+            lazy=_lazy_embedding,
+            builds={"Embedding": _embedding},
+        ),
+        *_convolutions(),
+        *_norms(),
+        *recurrent.rows(),
+        *attention.rows(),
+        Row(
+            "PReLU",
+            layers.PReLU,
+            layouts.PRELU,
+            builds={"PReLU": _prelu},
+            lazy=lambda native: _lazy(native, {"weight": (None,)}),
+        ),
+        Row("Lambda", layers.Lambda, builds={"Lambda": _lambda}),
+        Row(_relu, layers.ReLU, settings=_of_relu, builds={"ReLU": layers.ReLU}),
+        Row("GELU", GELU, settings=lambda native: {"approximate": native.approximate}, builds={"GELU": GELU}),
+        Row(
+            "LeakyReLU",
+            layers.LeakyReLU,
+            settings=lambda native: {"negative_slope": float(native.negative_slope)},
+            builds={"LeakyReLU": layers.LeakyReLU},
+        ),
+        Row(
+            "ELU",
+            layers.ELU,
+            settings=lambda native: {"alpha": float(native.alpha)},
+            builds={"ELU": layers.ELU},
+        ),
+        Row(
+            "LogSoftmax",
+            LogSoftmax,
+            settings=lambda native: settings.of_dim(native, native.dim),
+            builds={"LogSoftmax": LogSoftmax},
+        ),
+        Row("Reshape", layers.Reshape, settings=_of_reshape, builds={"Reshape": spatial.ImageReshape}),
+        Row(
+            "Softmax",
+            layers.Softmax,
+            settings=lambda native: settings.of_dim(native, native.axis),
+            builds={"Softmax": lambda dim: layers.Softmax(axis=dim)},
+        ),
+        Row("Flatten", layers.Flatten, builds={"Flatten": spatial.ImageFlatten}),
+        Row("Dropout", layers.Dropout, builds={"Dropout": lambda p: layers.Dropout(p)}),
+        Row("Identity", layers.Identity, builds={"Identity": layers.Identity}),
+        Row(
+            "Activation",
+            layers.Activation,
+            settings=settings.of_activation,
+            builds={kind: partial(layers.Activation, name) for name, kind in ACTIVATIONS.items() if kind in _PLAIN},
+        ),
+    ]
+    return LayerTable(replace(row, settings=settings.common(row)) for row in rows)
 
 
 def _convolutions() -> Iterator[Row]:
@@ -119,7 +130,7 @@ def _convolutions() -> Iterator[Row]:
             f"Conv{rank}d",
             getattr(keras.layers, f"Conv{rank}D"),
             layouts.conv(rank),
-            settings=_of_conv,
+            settings=settings.of_conv,
             lazy=_lazy_conv,
             builds={f"Conv{rank}d": spatial.conv},
         )
@@ -127,26 +138,27 @@ def _convolutions() -> Iterator[Row]:
             f"ConvTranspose{rank}d",
             getattr(keras.layers, f"Conv{rank}DTranspose"),
             layouts.conv_transpose(rank),
-            settings=_of_conv_transpose,
+            settings=settings.of_conv_transpose,
             lazy=_lazy_conv_transpose,
             builds={f"ConvTranspose{rank}d": spatial.conv_transpose},
         )
         for name, native in (("MaxPool", "MaxPooling"), ("AvgPool", "AveragePooling")):
             kind = f"{name}{rank}d"
             builds = {kind: partial(spatial.pool, native)}
-            yield Row(kind, getattr(keras.layers, f"{native}{rank}D"), settings=_of_pool, builds=builds)
+            yield Row(kind, getattr(keras.layers, f"{native}{rank}D"), settings=settings.of_pool, builds=builds)
         for name, native in (("AdaptiveAvgPool", "GlobalAveragePooling"), ("AdaptiveMaxPool", "GlobalMaxPooling")):
             kind, pool = f"{name}{rank}d", getattr(keras.layers, f"{native}{rank}D")
             builds = {kind: partial(spatial.global_pool, pool)} if name == "AdaptiveAvgPool" else {}
             yield Row(kind, pool, settings=lambda native: {"keepdims": bool(native.keepdims)}, builds=builds)
         yield Row(f"Dropout{rank}d", getattr(keras.layers, f"SpatialDropout{rank}D"))
-        yield Row(f"ZeroPad{rank}d", getattr(keras.layers, f"ZeroPadding{rank}D"))
+        yield Row(f"ZeroPad{rank}d", getattr(keras.layers, f"ZeroPadding{rank}D"), settings=settings.of_zero_pad)
+        yield Row("Upsample", getattr(keras.layers, f"UpSampling{rank}D"), settings=settings.of_upsampling)
     for rank in (1, 2):
         yield Row(
             f"Conv{rank}d",
             getattr(keras.layers, f"DepthwiseConv{rank}D"),
             layouts.depthwise(rank),
-            settings=_of_depthwise,
+            settings=settings.of_depthwise,
             lazy=_lazy_depthwise,
         )
         yield _separable(rank)
@@ -159,7 +171,7 @@ def _separable(rank: int) -> Row:
         getattr(keras.layers, f"SeparableConv{rank}D"),
         layouts.separable(rank),
         inner={"depthwise": f"Conv{rank}d", "pointwise": f"Conv{rank}d"},
-        settings=_of_separable,
+        settings=settings.of_separable,
         lazy=_lazy_separable,
         builds={kind: spatial.separable_conv},
     )
@@ -173,7 +185,7 @@ def _norms() -> Iterator[Row]:
         layouts.AFFINE,
         layouts.STATISTICS,
         file_only=layouts.COUNT,
-        settings=_norm,
+        settings=_of_image_norm,
         lazy=_lazy_norm,
         builds=each_rank("BatchNorm", _batch_norm, tell=True),
     )
@@ -181,7 +193,7 @@ def _norms() -> Iterator[Row]:
         _group_norm,
         layers.GroupNormalization,
         layouts.AFFINE,
-        settings=_norm,
+        settings=_of_image_norm,
         lazy=_lazy_norm,
         builds={"GroupNorm": _build_group_norm, **each_rank("InstanceNorm", _instance_norm, tell=True)},
     )
@@ -189,7 +201,7 @@ def _norms() -> Iterator[Row]:
         "RMSNorm",
         layers.RMSNormalization,
         layouts.RMS,
-        settings=_norm,
+        settings=_of_feature_norm,
         lazy=lambda native: _lazy(native, {"weight": (None,)}),
         builds={"RMSNorm": _rms_norm},
     )
@@ -197,18 +209,21 @@ def _norms() -> Iterator[Row]:
         "LayerNorm",
         layers.LayerNormalization,
         layouts.AFFINE,
-        settings=_norm,
+        settings=_of_feature_norm,
         lazy=_lazy_norm,
         builds={"LayerNorm": _layer_norm},
     )
 
 
-def _norm(native: Any) -> dict[str, Setting]:
-    momentum = getattr(native, "momentum", None)  # of the old statistics, where PyTorch's is of the new
-    groups: dict[str, Setting] = {}
+def _of_image_norm(native: Any) -> dict[str, Setting]:
+    found = settings.of_norm(native) | settings.of_axis(native)
     if isinstance(native, keras.layers.GroupNormalization) and _group_norm(native) == "GroupNorm":
-        groups["num_groups"] = native.groups
-    return {"eps": native.epsilon} | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {}) | groups
+        found["num_groups"] = native.groups
+    return found
+
+
+def _of_feature_norm(native: Any) -> dict[str, Setting]:
+    return settings.of_norm(native) | settings.of_axes(native)
 
 
 def _relu(native: Any) -> str:
@@ -220,57 +235,14 @@ def _relu(native: Any) -> str:
 def _of_relu(native: Any) -> dict[str, Setting]:
     if _relu(native) == "LeakyReLU":
         return {"negative_slope": float(native.negative_slope)}
-    if _relu(native) == "ReLU6" or (native.max_value is None and not native.threshold):
-        return {}
-    highest = "none" if native.max_value is None else float(native.max_value)
-    return {
-        "max_value": highest,
-        "negative_slope": float(native.negative_slope),
-        "threshold": float(native.threshold),
-    }
+    plain = _relu(native) == "ReLU6" or (native.max_value is None and not native.threshold)
+    return {} if plain else settings.of_relu(native)
 
 
-def _activation(native: Any) -> dict[str, Setting]:
-    # Keras's function of that name is the exact form, whose slope and form the layer of its own tells
-    name = getattr(native.activation, "__name__", "")
-    known: dict[str, dict[str, Setting]] = {
-        "gelu": {"approximate": "none"},
-        "leaky_relu": {"negative_slope": 0.2},
-        "elu": {"alpha": 1.0},
-    }
-    return known.get(name, {})
-
-
-def _of_conv(native: Any) -> dict[str, Setting]:
-    padding = getattr(native, "pad", native.padding)
-    return convolution(native.kernel_size, native.strides, padding, native.dilation_rate, native.groups)
-
-
-def _of_conv_transpose(native: Any) -> dict[str, Setting]:
-    padding = getattr(native, "pad", native.padding)
-    kept = getattr(native, "kept", native.output_padding or 0)
-    return transposed_convolution(native.kernel_size, native.strides, padding, native.dilation_rate, 1, kept)
-
-
-def _of_depthwise(native: Any) -> dict[str, Setting]:
-    channels = native.kernel.shape[-2] if native.built else 1
-    padding = getattr(native, "pad", native.padding)
-    return convolution(native.kernel_size, native.strides, padding, native.dilation_rate, channels)
-
-
-def _of_separable(native: Any) -> dict[str, Setting]:
-    channels = native.depthwise_kernel.shape[-2] if native.built else 1
-    padding = getattr(native, "pad", native.padding)
-    deep = convolution(native.kernel_size, native.strides, padding, native.dilation_rate, channels)
-    flat = convolution((1,) * native.rank, 1, 0)
-    return {
-        **{f"depthwise.{name}": one for name, one in deep.items()},
-        **{f"pointwise.{name}": one for name, one in flat.items()},
-    }
-
-
-def _of_pool(native: Any) -> dict[str, Setting]:
-    return pooling(native.pool_size, native.strides, getattr(native, "pad", native.padding))
+def _of_reshape(native: Any) -> dict[str, Setting]:
+    # which order of axes one of Keras's own is meant for is not known
+    name = "shape" if isinstance(native, spatial.ImageReshape) else "target_shape"
+    return {name: str(tuple(native.target_shape))}
 
 
 def _group_norm(native: Any) -> str:

@@ -19,7 +19,7 @@ from multiparam.adapter import (
     recurrent_row,
 )
 
-from . import layouts
+from . import layouts, settings
 
 layers = keras.layers
 
@@ -122,9 +122,9 @@ def rows() -> Iterator[Row]:
         lambda native: _cell(native.cell, "cell/"),
         builds={f"{name}Cell": _build_cell(name) for name in GATES},
     )
-    yield recurrent_row(Recurrent, _cells, _way, builds={name: _build(name) for name in GATES})
+    yield recurrent_row(Recurrent, _cells, settings.of_sequence, builds={name: _build(name) for name in GATES})
     for native in (layers.RNN, layers.LSTM, layers.GRU, layers.SimpleRNN, layers.Bidirectional):
-        yield recurrent_row(native, _cells, _way)
+        yield recurrent_row(native, _cells, settings.of_sequence)
 
 
 def _recurrent(layer: Any) -> Any:
@@ -176,22 +176,13 @@ def _lazy(native: Any, name: str = "") -> dict[str, LazyShape] | None:
     return shapes
 
 
-def _way(native: Any) -> dict[str, Setting]:
-    layer = native.stack[0] if isinstance(native, Recurrent) else native
-    if isinstance(layer, layers.Bidirectional):
-        return {"merge": str(layer.merge_mode)}
-    return {"reverse": bool(layer.go_backwards)}
-
-
 def _settings(cell: Any) -> dict[str, Setting]:
     if isinstance(cell, layers.SimpleRNNCell):
-        return {"nonlinearity": _called(cell.activation)}
-    return {"activation": _called(cell.activation), "recurrent_activation": _called(cell.recurrent_activation)}
-
-
-def _called(function: Any) -> str:
-    """The name of a function, or of a layer that is used as one."""
-    return getattr(function, "__name__", None) or type(function).__name__
+        return {"nonlinearity": settings.called(cell.activation)}
+    return {
+        "activation": settings.called(cell.activation),
+        "recurrent_activation": settings.called(cell.recurrent_activation),
+    }
 
 
 def _build_cell(name: str) -> Callable[..., Cell]:

@@ -14,6 +14,7 @@ plugin = Plugin(
     name="linen",
     roots=frozenset({"flax.linen", "multiparam_linen"}),
     adapter="multiparam_linen.adapter:LinenAdapter",
+    defaults="multiparam_linen.defaults",
     capabilities=frozenset({Capability.RUN, Capability.BUFFERS, Capability.GRADIENTS}),
     reasons={
         Capability.TIE: _ONE_PLACE,

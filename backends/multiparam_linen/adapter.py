@@ -10,12 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
-from multiparam.adapter import Adapter, ArgumentError, Members, Row, each_array, fresh
+from multiparam.adapter import Adapter, ArgumentError, Inventory, LeftOut, Members, each_array, fresh
 
 from . import plugin
-from .layers import has_own_ranks, table
-from .model import PARAMETERS, Bound, Leaf, Linen, Place, model_of, place_of
+from .layers import table
+from .model import LEFT_BEHIND, PARAMETERS, Bound, Leaf, Linen, Place, is_array, model_of, place_of
+from .settings import said
+
+_ELSEWHERE = (
+    "other processes hold a part of it; jax.experimental.multihost_utils.process_allgather(x, tiled=True), "
+    "called in each of them, gives the whole array"
+)
 
 _IN_ATTENTION = frozenset(("query", "key", "value", "out"))  # whose kernels have as many axes as a convolution's
 
@@ -38,13 +45,12 @@ class LinenAdapter(Adapter):
     def layer_class(self, native: Any) -> type:
         return place_of(native).cls or nn.Module
 
-    def row(self, native: Any) -> Row | None:
-        # a stack of layers, as nn.scan and nn.vmap make them, keeps its own names: its axes are others
-        return super().row(native) if has_own_ranks(place_of(native)) else None
-
     def kind(self, native: Any) -> str:
         row = self.row(native)
         return self.layer_class(native).__name__ if row is None else row.kind_of(native)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(place_of(native))
 
     def members(self, native: Any) -> Members:
         place = place_of(native)
@@ -56,6 +62,8 @@ class LinenAdapter(Adapter):
             for name, one in entries[collection].items():
                 if isinstance(one, Mapping):
                     children.setdefault(name, place.model.place((*place.path, name)))
+                elif not is_array(one):
+                    continue  # the inventory tells
                 elif collection == PARAMETERS:
                     parameters[name] = place.leaf(collection, name)
                 elif name in parameters or name in buffers:
@@ -64,6 +72,15 @@ class LinenAdapter(Adapter):
                     buffers[name] = place.leaf(collection, name)
         transient = frozenset(name for name, leaf in buffers.items() if leaf.collection == "cache")
         return Members(parameters, buffers, list(children.items()), transient)
+
+    def inventory(self, model: Any) -> Inventory:
+        kept: dict[str, Any] = {}
+        for (collection, *path), value in flatten_dict(dict(model_of(model).variables)).items():
+            if collection not in LEFT_BEHIND:
+                place = model_of(model).place(tuple(path[:-1]))
+                leaf = place.leaves.get((collection, path[-1])) if path else None
+                kept[".".join((collection, *path))] = LeftOut.of(value) if leaf is None else leaf
+        return Inventory(self.name, kept)
 
     def child(self, native: Any, key: str) -> Any:
         place = place_of(native)
@@ -106,6 +123,14 @@ class LinenAdapter(Adapter):
 
     def initialized(self, variable: Leaf) -> bool:
         return not isinstance(variable.value, jax.ShapeDtypeStruct)
+
+    def abstract(self, variable: Leaf) -> str:
+        is_shape = isinstance(variable.value, jax.ShapeDtypeStruct)
+        return "the variables are shapes, as jax.eval_shape makes them: call module.init for real" if is_shape else ""
+
+    def unreachable(self, variable: Leaf) -> str:
+        value = variable.value
+        return _ELSEWHERE if isinstance(value, jax.Array) and not _is_whole(value) else ""
 
     def tensor(self, value: Any) -> jax.Array:
         return _batch(fresh(value))
@@ -166,6 +191,10 @@ class LinenAdapter(Adapter):
             return jnp.reshape(value, ())
 
         return [np.asarray(one) for one in jax.grad(scalar)([variable.value for variable in variables])]
+
+
+def _is_whole(value: jax.Array) -> bool:
+    return isinstance(value, jax.core.Tracer) or value.is_fully_addressable
 
 
 def _with_values(model: Linen, variables: Sequence[Leaf], values: list[Any]) -> Any:

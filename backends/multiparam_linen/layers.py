@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
 
@@ -18,22 +17,21 @@ from multiparam.adapter import (
     Fold,
     Insert,
     LayerTable,
+    LazyShape,
     RecurrentCell,
     Row,
-    Setting,
     Source,
     Transpose,
     Transposed,
     attention_sources,
     cell_row,
-    convolution,
     einsum_sources,
     general_sources,
-    input_padded,
     out_in_first,
     recurrent_row,
 )
 
+from . import settings
 from .model import PARAMETERS, Place, place_of
 
 _LINEAR = {"weight": Transposed("kernel"), "bias": At("bias")}
@@ -43,10 +41,11 @@ _STATISTICS = {"running_mean": At("mean"), "running_var": At("var")}
 
 def table() -> LayerTable:
     """The rows, each asked about the place of whatever the model's own object is."""
-    return LayerTable(replace(row, **{name: _of_place(getattr(row, name)) for name in _ASKED}) for row in _rows())
+    rows = (replace(row, settings=settings.common(row), shapes=_shapes) for row in _rows())
+    return LayerTable(replace(row, **{name: _of_place(getattr(row, name)) for name in _ASKED}) for row in rows)
 
 
-_ASKED = ("kind", "sources", "folds", "settings", "lazy")
+_ASKED = ("kind", "sources", "folds", "settings", "lazy", "shapes")
 
 
 def _of_place(given: Any) -> Any:
@@ -59,18 +58,21 @@ def _rows() -> list[Row]:
         Row(lambda place: "Linear" if _general(place) else "DenseGeneral", nn.DenseGeneral, _general),
         Row(lambda place: "Linear" if _einsum(place) else "Einsum", nn.Einsum, _einsum),
         Row("Embedding", nn.Embed, {"weight": At("embedding")}),
-        Row(_ranked("Conv"), nn.Conv, _conv, settings=_of_conv),
-        Row(_ranked("ConvTranspose"), nn.ConvTranspose, _conv_transpose, settings=_of_conv_transpose),
+        Row(_ranked("Conv"), nn.Conv, _conv, settings=settings.of_conv),
+        Row(_ranked("ConvTranspose"), nn.ConvTranspose, _conv_transpose, settings=settings.of_conv_transpose),
         Row(
             _of_input("BatchNorm"),
             nn.BatchNorm,
             _AFFINE,
             _STATISTICS,
             file_only={"num_batches_tracked": np.zeros((), np.int64)},
-            settings=_norm,
+            settings=settings.of_norm,
         ),
-        *(Row(kind, getattr(nn, kind), _AFFINE, settings=_norm) for kind in ("LayerNorm", "GroupNorm", "RMSNorm")),
-        Row(_of_input("InstanceNorm"), nn.InstanceNorm, _AFFINE, settings=_norm),
+        *(
+            Row(kind, getattr(nn, kind), _AFFINE, settings=settings.of_norm)
+            for kind in ("LayerNorm", "GroupNorm", "RMSNorm")
+        ),
+        Row(_of_input("InstanceNorm"), nn.InstanceNorm, _AFFINE, settings=settings.of_norm),
         Row("PReLU", nn.PReLU, {"weight": At("negative_slope", Insert(0))}),
         Row("Sequential", nn.Sequential),
         Row(
@@ -78,50 +80,43 @@ def _rows() -> list[Row]:
             nn.MultiHeadDotProductAttention,
             _attention,
             inner={"out_proj": "Linear"},
-            settings=lambda place: _given(place, num_heads="num_heads"),
+            settings=settings.of_attention,
         ),
         *_recurrent(),
     ]
 
 
-def has_own_ranks(place: Place) -> bool:
-    """Whether a layer's variables have as many axes as its class gives them."""
-    expected = _RANKS.get(place.cls, {}) if place.cls is not None else {}
-    if place.cls in (nn.Conv, nn.ConvTranspose) and place.layer is not None:
-        expected = {"kernel": len(_sizes(place)[0]) + 2, "bias": 1}
-    if place.cls in _CELLS or place.cls in (nn.RNN, nn.Bidirectional):
-        leaves = jax.tree.leaves(place.entries().get(PARAMETERS, {}))
-        return all(np.ndim(leaf) <= 2 for leaf in leaves)
-    if place.cls is nn.DenseGeneral and _general(place):
-        features, axis = place.argument("features"), place.argument("axis", -1)
-        outputs = 1 if isinstance(features, int) else len(features)
-        expected = {"kernel": outputs + (1 if isinstance(axis, int) else len(axis)), "bias": outputs}
-    return all(_rank(place, name) in (0, rank) for name, rank in expected.items())
-
-
-def _given(place: Place, **names: str) -> dict[str, Setting]:
-    """Settings that are arguments of the module, where they are known."""
-    found = {setting: place.argument(name) for setting, name in names.items()}
-    return {setting: value for setting, value in found.items() if value is not None}
-
-
-def _norm(place: Place) -> dict[str, Setting]:
-    found = _given(place, eps="epsilon", num_groups="num_groups")
-    size, scale = place.argument("group_size"), place.entries().get(PARAMETERS, {}).get("scale")
-    if size is not None and scale is not None:
-        found["num_groups"] = place.leaf(PARAMETERS, "scale").value.shape[0] // size
-    axes = place.argument("reduction_axes", -1)
-    found |= {"axes": str(axes)} if axes not in (-1, (-1,), None) else {}
-    momentum = place.argument("momentum")  # of the old statistics, where PyTorch's is of the new
-    return found | ({"momentum": round(1 - momentum, 12)} if momentum is not None else {})
+def _shapes(place: Place) -> dict[str, LazyShape]:
+    """The shapes of one layer's variables: those that a trace saw, or what the module's arguments tell."""
+    if place.layer is not None and place.layer.shapes:
+        return dict(place.layer.shapes)
+    cls = next((one for one in _RANKS if place.cls is not None and issubclass(place.cls, one)), None)
+    if cls is None:
+        return {}
+    found: dict[str, LazyShape] = {name: (None,) * rank for name, rank in _RANKS[cls].items()}
+    if place.layer is None:
+        return found
+    features = place.argument("features")
+    if cls is nn.Dense:
+        return {"kernel": (None, features), "bias": (features,)}
+    if cls is nn.Embed:
+        return {"embedding": (place.argument("num_embeddings"), features)}
+    if cls in (nn.Conv, nn.ConvTranspose):
+        sides = (features, None) if place.argument("transpose_kernel", False) else (None, features)
+        return {"kernel": (*settings.sizes(place)[0], *sides), "bias": (features,)}
+    if cls is nn.DenseGeneral and _general(place):
+        axis, outputs = place.argument("axis", -1), (features,) if isinstance(features, int) else tuple(features)
+        return {"kernel": ((None,) * (1 if isinstance(axis, int) else len(axis)) + outputs), "bias": outputs}
+    return found
 
 
 def _rank(place: Place, name: str = "kernel") -> int:
-    """How many axes a variable here, or of a layer below, has; 0 if there is none."""
-    *path, last = name.split("/")
-    owner = place.model.place((*place.path, *path))
-    leaf = owner.entries().get(PARAMETERS, {}).get(last)
-    return 0 if leaf is None else len(owner.leaf(PARAMETERS, last).value.shape)
+    """How many axes a variable here has, in one layer of a stack; 0 if there is none."""
+    leaf = place.entries().get(PARAMETERS, {}).get(name)
+    own = _shapes(place).get(name)
+    if leaf is None or own is not None:
+        return 0 if leaf is None or own is None else len(own)
+    return len(place.leaf(PARAMETERS, name).value.shape)
 
 
 def _ranked(name: str) -> Callable[[Any], str]:
@@ -151,28 +146,6 @@ def _conv_transpose(place: Place) -> dict[str, Source]:
     return {"weight": At("kernel", axes, Flip(tuple(range(2, rank + 2)))), "bias": At("bias")}
 
 
-def _sizes(place: Place) -> tuple[tuple[int, ...], list[int]]:
-    """Kernel size and dilation of a convolution."""
-    size, gaps = place.argument("kernel_size"), place.argument("kernel_dilation") or 1
-    kernel = (size,) if isinstance(size, int) else tuple(size)
-    return kernel, [gaps] * len(kernel) if isinstance(gaps, int) else list(gaps)
-
-
-def _of_conv(place: Place) -> dict[str, Setting]:
-    if place.layer is None:
-        return {}
-    kernel, gaps = _sizes(place)
-    groups = place.argument("feature_group_count", 1)
-    return convolution(kernel, place.argument("strides") or 1, place.argument("padding"), gaps, groups)
-
-
-def _of_conv_transpose(place: Place) -> dict[str, Setting]:
-    if place.layer is None:
-        return {}
-    kernel, gaps = _sizes(place)
-    return input_padded(kernel, place.argument("strides") or 1, place.argument("padding"), gaps)
-
-
 def _general(place: Place) -> dict[str, Source]:
     features, axis = place.argument("features"), place.argument("axis", -1)
     if features is None or place.argument("batch_dims"):
@@ -194,13 +167,16 @@ def _attention(place: Place) -> dict[str, Source]:
     return attention_sources(["query/", "key/", "value/"], "out/", "kernel", packed=len(shapes) == 1)
 
 
-_AFFINE_RANKS = {"scale": 1, "bias": 1}
+_AFFINE_RANKS = {"scale": 1, "bias": 1, "mean": 1, "var": 1}
 _ATTENTION_RANKS = {"query/kernel": 3, "key/kernel": 3, "value/kernel": 3, "out/kernel": 3, "out/bias": 1}
 _RANKS: Mapping[Any, Mapping[str, int]] = {
     nn.Dense: {"kernel": 2, "bias": 1},
     nn.Embed: {"embedding": 2},
-    **dict.fromkeys((nn.BatchNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm), _AFFINE_RANKS),
+    **dict.fromkeys((nn.BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm), _AFFINE_RANKS),
     nn.PReLU: {"negative_slope": 0},
+    nn.Conv: {"bias": 1},
+    nn.ConvTranspose: {"bias": 1},
+    nn.DenseGeneral: {},
     **dict.fromkeys((nn.MultiHeadDotProductAttention, nn.MultiHeadAttention, nn.SelfAttention), _ATTENTION_RANKS),
 }
 
@@ -213,7 +189,7 @@ def _recurrent() -> Iterator[Row]:
     for native, name in _CELLS.items():
         yield cell_row(native, lambda place, name=name: _cell(place, name))
     for native in (nn.RNN, nn.Bidirectional):
-        yield recurrent_row(native, _cells, _way)
+        yield recurrent_row(native, _cells, settings.of_sequence)
 
 
 def _cells(place: Place) -> Iterator[RecurrentCell]:
@@ -231,9 +207,11 @@ def _cells(place: Place) -> Iterator[RecurrentCell]:
 def _cell(place: Place, name: str | None, path: str = "") -> RecurrentCell:
     """A cell of the kind that `name` tells, or of another class, which need not be known either."""
     if name is None:
-        return RecurrentCell("another cell" if place.cls is None else place.cls.__name__, settings=_activations(place))
+        return RecurrentCell(
+            "another cell" if place.cls is None else place.cls.__name__, settings=settings.of_cell(place)
+        )
     fold = Fold("bias_ih", blocks=(0, 1), of=3) if name == "GRU" else Fold("bias_ih")
-    return RecurrentCell(name, _of_cell(name, path), {"bias_hh": fold}, _activations(place))
+    return RecurrentCell(name, _of_cell(name, path), {"bias_hh": fold}, settings.of_cell(place))
 
 
 def _of_cell(name: str, path: str) -> dict[str, Source]:
@@ -255,19 +233,3 @@ def _of_cell(name: str, path: str) -> dict[str, Source]:
     if name == "GRU":  # of the hidden biases only the new gate's is apart
         found["bias_hh"] = Block(At(f"{path}hn/bias"), 2, 3)
     return found
-
-
-def _way(place: Place) -> dict[str, Setting]:
-    reverse = place.argument("reverse") if place.cls is nn.RNN else None
-    return {} if reverse is None else {"reverse": bool(reverse)}
-
-
-def _activations(place: Place) -> dict[str, Setting]:
-    functions = {"activation": place.argument("activation_fn"), "recurrent_activation": place.argument("gate_fn")}
-    if place.cls is nn.SimpleCell:
-        functions = {"nonlinearity": functions["activation"]}
-    return {
-        setting: getattr(function, "__name__", repr(function))
-        for setting, function in functions.items()
-        if function is not None
-    }

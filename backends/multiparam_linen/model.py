@@ -18,7 +18,7 @@ Path = tuple[str, ...]
 
 PARAMETERS = "params"
 _BOUND = "_multiparam_bound"
-_LEFT_BEHIND = frozenset({"intermediates", "perturbations", "losses"})  # what a forward pass leaves behind
+LEFT_BEHIND = frozenset({"intermediates", "perturbations", "losses"})  # what a forward pass leaves behind
 _AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
 _UNTOLD = (nn.ConvTranspose, nn.DenseGeneral, nn.Einsum, nn.RNN, nn.Bidirectional)
 _COLLECTIONS = frozenset({PARAMETERS, "batch_stats", "cache"})
@@ -119,10 +119,15 @@ class Bound(Linen):
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A module's class and the arguments it was made with, and `input_rank` where a call was traced."""
+    """A module's class and the arguments it was made with, and `input_rank` where a call was traced.
+
+    Attributes:
+        shapes: of a call that was traced, the shapes of the variables as the module itself saw them there.
+    """
 
     cls: type
     arguments: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 class Place:
@@ -157,7 +162,7 @@ class Place:
         return {
             name: dict(found)
             for name, collection in self.model.variables.items()
-            if name not in _LEFT_BEHIND and isinstance(found := _at(collection, self.path), Mapping)
+            if name not in LEFT_BEHIND and isinstance(found := _at(collection, self.path), Mapping)
         }
 
     def leaf(self, collection: str, name: str) -> Leaf:
@@ -233,6 +238,7 @@ def _of_trace(module: nn.Module, variables: Any, sample: Any, options: Mapping[s
         if scope is not None and context.method_name != "<lambda>":  # which is a copy that belongs nowhere
             layer = _described(context.module)
             layer.arguments["input_rank"] = len(getattr(args[0], "shape", ())) if args else None
+            layer.shapes.update(_seen_shapes(scope.variables()))
             found.setdefault(tuple(scope.path), layer)
         return call(*args, **kwargs)
 
@@ -250,6 +256,22 @@ def _of_trace(module: nn.Module, variables: Any, sample: Any, options: Mapping[s
 def _input(one: Any) -> Any:
     """An input of a trace: arrays, also those written as lists; what is none, a flag or a word, stays."""
     return one if isinstance(one, (bool, str, bytes)) or callable(one) else jnp.asarray(one)
+
+
+def is_array(value: Any) -> bool:
+    """Whether a variable's value is one array, boxed or not, or stands for one."""
+    plain = nn.meta.unbox(value)
+    return isinstance(plain, (bool, int, float, complex)) or (hasattr(plain, "shape") and hasattr(plain, "dtype"))
+
+
+def _seen_shapes(collections: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of a scope's own variables, by name."""
+    return {
+        name: tuple(jnp.shape(nn.meta.unbox(one)))
+        for collection in collections.values()
+        for name, one in collection.items()
+        if not isinstance(one, Mapping) and is_array(one)
+    }
 
 
 def model_of(native: Any) -> Linen:

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     from mxnet import autograd, gluon
     from mxnet.util import is_np_array
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, each_array
+from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Inventory, Members, TieSide, each_array
 
 from . import plugin
 from .constants import constants
@@ -25,6 +25,7 @@ from .deferred import begin, when_ready
 from .held import auxiliary, unregistered
 from .layers import table
 from .replacing import Transposed, forget, own_again, put
+from .settings import said
 from .tensors import clear, from_numpy, numpy_dtype, store, to_numpy
 
 _FUSING = (gluon.nn.Dense, gluon.nn.conv_layers._Conv)  # layers that call an activation by themselves, `act`
@@ -49,6 +50,9 @@ class MXNetAdapter(Adapter):
 
     def label(self, native: gluon.Block) -> str:
         return str(native.name)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native)
 
     def members(self, native: gluon.Block) -> Members:
         row = self.row(native)
@@ -84,6 +88,14 @@ class MXNetAdapter(Adapter):
         found = native._reg_params.get(name)
         found = unregistered(native).get(name) if found is None else found
         return None if found is None else _seen(found)
+
+    def inventory(self, model: gluon.Block) -> Inventory:
+        neutral = {
+            id(one) for block in _blocks(model) for key, one in block._reg_params.items() if key in constants(block)
+        }
+        listed = {**model._collect_params_with_prefix(), **model.collect_params()}
+        found = {name: getattr(one, "owner", one) for name, one in listed.items() if id(one) not in neutral}
+        return Inventory(self.name, found)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
@@ -240,6 +252,12 @@ class MXNetAdapter(Adapter):
         if isinstance(model, gluon.HybridBlock):
             notes.append("A hybridized block around this one computes as before until its hybridize() is called again.")
         return notes
+
+
+def _blocks(model: gluon.Block) -> Iterator[gluon.Block]:
+    yield model
+    for child in model._children.values():
+        yield from _blocks(child)
 
 
 def _below(native: gluon.Block) -> Any:

@@ -19,14 +19,11 @@ from multiparam.adapter import (
     Row,
     Setting,
     Source,
-    convolution,
     each_rank,
-    pooling,
     told_kind,
-    transposed_convolution,
 )
 
-from . import recurrent
+from . import recurrent, settings
 from .additions import (
     Attention,
     Bilinear,
@@ -69,30 +66,34 @@ def table() -> LayerTable:
 
 def _dense() -> Iterator[Row]:
     for native in (contrib.Concurrent, contrib.HybridConcurrent):
-        yield Row("Concurrent", native)
+        yield Row("Concurrent", native, settings=lambda native: {"concat_axis": int(native.axis)})
     for native in (nn.Sequential, nn.HybridSequential):
         yield Row("Sequential", native, builds={"Sequential": _sequential})
     yield Row(
         "Linear",
         nn.Dense,
         _LINEAR,
-        settings=lambda native: {"activation": _called(native.act)},
+        settings=settings.of_dense,
         lazy=_lazy(_LINEAR),
         builds={"Linear": _linear, "LazyLinear": partial(_linear, 0)},
     )
     yield Row("Bilinear", Bilinear, builds={"Bilinear": _begun(Bilinear)})
-    yield Row("Embedding", nn.Embedding, builds={"Embedding": _embedding})
+    for native in (nn.Embedding, contrib.SparseEmbedding):
+        yield Row("Embedding", native, builds={"Embedding": _embedding} if native is nn.Embedding else {})
     yield Row(
         "MultiheadAttention",
         Attention,
-        settings=lambda native: {"num_heads": native.num_heads},
+        settings=lambda native: {"num_heads": native.num_heads, "batch_first": bool(native.batch_first)},
         builds={"MultiheadAttention": _begun(Attention)},
     )
     for native in (nn.Lambda, nn.HybridLambda):
         yield Row("Lambda", native, builds={"Lambda": nn.Lambda} if native is nn.Lambda else {})
     yield Row("Dropout", nn.Dropout, builds={"Dropout": lambda p: nn.Dropout(p)})
-    for kind, layer in {"Flatten": nn.Flatten, "Identity": Identity, "Reshape": Reshape}.items():
+    for kind, layer in {"Flatten": nn.Flatten, "Identity": Identity}.items():
         yield Row(kind, layer, builds={kind: layer})
+    yield Row("Identity", contrib.Identity)
+    shape = lambda native: {"shape": str(tuple(native.shape))}  # noqa: E731
+    yield Row("Reshape", Reshape, settings=shape, builds={"Reshape": Reshape})
 
 
 def _spatial() -> Iterator[Row]:
@@ -100,13 +101,19 @@ def _spatial() -> Iterator[Row]:
     for rank in (1, 2, 3):
         builds[f"Conv{rank}d"] = _build_conv(getattr(nn, f"Conv{rank}D"))
         builds[f"ConvTranspose{rank}d"] = _build_conv(getattr(nn, f"Conv{rank}DTranspose"))
-    yield Row(_kind_of_conv, _Conv, _conv, settings=_of_conv, lazy=lambda native: lazy_shapes(native, _conv(native)))
+    yield Row(
+        _kind_of_conv, _Conv, _conv, settings=settings.of_conv, lazy=lambda native: lazy_shapes(native, _conv(native))
+    )
     pools: dict[str, Callable[..., Any]] = {}
     for rank in (1, 2, 3):
         pools[f"MaxPool{rank}d"] = _build_pool(getattr(nn, f"MaxPool{rank}D"))
         pools[f"AvgPool{rank}d"] = _build_pool(getattr(nn, f"AvgPool{rank}D"))
         pools[f"AdaptiveAvgPool{rank}d"] = _build_global_pool(getattr(nn, f"GlobalAvgPool{rank}D"))
-    yield Row(_kind_of_pool, _Pooling, settings=_of_pool, builds=pools)
+    yield Row(_kind_of_pool, _Pooling, settings=settings.of_pool, builds=pools)
+    yield Row("ReflectionPad2d", nn.ReflectionPad2D, settings=settings.of_reflection)
+    for rank in (1, 2, 3):
+        shuffle = getattr(contrib, f"PixelShuffle{rank}D")
+        yield Row("PixelShuffle", shuffle, settings=settings.of_shuffle)
     yield Row(
         lambda native: f"SeparableConv{len(native[0]._kwargs['kernel'])}d",
         SeparableConv,
@@ -121,7 +128,7 @@ def _norms() -> Iterator[Row]:
         _AFFINE,
         BUFFERS["BatchNorm"],
         file_only=FILE_ONLY["BatchNorm"],
-        settings=_norm,
+        settings=settings.of_norm,
         lazy=_lazy(_AFFINE),
         builds=each_rank("BatchNorm", _batch_norm, tell=True),
     )
@@ -129,7 +136,7 @@ def _norms() -> Iterator[Row]:
         told_kind("InstanceNorm"),
         nn.InstanceNorm,
         _AFFINE,
-        settings=_norm,
+        settings=settings.of_norm,
         lazy=_lazy(_AFFINE),
         builds=each_rank("InstanceNorm", _instance_norm, tell=True),
     )
@@ -137,11 +144,11 @@ def _norms() -> Iterator[Row]:
         "LayerNorm",
         nn.LayerNorm,
         _AFFINE,
-        settings=_norm,
+        settings=settings.of_norm,
         lazy=_lazy(_AFFINE),
         builds={"LayerNorm": _layer_norm},
     )
-    yield Row("GroupNorm(per group)", nn.GroupNorm, _AFFINE, settings=_norm, lazy=_lazy(_AFFINE))
+    yield Row("GroupNorm(per group)", nn.GroupNorm, _AFFINE, settings=settings.of_norm, lazy=_lazy(_AFFINE))
     yield Row("GroupNorm", GroupNorm, _AFFINE, settings=_of_own_norm, builds={"GroupNorm": _begun(GroupNorm)})
     yield Row("RMSNorm", RMSNorm, settings=_of_own_norm, builds={"RMSNorm": _begun(RMSNorm)})
     yield Row("PReLU", nn.PReLU, SOURCES["PReLU"], builds={"PReLU": _prelu})
@@ -163,7 +170,8 @@ def _activations() -> Iterator[Row]:
     )
     yield Row("GELU", nn.GELU, settings=lambda native: {"approximate": "none"})
     for kind in ("Softmax", "LogSoftmax"):
-        yield Row(lambda native: native.kind, Softmax, builds={kind: partial(Softmax, kind=kind)})
+        dim = lambda native: {"dim": int(native.dim)}  # noqa: E731
+        yield Row(lambda native: native.kind, Softmax, settings=dim, builds={kind: partial(Softmax, kind=kind)})
     yield Row("SiLU", nn.Swish, settings=_of_swish, builds={"SiLU": nn.Swish})
     yield Row("SELU", nn.SELU, builds={"SELU": nn.SELU})
     yield Row("ELU", nn.ELU, settings=lambda native: {"alpha": float(native._alpha)}, builds={"ELU": nn.ELU})
@@ -186,12 +194,6 @@ def _lazy(sources: Mapping[str, Source]) -> Callable[[Any], dict[str, LazyShape]
     return lazy
 
 
-def _called(activation: Any) -> str:
-    """The name that others have for the activation that a layer calls by itself."""
-    name = "linear" if activation is None else str(activation._act_type)
-    return {"softrelu": "softplus"}.get(name, name)
-
-
 def _kind_of_conv(native: _Conv) -> str:
     name = "ConvTranspose" if "adj" in native._kwargs else "Conv"
     return f"{name}{len(native._kwargs['kernel'])}d"
@@ -204,39 +206,10 @@ def _conv(native: _Conv) -> dict[str, Source]:
     return {"weight": At("weight", axes=(0, rank + 1, *range(1, rank + 1))), "bias": At("bias")}
 
 
-def _of_conv(native: _Conv) -> dict[str, Setting]:
-    options = native._kwargs
-    sizes = (options["kernel"], options["stride"], options["pad"], options["dilate"], options["num_group"])
-    found = convolution(*sizes) if "adj" not in options else transposed_convolution(*sizes, options["adj"])
-    return found | {"activation": _called(native.act)}
-
-
 def _kind_of_pool(native: _Pooling) -> str:
     options = native._kwargs
     name = {"max": "MaxPool", "avg": "AvgPool"}.get(options["pool_type"], options["pool_type"])
     return f"{'Adaptive' if options['global_pool'] else ''}{name}{len(options['kernel'])}d"
-
-
-def _of_pool(native: _Pooling) -> dict[str, Setting]:
-    options = native._kwargs
-    if options["global_pool"]:
-        return {}
-    found = pooling(options["kernel"], options["stride"], options["pad"])
-    found |= {} if options.get("count_include_pad", True) else {"count_include_pad": False}
-    return found | ({"ceil_mode": True} if options["pooling_convention"] == "full" else {})
-
-
-def _norm(native: Any) -> dict[str, Setting]:
-    found: dict[str, Setting] = {"eps": native._kwargs["eps"]}
-    if "momentum" in native._kwargs:  # of the old statistics, where PyTorch's is of the new
-        found["momentum"] = round(1 - native._kwargs["momentum"], 12)
-    if "num_groups" in native._kwargs:
-        found["num_groups"] = native._kwargs["num_groups"]
-    if isinstance(native, nn.LayerNorm):
-        found["axes"] = str(native._axis)
-    if native._kwargs.get("use_global_stats"):
-        found["training_statistics"] = "running"
-    return found | ({"fused_activation": "relu"} if getattr(native, "fuse_relu", False) else {})
 
 
 def _of_own_norm(native: Any) -> dict[str, Setting]:
@@ -245,7 +218,7 @@ def _of_own_norm(native: Any) -> dict[str, Setting]:
 
 def _ranked(native: _BatchNorm) -> str:
     """The kind with its rank, where a builder or the axis of the channels tells it."""
-    axis = native._kwargs["axis"]
+    axis = native._kwargs.get("axis", 1)
     return told_kind(f"BatchNorm{axis - 1}d" if axis in (2, 3, 4) else "BatchNorm")(native)
 
 

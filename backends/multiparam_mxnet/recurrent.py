@@ -15,6 +15,7 @@ from .additions import Legacy, as_numpy
 from .constants import constants
 from .deferred import lazy_shapes
 from .layouts import cell, recurrent
+from .settings import of_sequence
 
 _CELLS: Mapping[str, type] = {"RNN": rnn.RNNCell, "LSTM": rnn.LSTMCell, "GRU": rnn.GRUCell}
 _STACKS = (rnn.SequentialRNNCell, rnn.HybridSequentialRNNCell)
@@ -85,7 +86,7 @@ class GRUCell(_CalledCell, rnn.GRUCell):
 def rows() -> Iterator[Row]:
     """The rows of cells and recurrent layers."""
     builds = {one.__name__: _build(one) for one in (RNN, LSTM, GRU)}
-    yield Row(_kind, _RNNLayer, _sources, settings=_settings, lazy=_lazy, builds=builds)
+    yield Row(_kind, _RNNLayer, _sources, settings=of_sequence, lazy=_lazy, builds=builds)
     for name, native in _CELLS.items():
         made = {"RNN": RNNCell, "LSTM": LSTMCell, "GRU": GRUCell}[name]
         yield cell_row(native, _cell, {f"{name}Cell": _build_cell(made)})
@@ -108,15 +109,6 @@ def _sources(native: _RNNLayer) -> dict[str, Source]:
 
 def _lazy(native: _RNNLayer) -> dict[str, LazyShape]:
     return lazy_shapes(native, _sources(native))
-
-
-def _settings(native: _RNNLayer) -> dict[str, Setting]:
-    way: dict[str, Setting] = {"merge": "concat"} if native._dir == 2 else {"reverse": False}
-    if native._mode.startswith("rnn"):
-        return {"nonlinearity": native._mode.removeprefix("rnn_")} | way
-    clipped = [native._lstm_state_clip_min, native._lstm_state_clip_max]
-    clip: dict[str, Setting] = {"state_clip": str(clipped)} if any(one is not None for one in clipped) else {}
-    return {"activation": "tanh", "recurrent_activation": "sigmoid"} | way | clip
 
 
 def _build(layer: type) -> Callable[..., Any]:

@@ -39,8 +39,8 @@ def _lazy(native: layers.LazyLinear) -> dict[str, tuple[int | None, ...]]:
 
 def _rows() -> list[Row]:
     plain = (
-        *("Lambda", "ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid", "Softmax", "LogSoftmax"),
-        *("Flatten", "Reshape", "Dropout", "Identity"),
+        *("Lambda", "ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Softplus", "Tanh", "Sigmoid"),
+        *("Flatten", "Dropout", "Identity"),
     )
     return [
         Row("Sequential", layers.Sequential, builds={"Sequential": _sequential}),
@@ -67,6 +67,16 @@ def _rows() -> list[Row]:
             builds={"LeakyReLU": layers.LeakyReLU},
         ),
         Row("ELU", layers.ELU, settings=lambda native: {"alpha": native.alpha}, builds={"ELU": layers.ELU}),
+        *(
+            Row(kind, layer, settings=lambda native: {"dim": native.dim}, builds={kind: layer})
+            for kind, layer in {"Softmax": layers.Softmax, "LogSoftmax": layers.LogSoftmax}.items()
+        ),
+        Row(
+            "Reshape",
+            layers.Reshape,
+            settings=lambda native: {"shape": str(tuple(native.shape))},
+            builds={"Reshape": layers.Reshape},
+        ),
         *(Row(kind, getattr(layers, kind), builds={kind: getattr(layers, kind)}) for kind in plain),
     ]
 

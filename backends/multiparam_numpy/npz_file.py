@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from multiparam.formats import CheckpointError, Contents, Entry, Format, data_size, mapped, stored
+from multiparam.formats import CheckpointError, Contents, Entry, Format, data_size, mapped, nobodys, stored
 from multiparam.zip_file import Member, Zip, is_zip
 
 __all__ = ["npy_file", "npz_file"]
@@ -124,7 +124,7 @@ def _read_npz(path: Path) -> Contents:
     except ValueError as error:
         raise CheckpointError(path, f"no valid numpy file: {error}") from error
     left_out = {name: "a file" for name in archive.members if not name.endswith(".npy")}
-    return Contents(entries, own=frozenset(entry.name for entry in entries), left_out=left_out)
+    return nobodys(Contents(entries, left_out=left_out))
 
 
 def _read_npy(path: Path) -> Contents:
@@ -133,7 +133,7 @@ def _read_npy(path: Path) -> Contents:
         entry = _entry("tensor", bytes(data[:_START]), len(data), lambda: data)
     except ValueError as error:
         raise CheckpointError(path, f"no valid numpy file: {error}") from error
-    return Contents([entry], "tensor", own=frozenset([entry.name]))
+    return nobodys(Contents([entry], "tensor"))
 
 
 def _holds(path: Path) -> bool:

@@ -8,6 +8,7 @@ plugin = Plugin(
     name="paddle",
     roots=frozenset({"paddle"}),
     adapter="multiparam_paddle.adapter:PaddleAdapter",
+    defaults="multiparam_paddle.defaults",
     capabilities=frozenset(Capability),
     distribution="paddlepaddle",
     precedes=frozenset({"tensorflow"}),  # importing it second crashes the process

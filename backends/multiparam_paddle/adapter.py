@@ -17,15 +17,33 @@ with warnings.catch_warnings():
     from paddle.base.framework import EagerParamBase
     from paddle.nn.layer.rnn import RNNBase
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Members, TieSide, copy, each_array, see, unsee
+from multiparam.adapter import (
+    Adapter,
+    ArgumentError,
+    Glance,
+    Handle,
+    Inventory,
+    LeftOut,
+    Members,
+    TieSide,
+    copy,
+    each_array,
+    see,
+    unsee,
+)
 
 from . import plugin
 from .compiled import forget
 from .fused import all_or_none, is_fused, is_unrolled, put, rename_aliases
 from .layers import table
+from .settings import said
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
 _VIEWS = "_multiparam_views"
+_LAZY = "it was made under paddle.LazyGuard; its parameter's initialize(), or multiparam.initialize, gives it numbers"
+_DIST = (
+    "it is a distributed tensor, of which each process may hold a part; paddle.distributed.unshard_dtensor gathers it"
+)
 _ABOUT = ("optimize_attr", "regularizer", "need_clip", "do_model_average")  # what else a parameter tells optimizers
 _GENERATOR = "_dropout_state"  # of a recurrent layer
 
@@ -45,6 +63,9 @@ class PaddleAdapter(Adapter):
 
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, paddle.Tensor)
+
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native) if isinstance(native, nn.Layer) else None
 
     def wrapped(self, native: Any) -> Any:
         return native._layers if isinstance(native, paddle.DataParallel) else None
@@ -87,7 +108,29 @@ class PaddleAdapter(Adapter):
                 return holder[name]
         return None
 
+    def inventory(self, model: nn.Layer) -> Inventory:
+        known = {id(one) for one in (*model.parameters(), *model.buffers())}
+        kept: dict[str, Any] = {}
+        for name, one in model.state_dict().items():
+            if name.rpartition(".")[2] != _GENERATOR:
+                kept[name] = one if id(one) in known else LeftOut.of(one, " that only its own state_dict makes")
+        return Inventory(self.name, kept)
+
     # --- variables ---------------------------------------------------------------------------------------------
+
+    def initialized(self, variable: Any) -> bool:
+        return bool(variable._is_initialized())
+
+    def abstract(self, variable: Any) -> str:
+        return "" if self.initialized(variable) else _LAZY
+
+    def begin(self, model: Any) -> None:
+        for one in model.parameters():
+            if not self.initialized(one):
+                one.initialize()  # as paddle.LazyGuard leaves it to be called
+
+    def unreachable(self, variable: Any) -> str:
+        return _DIST if variable.is_dist() else ""
 
     def read(self, variable: Any) -> Any:
         return to_numpy(variable)

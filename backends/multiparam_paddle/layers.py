@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paddle import nn
@@ -11,26 +11,21 @@ from multiparam.adapter import (
     At,
     LayerTable,
     Row,
-    Setting,
     Source,
     Split,
-    convolution,
-    pooling,
-    transposed_convolution,
 )
 
-from . import recurrent
+from . import recurrent, settings
 from .additions import Attention, Lambda, LayerNorm, LazyLinear, Reshape, RMSNorm, SeparableConv
 from .layouts import BUFFERS, FILE_ONLY, SOURCES, attention
 
 # classes whose names are PyTorch's but for their spelling; those without a rank come as they are
 _PLAIN = {
-    **{name: getattr(nn, name) for name in ("Identity", "ReLU", "ReLU6", "SELU", "Mish", "Softsign")},
-    **{name: getattr(nn, name) for name in ("Tanh", "Hardtanh", "Sigmoid", "Hardsigmoid", "Hardswish", "LogSigmoid")},
+    **{name: getattr(nn, name) for name in ("Identity", "ReLU", "ReLU6", "Mish", "Softsign", "Tanhshrink")},
+    **{name: getattr(nn, name) for name in ("Tanh", "Sigmoid", "Hardsigmoid", "Hardswish", "LogSigmoid")},
+    "Softmax2d": nn.Softmax2D,
     "SiLU": nn.Silu,
     **{f"Dropout{rank}d": getattr(nn, f"Dropout{rank}D") for rank in (2, 3)},
-    **{f"ZeroPad{rank}d": getattr(nn, f"ZeroPad{rank}D") for rank in (1, 2, 3)},
-    **{f"AdaptiveMaxPool{rank}d": getattr(nn, f"AdaptiveMaxPool{rank}D") for rank in (1, 2, 3)},
 }
 _CONTAINERS = {nn.LayerList: "ModuleList", nn.LayerDict: "ModuleDict"}
 
@@ -48,7 +43,7 @@ def _dense() -> Iterator[Row]:
     yield Row("Linear", nn.Linear, linear, builds={"Linear": _linear})
     yield Row("Linear", LazyLinear, linear, lazy=_lazy_linear, builds={"LazyLinear": LazyLinear})
     yield Row("Bilinear", nn.Bilinear, SOURCES["Bilinear"], builds={"Bilinear": _bilinear})
-    yield Row("Embedding", nn.Embedding, settings=_of_embedding, builds={"Embedding": nn.Embedding})
+    yield Row("Embedding", nn.Embedding, settings=settings.of_embedding, builds={"Embedding": nn.Embedding})
     yield Row(
         "Dropout", nn.Dropout, settings=lambda native: {"dropout_mode": native.mode}, builds={"Dropout": nn.Dropout}
     )
@@ -57,34 +52,54 @@ def _dense() -> Iterator[Row]:
         nn.MultiHeadAttention,
         _attention,
         inner={"out_proj": "Linear"},
-        settings=lambda native: {"num_heads": native.num_heads},
+        settings=settings.of_attention,
         builds={"MultiheadAttention": _build_attention},
     )
-    for kind, layer in {"Lambda": Lambda, "Reshape": Reshape, "Flatten": nn.Flatten}.items():
-        yield Row(kind, layer, builds={kind: layer})
+    yield Row("Lambda", Lambda, builds={"Lambda": Lambda})
+    shape = lambda native: {"shape": str(tuple(native.shape))}  # noqa: E731
+    yield Row("Reshape", Reshape, settings=shape, builds={"Reshape": Reshape})
+    ends = settings.of(start_dim="start_axis", end_dim="stop_axis")
+    yield Row("Flatten", nn.Flatten, settings=ends, builds={"Flatten": nn.Flatten})
+    yield Row("Unflatten", nn.Unflatten, settings=settings.of(dim="axis", unflattened_size="shape"))
 
 
 def _spatial() -> Iterator[Row]:
     for rank in (1, 2, 3):
         conv, transpose = getattr(nn, f"Conv{rank}D"), getattr(nn, f"Conv{rank}DTranspose")
-        yield Row(f"Conv{rank}d", conv, settings=_of_conv, builds={f"Conv{rank}d": _biased(conv)})
+        yield Row(f"Conv{rank}d", conv, settings=settings.of_conv, builds={f"Conv{rank}d": _biased(conv)})
         yield Row(
             f"ConvTranspose{rank}d",
             transpose,
-            settings=_of_transpose,
+            settings=settings.of_transpose,
             builds={f"ConvTranspose{rank}d": _biased(transpose)},
         )
         largest, mean = getattr(nn, f"MaxPool{rank}D"), getattr(nn, f"AvgPool{rank}D")
-        yield Row(f"MaxPool{rank}d", largest, settings=_of_pool(rank), builds={f"MaxPool{rank}d": _pool(largest)})
+        yield Row(
+            f"MaxPool{rank}d", largest, settings=settings.of_pool(rank), builds={f"MaxPool{rank}d": _pool(largest)}
+        )
         yield Row(
             f"AvgPool{rank}d",
             mean,
-            settings=_of_pool(rank),
+            settings=settings.of_pool(rank),
             builds={f"AvgPool{rank}d": _pool(mean, exclusive=False)},  # PyTorch counts the padding too
         )
         whole = getattr(nn, f"AdaptiveAvgPool{rank}D")
         kind = f"AdaptiveAvgPool{rank}d"
-        yield Row(kind, whole, settings=_of_adaptive, builds={kind: whole})
+        yield Row(kind, whole, settings=settings.of_adaptive, builds={kind: whole})
+        kind = f"AdaptiveMaxPool{rank}d"
+        largest = getattr(nn, f"AdaptiveMaxPool{rank}D")
+        yield Row(kind, largest, settings=settings.of_adaptive, builds={kind: largest})
+        for name in ("Pad", "ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad"):
+            pad, kind = getattr(nn, f"{name}{rank}D"), f"{name}{rank}d"
+            builds = {kind: pad} if name == "ZeroPad" else {}
+            yield Row(settings.kind_of_pad(rank), pad, settings=settings.of_pad, builds=builds)
+    for upsample in (nn.Upsample, nn.UpsamplingBilinear2D, nn.UpsamplingNearest2D):
+        yield Row("Upsample", upsample, settings=settings.of_upsample)
+    yield Row("PixelShuffle", nn.PixelShuffle, settings=settings.of(upscale_factor="_upscale_factor"))
+    yield Row("PixelUnshuffle", nn.PixelUnshuffle, settings=settings.of(downscale_factor="_downscale_factor"))
+    yield Row("ChannelShuffle", nn.ChannelShuffle, settings=settings.of(groups="_groups"))
+    sizes = settings.of(size="size", alpha="alpha", beta="beta", k="k")
+    yield Row("LocalResponseNorm", nn.LocalResponseNorm, settings=sizes)
     yield Row(
         lambda native: f"SeparableConv{len(native['depthwise']._kernel_size)}d",
         SeparableConv,
@@ -103,22 +118,22 @@ def _norms() -> Iterator[Row]:
                 layer,
                 buffers=BUFFERS["BatchNorm"],
                 file_only=FILE_ONLY["BatchNorm"],
-                settings=_of_norm,
+                settings=settings.of_norm,
                 builds=made,
             )
         if rank:
             native = getattr(nn, f"InstanceNorm{rank.upper()}")
             builds = {f"InstanceNorm{rank}": _instance_norm(native)}
-            yield Row(f"InstanceNorm{rank}", native, SOURCES["InstanceNorm"], settings=_of_norm, builds=builds)
+            yield Row(f"InstanceNorm{rank}", native, SOURCES["InstanceNorm"], settings=settings.of_norm, builds=builds)
     yield Row(
         "LayerNorm",
         nn.LayerNorm,
         _layer_norm,
         same_parts=True,
-        settings=_of_norm,
+        settings=settings.of_norm,
         builds={"LayerNorm": _build_layer_norm},
     )
-    yield Row("GroupNorm", nn.GroupNorm, settings=_of_norm, builds={"GroupNorm": _build_group_norm})
+    yield Row("GroupNorm", nn.GroupNorm, settings=settings.of_norm, builds={"GroupNorm": _build_group_norm})
     yield Row("RMSNorm", RMSNorm, settings=lambda native: {"eps": native.eps}, builds={"RMSNorm": RMSNorm})
     yield Row("PReLU", nn.PReLU, SOURCES["PReLU"], builds={"PReLU": nn.PReLU})
 
@@ -129,8 +144,11 @@ def _activations() -> Iterator[Row]:
     yield Row("SiLU", nn.Swish)
     for name in ("Softmax", "LogSoftmax"):
         layer = getattr(nn, name)
-        yield Row(name, layer, builds={name: lambda dim, layer=layer: layer(dim)})
-    yield Row("GELU", nn.GELU, settings=_of_gelu, builds={"GELU": lambda approximate: nn.GELU(approximate == "tanh")})
+        dim = settings.of(dim="_axis")
+        yield Row(name, layer, settings=dim, builds={name: lambda dim, layer=layer: layer(dim)})
+    yield Row(
+        "GELU", nn.GELU, settings=settings.of_gelu, builds={"GELU": lambda approximate: nn.GELU(approximate == "tanh")}
+    )
     yield Row(
         "LeakyReLU",
         nn.LeakyReLU,
@@ -143,12 +161,21 @@ def _activations() -> Iterator[Row]:
     yield Row(
         "Softplus",
         nn.Softplus,
-        settings=lambda native: {"beta": float(native._beta)},
+        settings=settings.of(beta="_beta", threshold="_threshold"),
         builds={"Softplus": nn.Softplus},
     )
+    yield Row("SELU", nn.SELU, settings=settings.of_selu, builds={"SELU": nn.SELU})
+    yield Row(
+        "Hardtanh", nn.Hardtanh, settings=settings.of(min_val="_min", max_val="_max"), builds={"Hardtanh": nn.Hardtanh}
+    )
+    for name in ("Hardshrink", "Softshrink"):
+        yield Row(name, getattr(nn, name), settings=settings.of(lambd="_threshold"))
+    yield Row("Threshold", nn.ThresholdedReLU, settings=settings.of(threshold="_threshold", value="_value"))
+    yield Row("RReLU", nn.RReLU, settings=settings.of(lower="_lower", upper="_upper"))
+    yield Row("GLU", nn.GLU, settings=settings.of(dim="_axis"))
 
 
-# --- sources and settings ----------------------------------------------------------------------------------------
+# --- sources ------------------------------------------------------------------------------------------------------
 
 
 def _attention(native: nn.MultiHeadAttention) -> dict[str, Source]:
@@ -166,82 +193,6 @@ def _lazy_linear(native: LazyLinear) -> dict[str, tuple[int | None, ...]]:
         return {}
     roles: dict[str, tuple[int | None, ...]] = {"weight": (native.out_features, None)}
     return roles | ({"bias": (native.out_features,)} if native.with_bias else {})
-
-
-def _of_norm(native: Any) -> dict[str, Setting]:
-    found: dict[str, Setting] = {"eps": native._epsilon}
-    if "BatchNorm" in type(native).__name__:  # of the old statistics, where PyTorch's is of the new
-        found["momentum"] = round(1 - native._momentum, 12)
-    if isinstance(native, nn.GroupNorm):
-        found["num_groups"] = native._num_groups
-    if getattr(native, "_act", None):
-        found["fused_activation"] = native._act
-    always = getattr(native, "_use_global_stats", None)
-    if always is True or getattr(native, "_trainable_statistics", False):
-        found["training_statistics"] = "running"
-    if always is False and not isinstance(native, nn.BatchNorm):  # whose False is the others' None
-        found["statistics"] = "batch"
-    return found
-
-
-def _of_embedding(native: nn.Embedding) -> dict[str, Setting]:
-    return {} if native._padding_idx in (None, -1) else {"zero_index": int(native._padding_idx)}
-
-
-def _of_gelu(native: nn.GELU) -> dict[str, Setting]:
-    return {"approximate": "tanh" if native._approximate else "none"}
-
-
-def _of_conv(native: Any) -> dict[str, Setting]:
-    mode: dict[str, Setting] = {} if native._padding_mode == "zeros" else {"padding_mode": native._padding_mode}
-    return convolution(native._kernel_size, native._stride, *_spread(native), native._groups) | mode
-
-
-def _of_transpose(native: Any) -> dict[str, Setting]:
-    around, gaps = _spread(native)
-    if around == "same" and set(native._stride) != {1}:
-        around = "same by the input's extent"  # where others cut by the output's
-    return transposed_convolution(
-        native._kernel_size, native._stride, around, gaps, native._groups, native.output_padding
-    )
-
-
-def _spread(native: Any) -> tuple[Any, Any]:
-    """Padding and dilation of a convolution; with "same" Paddle forgets the dilation."""
-    around = _around(native._padding, len(native._kernel_size), native._data_format)
-    return (around, native._dilation) if around != "same" else (around, 1)
-
-
-def _of_pool(rank: int) -> Callable[[Any], dict[str, Setting]]:
-    def settings(native: Any) -> dict[str, Setting]:
-        window = getattr(native, "ksize", None) or native.kernel_size
-        window = [window] * rank if isinstance(window, int) else window
-        around = _around(native.padding, rank, getattr(native, "data_format", ""))
-        found = pooling(window, native.stride or window, around)
-        if getattr(native, "exclusive", False) and found["padding"] != [0] * rank:
-            found["count_include_pad"] = False
-        if getattr(native, "divisor", None) is not None:
-            found["divisor_override"] = int(native.divisor)
-        return found | ({"ceil_mode": True} if native.ceil_mode else {})
-
-    return settings
-
-
-def _of_adaptive(native: Any) -> dict[str, Setting]:
-    size = getattr(native, "_output_size", None) or getattr(native, "output_size", None)
-    sizes = set(size) if isinstance(size, Sequence) else {size}
-    return {"output_size": sizes.pop() if len(sizes) == 1 else str(tuple(size))}
-
-
-def _around(padding: Any, rank: int, order: str) -> Any:
-    """The padding: a word, or one number or pair an axis."""
-    if not isinstance(padding, (list, tuple)):
-        return padding.lower() if isinstance(padding, str) else padding
-    if len(padding) == 2 * rank and all(isinstance(one, int) for one in padding):
-        return list(zip(padding[::2], padding[1::2], strict=True))
-    if len(padding) == rank + 2 and all(isinstance(one, (list, tuple)) for one in padding):
-        return padding[1:-1] if order.endswith("C") else padding[2:]  # without the batch and the channels
-    return padding
 
 
 # --- builders ----------------------------------------------------------------------------------------------------

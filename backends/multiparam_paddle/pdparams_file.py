@@ -42,6 +42,7 @@ _NAMES = "StructuredToParameterName@@"
 _SLICED = "UnpackBigParamInfor@@"
 _DEEPEST = 32  # dicts in dicts
 _PARAMETER = re.compile(r"(.+)_(\d+)\.([wb]_\d+)")
+_NUMBERED_NAME = re.compile(r"_\d+(\.[wb]_\d+)?$")
 _FLAT = re.compile(r"(?:(.*)\.)?(?:weight|bias)_[ih]h_l(\d+)(?:_reverse)?")
 _ALIAS = re.compile(r"(?:(.*)\.)?(\d+)\.cell(?:_(fw|bw))?\.((?:weight|bias)_[ih]h|weight_ho)")
 _WEIGHTS = ("weight", "weight_orig", "weight_v")  # as it is, or taken apart
@@ -83,7 +84,7 @@ class _Found:
     size: int
     budget: int
     entries: dict[str, Entry] = field(default_factory=dict)
-    held: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    held: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     digests: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
@@ -183,22 +184,31 @@ def _entry(name: str, array: PickledArray) -> Entry:
     return replace(entry, dtype=np.dtype(ml_dtypes.bfloat16), read=lambda: entry.read().view(ml_dtypes.bfloat16))
 
 
+class _Static(PickledArray):
+    """A tensor of a static graph, which nobody else writes so."""
+
+
 def _static_tensor(machine: Machine, arguments: tuple[Any, ...]) -> PickledArray:
     # Paddle writes a tensor of a static graph as eval("data", {"data": array}); nothing is evaluated here
     well = len(arguments) == 2 and arguments[0] == "data" and isinstance(arguments[1], dict)
     if not (well and list(arguments[1]) == ["data"] and isinstance(arguments[1]["data"], PickledArray)):
         raise ValueError("asks for eval, which is not run")
     found: PickledArray = arguments[1]["data"]
-    return found
+    return _Static(found.dtype, found.shape, found.fortran, found.data)
 
 
 _DIALECT = Dialect({(module, "eval"): StandIn("eval", _static_tensor) for module in ("builtins", "__builtin__")})
 
 
-def _read(path: Path) -> Contents:
+def _read(path: Path) -> Contents | None:
     data = mapped(path)
     try:
         thing = plain(data, _DIALECT)
+    except ValueError:
+        return None  # which pickle it is that is damaged cannot be told
+    if not _is_marked(thing):
+        return None
+    try:
         found = _Found(len(data), 16 * len(data) + 65_536)
         single = isinstance(thing, PickledArray) or (isinstance(thing, tuple) and len(thing) == 2 and _is_tensor(thing))
         found.add("tensor" if single else "", thing)
@@ -210,6 +220,43 @@ def _read(path: Path) -> Contents:
         return _interpreted(found)
     content = "tensor" if single else "list" if len(found.entries) == len(thing) and not found.left_out else "dict"
     return Contents([*found.entries.values()], content, own=frozenset(found.entries), left_out=found.left_out)
+
+
+def _is_marked(thing: Any) -> bool:
+    """Whether something in a pickle is as only Paddle writes it; numpy arrays alone may be anybody's."""
+    if isinstance(thing, tuple) and len(thing) == 2 and _is_tensor(thing):
+        return True
+    waiting, seen = [thing], set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, _Static):
+            return True
+        if id(one) in seen or not isinstance(one, (dict, list, tuple)):
+            continue
+        seen.add(id(one))
+        if isinstance(one, dict):
+            if _is_marked_dict(one):
+                return True
+            waiting += one.values()
+        else:
+            # a list of pairs is how items of any dict are kept; Paddle numbers the names of its tensors
+            pairs = [pair for pair in one if isinstance(pair, tuple) and len(pair) == 2 and _is_tensor(pair)]
+            if any(_NUMBERED_NAME.search(name) for name, _ in pairs):
+                return True
+            waiting += one
+    return False
+
+
+def _is_marked_dict(given: Mapping[Any, Any]) -> bool:
+    if isinstance(given.get(_NAMES), dict) or isinstance(given.get(_SLICED), dict):
+        return True
+    for name, one in given.items():
+        numbered = _PARAMETER.fullmatch(name) if isinstance(name, str) else None
+        if numbered and numbered[1].rpartition(".")[2] in FAMILIES and isinstance(one, PickledArray):
+            return True  # paddle.static.save has the parameters' own names alone
+        if isinstance(one, tuple) and len(one) == 2 and _is_tensor(one):
+            return True
+    return False
 
 
 # --- what the names tell ----------------------------------------------------------------------------------------
@@ -570,4 +617,13 @@ def _recognizes(start: bytes) -> bool:
     return start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5") and not numbered
 
 
-pdparams_file = Format("paddle", _recognizes, _read, backend="paddle")
+def _of_safetensors(entries: Sequence[Entry]) -> Contents:
+    """What a safetensors file of Paddle's has: a `state_dict` without its parameters' names."""
+    held: dict[str, tuple[Any, ...]] = {entry.name: (entry.name,) for entry in entries}
+    size = sum(entry.size for entry in entries)
+    return _interpreted(_Found(size, size, {entry.name: entry for entry in entries}, held))
+
+
+pdparams_file = Format(
+    "paddle", _recognizes, _read, backend="paddle", safetensors=dict.fromkeys(("pd", "paddle"), _of_safetensors)
+)

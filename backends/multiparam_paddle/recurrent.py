@@ -24,8 +24,12 @@ def rows() -> Iterator[Row]:
     for name, layer in _LAYERS.items():
         yield Row(name, layer, _of_layer, settings=_settings, builds={name: _build(layer)})
         yield cell_row(_CELLS[name], _cell, {f"{name}Cell": _build_cell(_BUILT[name])})
-    yield recurrent_row(nn.RNN, _cells, lambda native: {"reverse": bool(native.is_reverse)})
-    yield recurrent_row(nn.BiRNN, _cells, lambda native: {"merge": "concat"})
+    yield recurrent_row(nn.RNN, _cells, lambda native: {"reverse": bool(native.is_reverse)} | _batch(native))
+    yield recurrent_row(nn.BiRNN, _cells, lambda native: {"merge": "concat"} | _batch(native))
+
+
+def _batch(native: Any) -> dict[str, Setting]:
+    return {"batch_first": not native.time_major}
 
 
 def _cell(native: Any, path: str = "", layer: int = 0, reverse: bool = False) -> RecurrentCell:
@@ -51,6 +55,7 @@ def _of_layer(native: Any) -> dict[str, Source]:
 
 def _settings(native: Any) -> dict[str, Setting]:
     way: dict[str, Setting] = {"merge": "concat"} if native.num_directions == 2 else {"reverse": False}
+    way |= _batch(native)
     if isinstance(native, nn.SimpleRNN):
         return {"nonlinearity": "relu" if native.mode == "RNN_RELU" else "tanh"} | way
     return _FUNCTIONS | way

@@ -17,6 +17,7 @@ from multiparam.adapter import (
     ArgumentError,
     Glance,
     Handle,
+    Inventory,
     Members,
     TieSide,
     copy,
@@ -28,11 +29,17 @@ from multiparam.adapter import (
 
 from . import plugin
 from .layers import table
-from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy
+from .own_state import Kept, inventory, keeps_more, kept, plain
+from .settings import said
+from .tensors import from_numpy, is_expanded, memory, numpy_dtype, to_numpy, unreachable
 from .wrappers import wrapping
 
 _VIEWS = "_multiparam_views"
 _PENDING = "_multiparam_pending"
+_TO_EMPTY = (
+    "it is on PyTorch's meta device; net.to_empty(device='cpu') gives the model memory, and then multiparam.initialize "
+    "or multiparam.load the numbers"
+)
 _NONE: frozenset[str] = frozenset()
 
 
@@ -58,6 +65,9 @@ class TorchAdapter(Adapter):
     def is_tensor(self, native: Any) -> bool:
         return isinstance(native, torch.Tensor)
 
+    def settings(self, native: Any) -> dict[str, Any] | None:
+        return said(native) if isinstance(native, nn.Module) else None
+
     @staticmethod
     def component(key: str) -> str:
         return key  # no PyTorch name holds a dot, and state_dict leaves the rest as it is
@@ -67,11 +77,14 @@ class TorchAdapter(Adapter):
         buffers, below = native._buffers, native._modules
         if views:
             own = {key: views.get(key, one) for key, one in own.items()}
+        more, extras = kept(native) if keeps_more(native) else ({}, {})
+        state: dict[str, Any] = {key: one for key, one in buffers.items() if one is not None} if buffers else {}
         return Members(
             parameters={key: one for key, one in own.items() if one is not None},
-            buffers={key: one for key, one in buffers.items() if one is not None} if buffers else {},
+            buffers={**state, **more} if more else state,
             children=[(key, child) for key, child in below.items() if child is not None] if below else (),
             transient=frozenset(native._non_persistent_buffers_set) if buffers else _NONE,
+            extras=extras,
         )
 
     def wrapped(self, native: Any) -> Any:
@@ -100,14 +113,20 @@ class TorchAdapter(Adapter):
         for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
             if name in holder and holder[name] is not None:  # a scripted module's have no get
                 return holder[name]
-        return None
+        return kept(native)[0].get(name) if keeps_more(native) else None
+
+    def inventory(self, model: nn.Module) -> Inventory:
+        return inventory(model, self.name)
 
     # --- variables ---------------------------------------------------------------------------------------------
 
     def read(self, variable: torch.Tensor) -> Any:
-        return to_numpy(variable)
+        return to_numpy(plain(variable))
 
     def write(self, variable: torch.Tensor, value: Any) -> None:
+        if type(variable) is Kept:
+            variable.put(from_numpy(np.array(value)))
+            return
         if (there := memory(variable)) is not None:
             copy(value, there)
             return
@@ -115,22 +134,37 @@ class TorchAdapter(Adapter):
             variable.data.copy_(from_numpy(value))
 
     def unwritable(self, variable: torch.Tensor) -> str:
+        if type(variable) is Kept:
+            return ""
         return "it is expanded, several of its numbers being one in memory: clone() it" if is_expanded(variable) else ""
 
     def memory(self, variable: torch.Tensor) -> Any:
-        return memory(variable)
+        return None if type(variable) is Kept else memory(variable)
+
+    def any_shape(self, variable: Any) -> bool:
+        return type(variable) is Kept
 
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
-        return None if is_lazy(variable) else tuple(variable.shape)
+        return None if is_lazy(variable) else tuple(plain(variable).shape)
+
+    def unreachable(self, variable: torch.Tensor) -> str:
+        return unreachable(plain(variable))
+
+    def abstract(self, variable: torch.Tensor) -> str:
+        tensor = plain(variable)
+        return _TO_EMPTY if tensor.is_meta and not is_lazy(tensor) else ""
 
     def dtype(self, variable: torch.Tensor) -> np.dtype[Any]:
-        return numpy_dtype(variable.dtype)
+        return numpy_dtype(plain(variable).dtype)
+
+    def native(self, variable: Any) -> Any:
+        return plain(variable)
 
     def device(self, variable: torch.Tensor) -> str:
-        return str(variable.device)
+        return str(plain(variable).device)
 
     def initialized(self, variable: torch.Tensor) -> bool:
-        return not isinstance(variable, UninitializedTensorMixin) and not variable.is_meta
+        return type(variable) is Kept or (not isinstance(variable, UninitializedTensorMixin) and not variable.is_meta)
 
     def tensor(self, value: Any) -> torch.Tensor:
         return from_numpy(fresh(value))
@@ -267,10 +301,7 @@ def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[Any]:
     first = next((one for one in model.parameters()), None)
     device = torch.device("cpu") if first is None else first.device
     if device.type == "meta":
-        raise ArgumentError(
-            "the model is on PyTorch's meta device, where nothing has numbers: model.to_empty(device='cpu') gives it "
-            "memory, and multiparam.initialize or multiparam.load the numbers"
-        )
+        raise ArgumentError(f"the model has no numbers: {_TO_EMPTY}")
     return [each_array(lambda array: from_numpy(np.array(array)).to(device), one) for one in inputs]
 
 

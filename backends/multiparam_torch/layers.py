@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
-from multiparam.adapter import (
-    KINDS,
-    ArgumentError,
-    LayerTable,
-    Row,
-    Setting,
-    convolution,
-    pooling,
-    transposed_convolution,
-)
+from multiparam.adapter import KINDS, ArgumentError, LayerTable, Row
+
+from .settings import of_convolution, of_norm, of_transposed, settings
 
 
 class Lambda(nn.Module):
@@ -80,89 +72,32 @@ def table() -> LayerTable:
     """The rows."""
     native = {kind: getattr(nn, kind) for kind in KINDS if hasattr(nn, kind)}
     rows = {kind: Row(kind, layer, builds={kind: layer}) for kind, layer in native.items()}
-    for kind, settings in _settings():
-        rows[kind] = replace(rows[kind], settings=settings)
+    for kind in native:
+        if "Norm" in kind:
+            rows[kind] = replace(rows[kind], settings=of_norm)
+    for kind, found in settings():
+        if kind in rows:  # a later release's
+            rows[kind] = replace(rows[kind], settings=found)
+    for rank in (1, 2, 3):  # one of zeros is called so
+        kind = f"ConstantPad{rank}d"
+        rows[kind] = replace(rows[kind], kind=lambda native, rank=rank: _constant_pad(native, rank))
     rows["Sequential"] = Row("Sequential", nn.Sequential, builds={"Sequential": _sequential})
     for layer in (Lambda, Reshape, SeparableConv1d, SeparableConv2d):
         rows[layer.__name__] = Row(layer.__name__, layer, builds={layer.__name__: layer})
+    rows["Reshape"] = replace(rows["Reshape"], settings=lambda native: {"shape": str(tuple(native.shape))})
     for name, layer in vars(nn).items():
         made = getattr(layer, "cls_to_become", None)
         if name.startswith("Lazy") and made is not None:
-            settings = _norm if "Norm" in name else _transposed if "Transpose" in name else _convolution
+            told = of_norm if "Norm" in name else of_transposed if "Transpose" in name else of_convolution
             lazy = _lazy_norm if "Norm" in name else _lazy_conv
-            rows[name] = Row(made.__name__, layer, settings=settings, lazy=lazy)
-    rows["SyncBatchNorm"] = Row("BatchNorm", nn.SyncBatchNorm, settings=_norm)
+            rows[name] = Row(made.__name__, layer, settings=told, lazy=lazy)
+    rows["SyncBatchNorm"] = Row("BatchNorm", nn.SyncBatchNorm, settings=of_norm)
     rows["LazyLinear"] = Row("Linear", nn.LazyLinear, lazy=_lazy_linear, builds={"LazyLinear": nn.LazyLinear})
     return LayerTable(rows.values())
 
 
-def _settings() -> Iterator[tuple[str, Callable[[Any], dict[str, Setting]]]]:
-    """What decides the function of a kind's layers beside their weights."""
-    yield from ((kind, _norm) for kind in KINDS if "Norm" in kind and hasattr(nn, kind))
-    for rank in (1, 2, 3):
-        yield f"Conv{rank}d", _convolution
-        yield f"ConvTranspose{rank}d", _transposed
-        yield f"MaxPool{rank}d", _pool
-        yield f"AvgPool{rank}d", _pool
-    yield "GELU", lambda native: {"approximate": native.approximate}
-    yield "LeakyReLU", lambda native: {"negative_slope": native.negative_slope}
-    yield "ELU", lambda native: {"alpha": native.alpha}
-    yield "MultiheadAttention", _attention
-    yield "Softplus", lambda native: {"beta": native.beta}
-    yield "CELU", lambda native: {"alpha": native.alpha}
-    for rank in (1, 2, 3):
-        yield f"AdaptiveAvgPool{rank}d", _adaptive
-    for cell in ("", "Cell"):
-        yield f"RNN{cell}", lambda native: {"nonlinearity": native.nonlinearity} | _forwards(native)
-        for name in ("LSTM", "GRU"):
-            yield (
-                f"{name}{cell}",
-                lambda native: {"activation": "tanh", "recurrent_activation": "sigmoid"} | _forwards(native),
-            )
-
-
-def _forwards(native: Any) -> dict[str, Setting]:
-    if not isinstance(native, nn.RNNBase):
-        return {}
-    return {"merge": "concat"} if native.bidirectional else {"reverse": False}
-
-
-def _convolution(native: Any) -> dict[str, Setting]:
-    mode: dict[str, Setting] = {"padding_mode": native.padding_mode} if native.padding_mode != "zeros" else {}
-    sizes = (native.kernel_size, native.stride, native.padding, native.dilation)
-    return convolution(*sizes, native.groups) | mode
-
-
-def _transposed(native: Any) -> dict[str, Setting]:
-    sizes = (native.kernel_size, native.stride, native.padding, native.dilation)
-    return transposed_convolution(*sizes, native.groups, native.output_padding)
-
-
-def _pool(native: Any) -> dict[str, Setting]:
-    rank = int(type(native).__name__[-2])
-    window = native.kernel_size if isinstance(native.kernel_size, tuple) else (native.kernel_size,) * rank
-    found = pooling(window, native.stride, native.padding)
-    for name, default in (("ceil_mode", False), ("count_include_pad", True)):
-        if getattr(native, name, default) != default:
-            found[name] = not default
-    return found
-
-
-def _adaptive(native: Any) -> dict[str, Setting]:
-    size = native.output_size if isinstance(native.output_size, tuple) else (native.output_size,)
-    return {"output_size": size[0] if len(set(size)) == 1 and size[0] is not None else str(size)}
-
-
-def _attention(native: Any) -> dict[str, Setting]:
-    return {"num_heads": native.num_heads} | ({"add_zero_attn": True} if native.add_zero_attn else {})
-
-
-def _norm(native: Any) -> dict[str, Setting]:
-    dtype = torch.get_default_dtype() if native.weight is None else native.weight.dtype
-    eps = torch.finfo(dtype).eps if native.eps is None else native.eps  # None is RMSNorm's default
-    momentum = getattr(native, "momentum", None)
-    groups: dict[str, Setting] = {"num_groups": native.num_groups} if isinstance(native, nn.GroupNorm) else {}
-    return {"eps": eps} | ({"momentum": momentum} if momentum is not None else {}) | groups
+def _constant_pad(native: Any, rank: int) -> str:
+    return f"{'ConstantPad' if native.value else 'ZeroPad'}{rank}d"
 
 
 def _sequential(children: Mapping[str, nn.Module], named: bool) -> nn.Sequential:

@@ -7,8 +7,19 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from multiparam.adapter import MultiparamError
+from multiparam.adapter import MultiparamError, UnsupportedError
+
+_PLAIN = frozenset({torch.Tensor, nn.Parameter, getattr(nn, "Buffer", nn.Parameter)})
+_DISTRIBUTED = ("torch.distributed.",)
+_GATHER = (
+    "tensor.full_tensor(), or torch.distributed.checkpoint.state_dict.get_model_state_dict(net, "
+    "options=StateDictOptions(full_state_dict=True)), called by each of them, gathers the whole"
+)
+_DEQUANTIZE = "do this before the model is converted, or put tensor.dequantize() in its place, where it has that"
 
 # these cross as integers of their width
 _THROUGH = {
@@ -41,11 +52,35 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 def to_numpy(tensor: torch.Tensor) -> Any:
     """The tensor's numbers, a view where it lies on the CPU."""
+    if why := unreachable(tensor):
+        raise UnsupportedError("torch", "reading this tensor", why)
     if tensor.layout != torch.strided:
         raise MultiparamError(
             f"numpy has no counterpart for tensors of layout {tensor.layout}: to_dense() makes it one"
         )
     return _seen(tensor.detach().cpu().resolve_conj().resolve_neg())
+
+
+def unreachable(tensor: torch.Tensor) -> str:
+    """Why the tensor's memory here is not that of its numbers; empty if it is."""
+    cls = type(tensor)
+    if cls in _PLAIN and not getattr(tensor, "_fsdp_flattened", False):
+        return ""
+    if getattr(tensor, "_fsdp_flattened", False) or any(
+        base.__module__.startswith(_DISTRIBUTED) for base in cls.__mro__
+    ):
+        return f"{_what(cls)}, of which each process holds a part; {_GATHER}"
+    if is_traceable_wrapper_subclass(tensor) or isinstance(tensor, FakeTensor):
+        return f"{_what(cls)}, which keeps its numbers in a form of its own; {_DEQUANTIZE}"
+    return ""
+
+
+def _what(cls: type) -> str:
+    return (
+        f"it is a {cls.__name__}"
+        if cls not in _PLAIN
+        else "it is a part of a flat parameter of FullyShardedDataParallel"
+    )
 
 
 def memory(tensor: torch.Tensor) -> Any:

@@ -79,7 +79,7 @@ class Ones(Constant):
 
 
 class Uniform(Drawn):
-    """Uniform on [low, high).
+    """Uniform on [low, high); of a complex parameter each part is, as in PyTorch.
 
     Args:
         low: the lower bound.
@@ -100,6 +100,9 @@ class Uniform(Drawn):
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         return _uniform(self.low, self.high)
 
+    def part(self, values: Array) -> Array:
+        return values
+
 
 def _spread(std: float, mean: float) -> tuple[float, float]:
     """The two, checked."""
@@ -116,8 +119,8 @@ class Normal(Drawn):
     """Normally distributed.
 
     Args:
-        std: the standard deviation.
-        mean: the mean.
+        std: the standard deviation; of complex numbers that of the whole, of which each part has half of the variance.
+        mean: the mean; of complex numbers that of each part, as in PyTorch.
 
     >>> Normal(std=0.01).values(0, "0.weight", (3,))
     array([-0.01120714, -0.00466085, -0.01977169], dtype=float32)
@@ -128,6 +131,9 @@ class Normal(Drawn):
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         return _normal(self.std, self.mean)
+
+    def part(self, values: Array) -> Array:
+        return super().part(values - np.float32(self.mean)) + np.float32(self.mean)
 
 
 class TruncatedNormal(Drawn):
@@ -157,6 +163,9 @@ class TruncatedNormal(Drawn):
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
         return _truncated(self.std, self.mean, self.low, self.high)
+
+    def part(self, values: Array) -> Array:
+        return super().part(values - np.float32(self.mean)) + np.float32(self.mean)
 
 
 class Scaled(Drawn):

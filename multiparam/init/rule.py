@@ -35,6 +35,10 @@ class Rule(ABC):
             parameter: the parameter they are for, where there is one.
         """
 
+    def complex_values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        """The numbers for a parameter of complex dtype; those of `values`, which may be complex, unless redefined."""
+        return self.values(seed, name, shape, parameter)
+
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler | None:
         """What draws a block of float32 numbers in place, where that makes the same as `values`; else None."""
         return None
@@ -87,6 +91,17 @@ class Drawn(BuiltIn):
         made = np.empty(shape, np.float32)
         fill(seed, name, made, self.sampler(shape, parameter))
         return made
+
+    def complex_values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        """Real and imaginary parts, under names of their own, each of half of the variance."""
+        made = np.empty(shape, np.complex64)
+        made.real = self.part(self.values(seed, f"{name}[real]", shape, parameter))
+        made.imag = self.part(self.values(seed, f"{name}[imag]", shape, parameter))
+        return made
+
+    def part(self, values: Array) -> Array:
+        """Numbers of the rule's variance as those of a real or imaginary part."""
+        return values * np.float32(math.sqrt(0.5))
 
 
 class Custom(Rule):

@@ -35,13 +35,28 @@ class Orthogonal(BuiltIn):
             raise ArgumentError(f"it needs at least two axes, and the shape is {tuple(shape)}")
 
     def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
-        rows, columns = shape[0], math.prod(shape[1:])
-        drawn = generator(seed, name).standard_normal((max(rows, columns), min(rows, columns)))
-        basis, triangle = np.linalg.qr(drawn)
-        basis = basis * np.where(np.diagonal(triangle) < 0, -1.0, 1.0)  # uniform over all orthogonal matrices
-        matrix = basis if rows >= columns else basis.T
-        made: Array = np.asarray(self.gain * matrix.reshape(shape), np.float32)
+        made: Array = self._made(shape, generator(seed, name).standard_normal(_tall(shape))).astype(np.float32)
         return made
+
+    def complex_values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        """A unitary matrix."""
+        real, imaginary = generator(seed, name).standard_normal((2, *_tall(shape)))
+        made: Array = self._made(shape, real + 1j * imaginary).astype(np.complex64)
+        return made
+
+    def _made(self, shape: Shape, drawn: Array) -> Array:
+        basis, triangle = np.linalg.qr(drawn)
+        diagonal = np.diagonal(triangle)
+        size = np.abs(diagonal)
+        basis = basis * np.where(size == 0, 1.0, diagonal / np.where(size == 0, 1.0, size))  # uniform over all of them
+        matrix = basis if basis.shape[0] == shape[0] else basis.T
+        return self.gain * matrix.reshape(shape)
+
+
+def _tall(shape: Shape) -> Shape:
+    """A tensor as a matrix with no fewer rows than columns."""
+    sides = shape[0], math.prod(shape[1:])
+    return max(sides), min(sides)
 
 
 class Identity(BuiltIn):
@@ -119,3 +134,11 @@ class Sparse(BuiltIn):
         for column in range(shape[1]):
             matrix[rng.permutation(shape[0])[:zeros], column] = 0
         return matrix
+
+    def complex_values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        """Parts that are zero together, each of half of the variance."""
+        real = self.values(seed, name, shape)
+        imaginary = generator(seed, f"{name}[imag]").standard_normal(shape, np.float32) * np.float32(self.std)
+        made = np.empty(shape, np.complex64)
+        made.real, made.imag = real, np.where(real == 0, 0, imaginary)
+        return made * np.float32(math.sqrt(0.5))

@@ -109,6 +109,10 @@ class NativeModels(ABC):
     def raw_language_model(self, model: Any) -> Mapping[str, Array]:
         """The canonical arrays of `language_model`, untied, read with the framework's own means."""
 
+    def inventory(self, model: Any) -> Mapping[str, Array]:
+        """What the framework itself would save of a model, by its own names, read with the framework's own means."""
+        raise NotImplementedError("the kit holds what an adapter lists against this: provide it")
+
     @abstractmethod
     def forward(self, model: Any, x: Array) -> Array:
         """The model called as the framework's users call it."""

@@ -6,6 +6,7 @@ from .access import AccessTests
 from .building import BuildingTests
 from .files import FileTests
 from .initialization import InitializationTests
+from .inventory import InventoryTests
 from .names import NameTests
 from .running import RunningTests
 from .ties import TieTests
@@ -24,6 +25,7 @@ class ConformanceSuite(
     InitializationTests,
     TieTests,
     FileTests,
+    InventoryTests,
     VerifyingTests,
 ):
     """Subclass it, set `backend`, and provide the models of `NativeModels`."""

@@ -92,6 +92,11 @@ class Tensor:
         return tuple, (self.pair,)
 
 
+def marked(given):
+    """A dict as Paddle saves one of tensors whose parameters have no names to be told."""
+    return state_dict(given, {})
+
+
 def state_dict(given, names=None):
     """A state_dict as `paddle.save` turns it into arrays, with its parameters' names."""
     return given if names is None else {**given, "StructuredToParameterName@@": names}

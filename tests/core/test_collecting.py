@@ -37,11 +37,11 @@ def test_it_is_on_when_the_last_of_several_threads_is_done():
     def other():
         with uncollected():
             inside.set()
-            leave.wait(10)
+            leave.wait()
 
     thread = threading.Thread(target=other)
     thread.start()
-    inside.wait(10)
+    inside.wait()
     with uncollected():
         pass
     assert not gc.isenabled()

@@ -49,7 +49,7 @@ def test_several_at_once_of_all_sizes_and_orders(monkeypatch):
     assert all(np.array_equal(source, target) for source, target in zip(sources, targets, strict=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_any_strides_on_both_sides(data):
     shape = data.draw(st.lists(st.integers(0, 40), max_size=4).filter(lambda one: np.prod(one, dtype=int) < 20_000))

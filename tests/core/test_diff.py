@@ -96,7 +96,7 @@ arrays = st.sampled_from([*PLAIN, *SMALL]).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.dictionaries(st.text(min_size=1, max_size=5), arrays, max_size=4))
 def test_what_is_the_same_bit_for_bit_is_equal(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("diff") / "data.safetensors"
@@ -106,7 +106,7 @@ def test_what_is_the_same_bit_for_bit_is_equal(tmp_path_factory, data):
     assert report.same == len(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrays, st.data())
 def test_a_difference_is_the_largest_of_all_elements(first, data):
     second = data.draw(hnp.arrays(np.uint8, (len(first), first.itemsize)))

@@ -107,7 +107,7 @@ while True:
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path, killed):
     path = tmp_path / "net.safetensors"
     mp.save({"0": np.zeros(3)}, path)
-    for _ in killed(SAVING, path, times=min(20 * SCALE, 200), within=0.05):
+    for _ in killed(SAVING, path, times=min(20 * SCALE, 200), turns=2_000_000):
         found = mp.open(path)
         assert found.verify()[1] == 0
         values = {float(one.value.flat[0]) for one in found.values()}

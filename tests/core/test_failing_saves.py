@@ -383,21 +383,23 @@ def path_of_one(tmp_path):
     return tmp_path / "net.safetensors"
 
 
-def test_a_save_removes_what_killed_saves_left(tmp_path):
+def test_a_save_removes_what_killed_saves_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(safetensors_file, "FORSAKEN", 1e5)  # which this test does not take
+
     def left(name, age):
         path = tmp_path / name
         path.write_bytes(b"half")
         os.utime(path, (time.time() - age,) * 2)
         return path
 
-    forsaken = left(".model.safetensors.0123456789abcdef.tmp", 1e4)
+    forsaken = left(".model.safetensors.0123456789abcdef.tmp", 1e6)
     others = [
         left(".model.safetensors.fedcba9876543210.tmp", 1),  # may be about to be locked
-        left(".another.safetensors.0123456789abcdef.tmp", 1e4),
-        left(".model.safetensors.0123456789abcdef.tmp.mine", 1e4),
-        left(".model.safetensors.mine.tmp", 1e4),
+        left(".another.safetensors.0123456789abcdef.tmp", 1e6),
+        left(".model.safetensors.0123456789abcdef.tmp.mine", 1e6),
+        left(".model.safetensors.mine.tmp", 1e6),
     ]
-    locked = left(".model.safetensors.00000000000000ff.tmp", 1e4)
+    locked = left(".model.safetensors.00000000000000ff.tmp", 1e6)
     with locked.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         mp.save({"a": np.zeros(3)}, tmp_path / "model.safetensors")

@@ -31,7 +31,7 @@ def net():
         return mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
 
 
-@settings(max_examples=50 * SCALE, deadline=None)
+@settings(max_examples=50 * SCALE)
 @given(
     data=st.dictionaries(
         st.text(max_size=30).filter(lambda name: name != "__metadata__"),

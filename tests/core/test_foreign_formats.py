@@ -6,12 +6,11 @@ import os
 import struct
 import subprocess
 import sys
-import time
-import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from effort import effort
 from made_files import (
     BFLOAT16,
     CONFIGS,
@@ -492,8 +491,7 @@ def test_a_packed_array_is_unpacked_no_further_than_it_claims(tmp_path):
         data = bytearray(bomb)
         struct.pack_into("<I", data, at + 24, size)
         (tmp_path / "file").write_bytes(bytes(data))
-        peak, _ = read_within_bounds(tmp_path / "file")
-        assert peak < 5e6
+        assert taken_by_reading(tmp_path / "file").memory < 5e6
     lying = zipped({"x.npy": small + bytes(30_000_000)}, zipfile.ZIP_DEFLATED)
     with pytest.raises(mp.CheckpointError, match="claims 138 bytes, and has 30000138"):
         opened(tmp_path, lying)
@@ -722,25 +720,23 @@ BOMBS = {
 }
 
 
-def read_within_bounds(path):
-    tracemalloc.start()
-    started = time.process_time()
-    with contextlib.suppress(mp.CheckpointError):
+def taken_by_reading(path):
+    with effort() as taken, contextlib.suppress(mp.CheckpointError):
         for entry in mp.open(path).values():
             if not entry.refusal:
                 entry.read()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak, time.process_time() - started
+    return taken
 
 
 @pytest.mark.parametrize("save", SAVES)
 @pytest.mark.parametrize("case", BOMBS)
-def test_a_small_file_of_pytorch_takes_no_great_memory_or_time(tmp_path, case, save):
-    (tmp_path / "file").write_bytes(SAVES[save](BOMBS[case], {"1": B.tobytes()}))
-    peak, seconds = read_within_bounds(tmp_path / "file")
-    assert peak < 100e6
-    assert seconds < 20
+def test_a_small_file_of_pytorch_takes_no_great_memory_or_work(tmp_path, case, save):
+    data = SAVES[save](BOMBS[case], {"1": B.tobytes()})
+    (tmp_path / "file").write_bytes(data)
+    taken = taken_by_reading(tmp_path / "file")
+    assert taken.memory < 100e6
+    assert taken.calls < 100_000 + 20 * len(data)
+    assert taken.read < len(data)
 
 
 # --- hostile bytes, the same for each ------------------------------------------------------------------------------
@@ -767,7 +763,6 @@ def test_nothing_is_executed_and_no_framework_imported(tmp_path):
 def test_a_square_kernel_that_is_renamed_to_a_weight_is_said_to_be_in_doubt(tmp_path):
     np.savez(tmp_path / "net.npz", **{"dense/kernel:0": np.arange(16.0).reshape(4, 4), "dense/bias:0": np.zeros(4)})
     net, rename = mp.nn.Linear(4, 4), {"^dense/kernel:0$": "weight", "^dense/bias:0$": "bias"}
-    report = mp.load(tmp_path / "net.npz", into=net, rename=rename)
-    assert "its shape fits both" in str(report)
-    np.savez(tmp_path / "plain.npz", weight=np.arange(16.0).reshape(4, 4), bias=np.zeros(4))
-    assert not mp.load(tmp_path / "plain.npz", into=net).notes
+    with pytest.warns(mp.UncertainLayoutWarning, match="weight$"):
+        report = mp.load(tmp_path / "net.npz", into=net, rename=rename)
+    assert "weight: the file does not tell whose axes it has" in str(report)

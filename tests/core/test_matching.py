@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import multiparam as mp
@@ -96,7 +96,6 @@ def test_a_counter_that_some_frameworks_lack_does_not_matter():
     assert matched(given, {name.replace("bn", "1"): shape for name, shape in norm.items()}) == {"bn": "1"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([(2, 3), (3, 2), (4, 4)]), max_size=12), st.randoms(use_true_random=False))
 def test_numbered_layers_find_their_own_in_any_order_of_the_file(shapes, random):
     wanted = {

@@ -71,7 +71,7 @@ def test_nothing_goes_on_after_an_interrupt():
     def work(item):
         begun.append(item)
         if threading.get_ident() == main:
-            others.wait(10)
+            others.wait()
             raise KeyboardInterrupt
         others.set()
 

@@ -12,7 +12,7 @@ from multiparam.parallel import processors
 from multiparam.pieces import pieces
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_the_pieces_are_the_array_in_c_order(data):
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=90).filter(_is_small))

@@ -57,7 +57,11 @@ def test_the_format_is_as_it_is_described(tmp_path, monkeypatch):
     keys = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     mp.save({"x": np.ones(4), "y": np.ones(4)}, "xy.safetensors", shard_size=32)
     index = json.loads(Path("xy.safetensors.index.json").read_text())
-    written = {*json.loads(index["metadata"]["multiparam"]), "ties", "layers", "settled", "digests"}
+    written = {*json.loads(index["metadata"]["multiparam"]), "ties", "layers", "edition"} | {
+        "left_out",
+        "settled",
+        "digests",
+    }
     assert keys == written
 
 

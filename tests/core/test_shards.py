@@ -167,7 +167,7 @@ for size in ("400KB", "1GB", "600KB") * 1000:
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, killed):
     path = tmp_path / "model.safetensors"
     mp.save({"0": np.zeros(3)}, path)
-    for _ in killed(SAVING, path, times=min(20 * SCALE, 200), within=0.1):
+    for _ in killed(SAVING, path, times=min(20 * SCALE, 200), turns=4_000_000):
         found = mp.open(path)
         assert found.verify()[1] == 0
         assert len({float(one) for entry in found.values() for one in entry.value.ravel()[::50]}) == 1

@@ -11,6 +11,15 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "multiparam").rglob("*.py"))
 ADAPTERS = sorted((ROOT / "backends").rglob("*.py"))
 FRAMEWORKS = {"torch", "keras", "tensorflow", "jax", "flax", "optax", "paddle", "mxnet"}
+TESTS = sorted(
+    path
+    for folder in ("tests", "multiparam/testing", "examples", "notebooks")
+    for path in (ROOT / folder).rglob("*.py")
+)
+CLOCKS = {
+    f"{clock}{unit}" for clock in ("perf_counter", "process_time", "thread_time", "monotonic") for unit in ("", "_ns")
+}
+CLOCKS |= {"getrusage", "sleep", "time_ns", "timeit"}
 SURFACE = {f"multiparam.{name}" for name in ("adapter", "formats", "plain_pickle", "plugin", "zip_file")}
 
 
@@ -59,6 +68,14 @@ def test_the_example_is_short_and_imports_the_surface_only():
         assert len(path.read_text("utf-8").splitlines()) < 200
         ours = {name for name in imported(path) if name.partition(".")[0] == "multiparam"}
         assert ours <= SURFACE
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_looks_at_a_clock_or_waits_for_it(path):
+    nodes = [*ast.walk(ast.parse(path.read_text("utf-8")))]
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert not names & CLOCKS
 
 
 @pytest.mark.parametrize("package", sorted((ROOT / "backends").iterdir()), ids=lambda path: path.name)

@@ -157,6 +157,9 @@ class TestTinygrad(ConformanceSuite):
     def raw_language_model(self, model):
         return self.raw_mlp(model)
 
+    def inventory(self, model):
+        return {name: tensor.numpy() for name, tensor in get_state_dict(model).items()}
+
     def forward(self, model, x):
         return model(Tensor(x)).numpy()
 
