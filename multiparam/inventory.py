@@ -25,7 +25,10 @@ def left_out(tree: Tree, inventory: Inventory | None = None, *, saved: bool = Tr
     transient: set[int] = set()
     for group in tree.groups:
         for slot in group:
-            (transient if slot.transient else seen).update(id(handle.variable) for handle in slot.handles() or ())
+            own = transient if slot.transient else seen
+            own.update(id(handle.variable) for handle in slot.handles() or ())
+            if slot.node.adapter is not tree.adapter:  # the model's framework has its tensors as its own
+                own.update(id(slot.node.adapter.carrier(handle.variable)) for handle in slot.handles() or ())
     found: dict[str, str] = {}
     for name, one in kept.items():
         if id(one) in transient and id(one) not in seen:
