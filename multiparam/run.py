@@ -251,6 +251,8 @@ def batches(tree: Tree, inputs: tuple[Any, ...], turned: frozenset[int]) -> list
     Arrays are looked for in dicts too; None, which stands for an input that is left out, stays.
     """
     dtype = _float_dtype(tree)
+    if inputs and all(one is None for one in inputs):
+        raise ArgumentError("input 0 is no numeric batch: None stands for an input beside others that is left out")
 
     def made(position: int, one: Any) -> Array:
         array = _array(tree.adapter, f"input {position}", one)

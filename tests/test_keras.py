@@ -946,7 +946,7 @@ if keras.backend.backend() == "torch":
         mp.initialize(net, mp.init.Normal(), seed=0)
         kernel = mp.parameters(net)["hidden.weight"]
         assert np.array_equal(kernel.value, ops.convert_to_numpy(net.hidden.kernel).T)
-        mp.save(net, tmp_path / "net.safetensors")
+        assert not mp.save(net, tmp_path / "net.safetensors").left_out
         mp.load(tmp_path / "net.safetensors", into=other)
         with torch.no_grad():
             assert np.allclose(mp.run(other, x), net.eval()(torch.from_numpy(x)).numpy(), atol=1e-6)

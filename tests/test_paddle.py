@@ -589,3 +589,18 @@ def test_a_buffer_called_like_a_layer_is_refused():
     model.add_sublayer("buf", nn.Linear(1, 1))
     with pytest.raises(mp.AmbiguousMatchError, match="'buf'"):
         mp.parameters(model)
+
+
+@pytest.mark.filterwarnings("ignore:The program will return to single-card operation")
+def test_a_data_parallel_layer_has_the_names_of_what_it_wraps(tmp_path):
+    plain = paddle.nn.Sequential(paddle.nn.Linear(2, 2), paddle.nn.Sequential(paddle.nn.Linear(2, 2)))
+    net = paddle.DataParallel(plain)
+    names = ["0.weight", "0.bias", "1.0.weight", "1.0.bias"]
+    assert list(mp.parameters(net)) == names
+    assert list(mp.parameters(paddle.nn.Sequential(net))) == [f"0.{name}" for name in names]
+    x = np.ones((1, 2), np.float32)
+    assert np.array_equal(mp.run(net, x), mp.run(plain, x))
+    mp.save(net, tmp_path / "net.safetensors")
+    assert mp.load(tmp_path / "net.safetensors", into=plain).loaded == names
+    mp.save({f"_layers.{name}": one.value for name, one in mp.state(net).items()}, tmp_path / "wrapped.safetensors")
+    assert mp.load(tmp_path / "wrapped.safetensors", into=plain).loaded == names

@@ -30,6 +30,8 @@ def _of_class(native: type) -> frozenset[int]:
         return frozenset((4, 5))
     own = next((base.__name__ for base in native.__mro__ if base.__module__.startswith("keras.")), "")
     ranks = {f"{rank}D": rank + 2 for rank in (1, 2, 3)}
-    # UpSampling2D, Cropping2D, SpatialDropout2D, ...
+    if own.startswith("SpatialDropout"):  # which does nothing here, and stands before sequences as well
+        return frozenset()
+    # UpSampling2D, Cropping2D, ...
     found = ranks.get(own[-2:]) or ranks.get(own.removesuffix("Transpose")[-2:])
     return frozenset(() if found is None else (found,))

@@ -122,7 +122,7 @@ def _keys(layer: Any) -> Iterator[tuple[str, str]]:
     """The names in the layer, and the keys, of what is an array and no variable of the layer."""
     for key, value in _other(layer).items():
         if hasattr(value, "shape") and hasattr(value, "dtype"):
-            yield key if _is_wrapper(layer) else escape(key), key
+            yield key if _is_wrapper(layer) else escape(key), key  # a module names its tensors by their paths
 
 
 def _refused(layer: Any) -> Iterator[tuple[str, LeftOut]]:

@@ -143,7 +143,8 @@ def _unreached(layer: Any, variables: dict[str, Any]) -> Iterator[tuple[str, Any
 
 def _of_module(layer: Any) -> dict[int, str]:
     """What a PyTorch module in a Keras layer calls its parameters, whose Keras variables have no names of their own."""
-    if not isinstance(layer, keras.layers.TorchModuleWrapper):
+    wrapper = getattr(keras.layers, "TorchModuleWrapper", None)  # which older releases lack
+    if wrapper is None or not isinstance(layer, wrapper):
         return {}
     return {id(one): name for name, one in layer.module.named_parameters()}
 
