@@ -42,7 +42,7 @@ LAYERS = {
     "LSTMCell": lambda rngs: nnx.LSTMCell(2, 3, rngs=rngs),
     "OptimizedLSTMCell": lambda rngs: nnx.OptimizedLSTMCell(2, 3, rngs=rngs),
     "GRUCell": lambda rngs: nnx.GRUCell(2, 3, rngs=rngs),
-    "RNN": lambda rngs: nnx.RNN(nnx.SimpleCell(2, 3, rngs=rngs), rngs=rngs),
+    "RNN": lambda rngs: nnx.RNN(nnx.SimpleCell(2, 3, rngs=rngs)),
 }
 
 
