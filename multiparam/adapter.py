@@ -74,6 +74,7 @@ __all__ = [
     "attention_sources",
     "axes_of",
     "base_role",
+    "bridged_row",
     "cell_row",
     "check_replaceable",
     "collect",
@@ -100,6 +101,20 @@ __all__ = [
     "transposed_convolution",
     "unsee",
 ]
+
+
+def bridged_row(native: type, backend: str, model: Callable[[Any], Any], part: Callable[[Sequence[str]], str]) -> Row:
+    """The row of a layer that wraps a model of another backend, told by that backend's layer table.
+
+    Args:
+        native: the wrapping class.
+        backend: whose model it wraps.
+        model: makes that model, given the backend's adapter; only its layers and shapes matter.
+        part: the name in the wrapping layer of a native tensor, given the keys that lead to it in that model.
+    """
+    from .bridge import bridged_row  # here, since it walks models
+
+    return bridged_row(native, backend, model, part)
 
 
 @dataclass
@@ -394,6 +409,10 @@ class Adapter(ABC):
     def abstract(self, variable: Any) -> str:
         """What gives a variable without numbers some, where no batch does, as an advice; empty if a batch does."""
         return ""
+
+    def model_of(self, definition: Any, state: Any) -> Any:
+        """A model made of what a wrapper of another backend's holds of it: its definition, and its tensors."""
+        raise self.unsupported("being wrapped in other frameworks' models")
 
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""

@@ -18,12 +18,13 @@ from .computed import Effective, effective, with_effective
 from .errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError, few
 from .html import report
 from .init import Constant, Ones, Rule, Zeros, as_rule
+from .init.rule import BuiltIn
 from .kinds import KINDS, Purpose, base_role, purpose
 from .parameter import Parameter, Parameters
 from .recipes import recipe
 from .registry import infer_model
 from .rng import fill
-from .steps import Array
+from .steps import Array, Shape
 from .table import LazyShape
 from .tree import Node, Slot, Tree
 
@@ -246,12 +247,27 @@ def _for_purpose(rule: Rule, parameter: Parameter) -> Rule:
         return rule  # which is refused, whatever it is for
     meant = _purpose(parameter)
     if meant is None:
-        return _Unknown()
+        return _Unknown(rule)
     return rule if meant == "weight" else _NEUTRAL[meant]
 
 
-class _Unknown(Zeros):
-    """What a rule for all weights means for a parameter of which nobody says what it is: that it is left alone."""
+class _Unknown(BuiltIn):
+    """What a rule for all weights means for a parameter of which nobody says what it is: that it is left alone.
+
+    Where the rule is undefined for it, that it is refused as for a weight.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def check(self, shape: Shape) -> None:
+        self.rule.check(shape)
+
+    def values(self, seed: int, name: str, shape: Shape, parameter: Parameter | None = None) -> Array:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return repr(self.rule)
 
 
 def _ask(left_out: Sequence[str]) -> list[str]:
@@ -266,11 +282,11 @@ def _ask(left_out: Sequence[str]) -> list[str]:
 def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report: InitializationReport) -> None:
     """Checks everything, then writes; what has no shape yet is left with its layer."""
     todo = [(parameter, rule) for parameter in candidates if (rule := decide(parameter)) is not None]
+    _check(todo)
     report.left_out += [parameter.name for parameter, rule in todo if isinstance(rule, _Unknown)]
     todo = [(parameter, rule) for parameter, rule in todo if not isinstance(rule, _Unknown)]
     if report.left_out and not todo:
         raise ArgumentError("\n".join(["nothing was written; all parameters are", *_ask(report.left_out)]))
-    _check(todo)
     for parameter, _ in todo:
         _check_reachable(parameter)
     adapter.begin(tree.model)

@@ -7,7 +7,7 @@ writing, the canonical shape, and whether two tensors are the same storage seen 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,10 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def renamed(self, name: Callable[[str], str]) -> Source:
+        """The same with other names for the parts."""
+
+    @abstractmethod
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         """A key that is equal for two tensors exactly if they are one storage seen the same way."""
 
@@ -167,6 +171,11 @@ class At(Source):
         own = self.axes or tuple(range(len(others)))
         made = At(part, *self.steps, axes=(*first, *(others[axis] for axis in own)))
         made.stack = len(first)
+        return made
+
+    def renamed(self, name: Callable[[str], str]) -> At:
+        made = At(name(self.parts[0]), *self.steps, axes=self.axes)
+        made.stack = self.stack
         return made
 
     def _behind(self, shape: Shape) -> int:
@@ -249,6 +258,9 @@ class Concat(Source):
     def stacked(self, axes: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shape]) -> Concat:
         return Concat(*(source.stacked(axes, shapes) for source in self.sources))
 
+    def renamed(self, name: Callable[[str], str]) -> Concat:
+        return Concat(*(source.renamed(name) for source in self.sources))
+
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
         return tuple(source.identity(own) for source, own in self._shared_out(handles))
 
@@ -303,6 +315,11 @@ class Block(Source):
     def stacked(self, axes: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shape]) -> Block:
         made = Block(self.source.stacked(axes, shapes), self.position, self.of)
         made.stack = len(axes[self.parts[0]])
+        return made
+
+    def renamed(self, name: Callable[[str], str]) -> Block:
+        made = Block(self.source.renamed(name), self.position, self.of)
+        made.stack = self.stack
         return made
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@ class Fold:
 
     Attributes:
         into: the role of the tensor that it is added to.
-        blocks: which of the equal blocks along the first axis can be added; what the others hold stays the tensor's
+        blocks: which of the equal blocks along a bias's axis can be added; what the others hold stays the tensor's
             own where the layer keeps it, and must be zero where it does not.
         of: how many blocks there are.
         why: why the other blocks cannot be added.
@@ -46,8 +46,9 @@ class Fold:
         """The numbers that are added, and those that cannot be; zeros elsewhere."""
         added, rest = np.zeros_like(value), np.array(value)
         for block in self.blocks:
-            here = slice(block * len(value) // self.of, (block + 1) * len(value) // self.of)
-            added[here], rest[here] = value[here], 0
+            extent = value.shape[-1]  # of a bias, which in a stack of layers has others before it
+            here = slice(block * extent // self.of, (block + 1) * extent // self.of)
+            added[..., here], rest[..., here] = value[..., here], 0
         return added, rest
 
 

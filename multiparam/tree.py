@@ -725,7 +725,8 @@ def _into_inner(node: Node, slots: list[Slot]) -> list[Slot]:
             kind = node.row.inner[key]
             if key not in inner:
                 inner[key] = Node(node.adapter, node.native, join(node.name, key), key, node.above, node, kind)
-            slot = Slot(inner[key], role, slot.source, lazy=slot.lazy)
+            state = {"is_buffer": slot.is_buffer, "transient": slot.transient}
+            slot = Slot(inner[key], role, slot.source, lazy=slot.lazy, **state)
             inner[key].slots.append(slot)
         moved.append(slot)
     return moved

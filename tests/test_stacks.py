@@ -42,7 +42,7 @@ LAYERS = {
     "LSTMCell": lambda rngs: nnx.LSTMCell(2, 3, rngs=rngs),
     "OptimizedLSTMCell": lambda rngs: nnx.OptimizedLSTMCell(2, 3, rngs=rngs),
     "GRUCell": lambda rngs: nnx.GRUCell(2, 3, rngs=rngs),
-    "RNN": lambda rngs: nnx.RNN(nnx.SimpleCell(2, 3, rngs=rngs), rngs=rngs),
+    "RNN": lambda rngs: nnx.RNN(nnx.SimpleCell(2, 3, rngs=rngs)),
 }
 
 
@@ -141,3 +141,20 @@ def test_linen_and_nnx_read_each_others_stacks(axis, tmp_path):
     assert found["layers.weight"].shape == (3, 6, 6)
     mp.save(ours, tmp_path / "back.safetensors")
     assert len(mp.load(tmp_path / "back.safetensors", into=theirs).loaded) == 2
+
+
+def test_a_stack_of_a_linen_module_of_its_own_axes_is_told_by_its_arguments():
+    class Named(linen.Module):
+        def setup(self):
+            many = linen.vmap(linen.Dense, variable_axes={"params": 0}, split_rngs={"params": True}, axis_size=3)
+            self.layers = many(5)
+
+        def __call__(self, x):
+            return self.layers(x)
+
+    module = Named()
+    net = Linen(module, module.init(jax.random.key(0), np.ones((3, 4))))  # no sample: the bias tells which axis it is
+    assert {name: one.shape for name, one in mp.parameters(net).items()} == {
+        "layers.weight": (3, 5, 4),
+        "layers.bias": (3, 5),
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from multiparam.adapter import (
     Members,
     Row,
     TieSide,
+    bridged_row,
     collect,
     each_array,
     entries,
@@ -72,6 +74,7 @@ class FlaxAdapter(Adapter):
     def __init__(self) -> None:
         super().__init__()
         self.table = table()
+        self._rows: dict[int, tuple[Any, tuple[str, ...], Row | None]] = {}
 
     def is_model(self, native: Any) -> bool:
         return isinstance(native, nnx.Module)
@@ -82,7 +85,25 @@ class FlaxAdapter(Adapter):
     def row(self, native: Any) -> Row | None:
         if _is_function(native):
             return _FUNCTIONS.get(getattr(native, "__name__", ""))
+        if isinstance(native, nnx.bridge.ToNNX):
+            return self._bridged(native)
         return super().row(native)
+
+    def _bridged(self, native: Any) -> Row | None:
+        """The row of a Linen module in NNX, made once for as long as it holds the same."""
+        own = {k: v for k, v in vars(native).items() if not k.startswith(("to_nnx__", "_pytree__", "_object__"))}
+        kept = self._rows.get(id(native))
+        if kept is None or kept[0]() is not native or kept[1] != tuple(own):
+            state = _collections(own)
+            row = None
+            if state:
+                module = native.to_nnx__module
+                row = bridged_row(nnx.bridge.ToNNX, "linen", lambda other: other.model_of(module, state), ".".join)
+            kept = self._rows[id(native)] = (weakref.ref(native), tuple(own), row)
+        return kept[2]
+
+    def model_of(self, definition: Any, state: Any) -> Any:
+        return nnx.eval_shape(definition)
 
     def kind(self, native: Any) -> str:
         if _is_function(native) and self.row(native) is None:
@@ -271,6 +292,16 @@ class FlaxAdapter(Adapter):
 
     def notes_on_change(self, model: Any) -> list[str]:
         return ["An nnx.Optimizer built before this holds the old parameters: build it anew."]
+
+
+def _collections(attributes: Any) -> dict[str, Any]:
+    """The variables of a Linen module that NNX holds, as Linen has them: by collection."""
+    found: dict[str, Any] = {}
+    for path, one in nnx.traversals.flatten_mapping(attributes).items():
+        collection = "params" if isinstance(one, nnx.Param) else "batch_stats" if isinstance(one, nnx.BatchStat) else ""
+        if collection:
+            found.setdefault(collection, {})[path] = one.get_value()
+    return {name: nnx.traversals.unflatten_mapping(flat) for name, flat in found.items()}
 
 
 def _is_whole(value: jax.Array) -> bool:

@@ -10,9 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.nnx import Rngs
+from flax.nnx.bridge import ToLinen
 from flax.traverse_util import flatten_dict
 
-from multiparam.adapter import Adapter, ArgumentError, Computed, Inventory, LeftOut, Members, each_array, fresh
+from multiparam.adapter import (
+    Adapter,
+    ArgumentError,
+    Computed,
+    Inventory,
+    LeftOut,
+    Members,
+    Row,
+    bridged_row,
+    each_array,
+    fresh,
+)
 
 from . import plugin
 from .layers import table
@@ -45,6 +58,20 @@ class LinenAdapter(Adapter):
 
     def layer_class(self, native: Any) -> type:
         return place_of(native).cls or nn.Module
+
+    def row(self, native: Any) -> Row | None:
+        place = place_of(native)
+        if place.cls is nn.Module or place.cls is None or not issubclass(place.cls, ToLinen) or place.layer is None:
+            return super().row(native)
+        rows, path = place.model.rows, place.path
+        if path not in rows:
+            make = _made_by(place)
+            rows[path] = bridged_row(ToLinen, "flax", lambda other: other.model_of(make, None), "/".join)
+        row: Row = rows[path]
+        return row
+
+    def model_of(self, definition: Any, state: Any) -> Any:
+        return Linen(definition, state)
 
     def kind(self, native: Any) -> str:
         row = self.row(native)
@@ -203,6 +230,13 @@ class LinenAdapter(Adapter):
             return jnp.reshape(value, ())
 
         return [np.asarray(one) for one in jax.grad(scalar)([variable.value for variable in variables])]
+
+
+def _made_by(place: Place) -> Callable[[], Any]:
+    """What makes the NNX module that lies in a place."""
+    cls, arguments, options = (place.argument(name) for name in ("nnx_class", "args", "kwargs"))
+    # generators made within, where the module is traced
+    return lambda: cls(*arguments, **options, **({} if place.argument("skip_rng") else {"rngs": Rngs(0)}))
 
 
 def _is_whole(value: jax.Array) -> bool:

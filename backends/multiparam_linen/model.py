@@ -73,6 +73,7 @@ class Linen:
         if sample:
             self.classes |= _of_trace(module, self.variables, sample, options)
         self._places: dict[Path, Place] = {}
+        self.rows: dict[Path, Any] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         """What the module gives for the inputs, with the variables as they are now."""
@@ -111,6 +112,7 @@ class Bound(Linen):
         self.classes = _of_setup(module)
         self.path: Path = tuple(scope.path)
         self._places: dict[Path, Place] = {}
+        self.rows: dict[Path, Any] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         """What the bound module gives for the inputs."""

@@ -213,3 +213,96 @@ def test_a_layer_is_initialized_by_the_whole_models_names():
     assert [entry.name for entry in report.entries] == ["1.0.weight", "1.0.bias"]
     mp.initialize(other, mp.init.Normal(), seed=0)
     assert np.array_equal(mp.parameters(net)["1.0.weight"].value, mp.parameters(other)["1.0.weight"].value)
+
+
+class Holder:
+    """Makes modules of the reference backend of arrays by name."""
+
+    def __new__(cls, **arrays):
+        from multiparam_numpy import Module, Variable
+
+        module = type("Odd", (Module,), {})()
+        for name, array in arrays.items():
+            setattr(module, name, Variable(np.asarray(array)))
+        return module
+
+
+@pytest.mark.parametrize(
+    ("rule", "variance"),
+    [
+        (mp.init.Normal(2.0), 4.0),
+        (mp.init.TruncatedNormal(2.0), 4.0 * 0.7737),
+        (mp.init.XavierUniform(), 2 / 500),
+        (mp.init.XavierNormal(), 2 / 500),
+        (mp.init.KaimingUniform(), 2 / 300),
+        (mp.init.LecunNormal(), 1 / 300),
+        (mp.init.Sparse(0.0, std=3.0), 9.0),
+    ],
+    ids=str,
+)
+def test_complex_numbers_have_the_variance_in_both_parts_together(rule, variance):
+    model = Holder(w=np.zeros((200, 300), np.complex64))
+    mp.initialize(model, rule, seed=0)
+    value = mp.parameters(model)["w"].value
+    assert value.real.var() == pytest.approx(variance / 2, rel=0.03)
+    assert value.imag.var() == pytest.approx(variance / 2, rel=0.03)
+    assert abs(np.corrcoef(value.real.ravel(), value.imag.ravel())[0, 1]) < 0.02
+    mp.initialize(model, rule, seed=0)
+    assert np.array_equal(mp.parameters(model)["w"].value, value)
+
+
+def test_bounds_are_those_of_each_part_and_constants_are_real():
+    model = Holder(w=np.zeros((200, 300), np.complex128))
+    mp.initialize(model, mp.init.Uniform(-1, 3), seed=0)
+    value = mp.parameters(model)["w"].value
+    for part in (value.real, value.imag):
+        assert -1 <= part.min() < -0.99
+        assert 2.99 < part.max() <= 3
+    mp.initialize(model, mp.init.Constant(3), seed=0)
+    assert (mp.parameters(model)["w"].value == 3).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5), (4, 3, 2)])
+def test_a_complex_orthogonal_matrix_is_unitary(shape):
+    model = Holder(w=np.zeros(shape, np.complex128))
+    mp.initialize(model, mp.init.Orthogonal(gain=2), seed=0)
+    value = mp.parameters(model)["w"].value.reshape(shape[0], -1)
+    product = value @ value.conj().T if shape[0] <= value.shape[1] else value.conj().T @ value
+    np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-5)
+    assert np.abs(value.imag).max() > 0.1
+
+
+def test_in_unknown_layers_matrices_are_weights_and_vectors_are_left_out():
+    arrays = {
+        "b": np.ones((2, 6)),
+        "gamma": np.ones(6),
+        "weight": np.full(6, 5.0),
+        "t": np.float64(7),
+        "bias": np.ones(6),
+    }
+    model = Holder(**arrays)
+    report = mp.initialize(model, mp.init.Normal(), seed=0)
+    params = mp.parameters(model)
+    assert sorted(report.left_out) == ["gamma", "t", "weight"]
+    assert params["b"].value.std() > 0.3
+    assert not params["bias"].value.any()
+    for name in report.left_out:
+        assert np.array_equal(params[name].value, arrays[name])
+        assert f"  {name}\n" in str(report)
+    mp.initialize(params.select("gamma"), mp.init.Constant(2))
+    assert (params["gamma"].value == 2).all()
+    mp.initialize(model, {"*": mp.init.Constant(3)})
+    assert all((one.value == 3).all() for one in params.values())
+    with pytest.raises(mp.ArgumentError, match="register_layer"):
+        mp.initialize(Holder(weight=np.ones(6)), mp.init.Normal())
+
+
+def test_integers_as_the_weight_of_a_known_layer_are_quantized():
+    layer = mp.nn.Linear(3, 2, backend="numpy")
+    from multiparam_numpy import Variable
+
+    layer.weight = Variable(np.ones((2, 3), np.int8))
+    for rule in (mp.init.Constant(2), {"weight": mp.init.Constant(2)}, "pytorch"):
+        with pytest.raises(mp.ArgumentError, match="'weight' is quantized"):
+            mp.initialize(layer, rule)
+    assert (mp.parameters(layer)["weight"].value == 1).all()
