@@ -26,26 +26,22 @@ from .errors import (
     UncertainLayoutWarning,
     UninitializedError,
     as_rename,
-    misfits,
-    prefix_hint,
-    printable,
 )
 from .formats import Entry, Model, fits_turned, listed, verified
-from .html import Section, report
-from .inventory import check_complete, inventory_of, left_out, told
+from .inventory import check_complete, inventory_of, left_out
 from .kinds import KINDS, neutral, turned_somewhere
 from .layout import Handle
+from .load_report import LoadReport
 from .matching import matched, moved
 from .names import join
 from .parameter import Parameter, Parameters
 from .placement import placed
 from .registry import infer_model, plugins
-from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested, with_layers
+from .rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from .run import check_numbers, unready
-from .settings import EDITION, UNSAID, differing, facts, untold
+from .settings import EDITION, UNSAID, differing, untold
 from .steps import Array
 from .table import LazyShape
-from .text import counted, where, wrapped
 from .tie import check_pair, tie_slots
 from .tree import Slot, Tree
 from .wrapping import is_kept_by_wrapper, unwrapping, without, wrappers_told
@@ -56,107 +52,6 @@ _UNCERTAIN = "it cannot be told in which order these have their axes, and they a
 
 
 @dataclass
-class LoadReport:
-    """What a load did.
-
-    Attributes:
-        loaded: names that were written.
-        missing: names of the model that the file lacks (with `strict=False`; they stay as they were).
-        unexpected: names of the file that the model lacks (with `strict=False`).
-        converted: (name, the file's dtype, the model's dtype) where they differ.
-        tied: groups of names that the file has tied and the model had not, tied now.
-        folded: (name, the name that it was added to) for tensors of the file whose numbers the model keeps in another:
-            the forward pass stays, a training would go another way.
-        differences: (layer, setting, the file's value, the model's) for settings such as an epsilon that are no weights
-            and make outputs differ all the same.
-        carries_settings: whether the file tells such settings at all; a framework's own checkpoint mostly does not.
-        untold: (layer, setting, the default of the framework that wrote the file, the model's) where the file carries
-            none, and the model has another than that default: outputs differ unless the other model had the same.
-        ignored: names of the file that `only=` and `ignore=` left out.
-        matched: (layer of the file, layer of the model) where layers of different names were paired: by `match="auto"`,
-            or since the framework that wrote the file calls the model's layer so in its files.
-        left_out: what the model's framework saves of it beside tensors, or what the file's model had beside them, by
-            its name, and what it is: the model keeps its own.
-        notes: what has to be done now, such as rebuilding an optimizer, and what was not needed.
-        suggestion: what to pass as `rename=` where names are missing and unexpected because of a prefix; else empty.
-        about: (shape, kind of layer) of what is missing and unexpected, by name, as far as they are known.
-        renamed: what was passed as `rename=`.
-    """
-
-    loaded: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    converted: list[tuple[str, Any, Any]] = field(default_factory=list)
-    tied: list[tuple[str, ...]] = field(default_factory=list)
-    folded: list[tuple[str, str]] = field(default_factory=list)
-    differences: list[tuple[str, str, Any, Any]] = field(default_factory=list)
-    carries_settings: bool = True
-    untold: list[tuple[str, str, Any, Any]] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    matched: list[tuple[str, str]] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    suggestion: dict[str, str] = field(default_factory=dict)
-    about: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
-    renamed: Any = field(default_factory=dict, repr=False)
-
-    @property
-    def rename(self) -> Any:
-        """What turns the names of the file, or of the model that it was saved from, into those of the model.
-
-        To be passed as `rename=` to `verify`, `diff` or another `load`: what was passed to this one, and the pairs of
-        layers that it found.
-        """
-        return with_layers(self.renamed, dict(self.matched))
-
-    def __str__(self) -> str:
-        lines = [f"loaded {len(self.loaded)} tensors"]
-        lines += misfits(self.missing, self.unexpected, self.about)
-        lines += [f"left out by only= and ignore=: {listed(self.ignored)}"] if self.ignored else []
-        lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
-        lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
-        lines += [f"tied: {' = '.join(group)}" for group in self.tied]
-        lines += [f"folded: {name} was added to {into}" for name, into in self.folded]
-        for layers, setting, given, here in facts(self.differences):
-            lines += wrapped(printable(f"differs: {setting} {given} in the file, {here} here, in {where(layers)}"))
-        lines += self._untold()
-        lines += told(self.left_out, "not loaded")
-        return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
-
-    def _untold(self) -> list[str]:
-        """What is said of settings where the file carries none."""
-        if self.carries_settings:
-            return []
-        lines = wrapped(_NO_SETTINGS if not self.untold else f"{_NO_SETTINGS}; other than its writer's defaults here:")
-        for layers, setting, there, here in facts(self.untold):
-            lines += wrapped(printable(f"{setting} {here}, not {there}, in {where(layers)}"), "  ")
-        return lines
-
-    def _repr_html_(self) -> str:
-        sections: list[Section] = [
-            ("missing", ("name",), [(name,) for name in self.missing]),
-            ("unexpected", ("name",), [(name,) for name in self.unexpected]),
-            ("left out", ("name",), [(name,) for name in self.ignored]),
-            ("matched", ("layer of the file", "of the model"), self.matched),
-            ("converted", ("name", "the file's dtype", "here"), self.converted),
-            ("tied", ("names",), [(" = ".join(group),) for group in self.tied]),
-            ("folded", ("name", "added to"), self.folded),
-            ("set otherwise", ("layers", "setting", "in the file", "here"), _folded(self.differences)),
-            ("set otherwise than by default", ("layers", "setting", "by default", "here"), _folded(self.untold)),
-            ("not loaded", ("name", "what it is"), [*self.left_out.items()]),
-        ]
-        notes = [*([] if self.carries_settings else [_NO_SETTINGS]), *self.notes, *prefix_hint(self.suggestion)]
-        return report(f"loaded {counted(len(self.loaded), 'tensor')}", sections, notes)
-
-
-_NO_SETTINGS = "settings: the file carries none, so that none was compared"
-
-
-def _folded(differences: Iterable[tuple[str, str, Any, Any]]) -> list[tuple[str, ...]]:
-    return [(where(layers), *fact) for layers, *fact in facts(differences)]
-
-
-@dataclass
 class _Plan:
     """What pass one of a load decided, for pass two."""
 
@@ -164,6 +59,7 @@ class _Plan:
     extras: list[tuple[Adapter, Any, Entry]] = field(default_factory=list)  # what becomes a tensor by being loaded
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)  # of the file's layers, by the model's names
     doubts: dict[str, str] = field(default_factory=dict)  # why it is not known how axes are ordered, by parameter
     hint: str = ""
     report: LoadReport = field(default_factory=LoadReport)
@@ -268,22 +164,12 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
     _plan_ties(adapter, tree, groups, stored, plan)
     plan.doubts = _doubts(checkpoint, plan)
     plan.report.notes += [*notes, *grouped(plan.doubts), *_leave_to_wrappers(plan.report, slots, kinds)]
-    roles = roles_of(checkpoint)
-    saved = {renamed_layer(renamed, name, roles.get(name)): settings for name, settings in checkpoint.layers.items()}
-    plan.report.differences = _differences(tree, saved, checkpoint)
-    _plan_untold(tree, checkpoint, plan)
-    told = {renamed_layer(renamed, name, roles.get(name)): kind for name, kind in checkpoint.kinds.items()}
+    _compare_layers(checkpoint, renamed, tree, plan)
     plan.report.about = {name: (slots[name].shape(), slots[name].node.kind) for name in plan.report.missing} | {
-        name: (checkpoint[given[name]].shape, told.get(name.rpartition(".")[0], "")) for name in plan.report.unexpected
+        name: (checkpoint[given[name]].shape, plan.kinds.get(name.rpartition(".")[0], ""))
+        for name in plan.report.unexpected
     }
-    left = set(plan.report.unexpected)
-    fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
-
-    def alike(unexpected: str, missing: str) -> bool:
-        key = given[unexpected]
-        return checkpoint[key].shape == slots[missing].shape() and key != missing  # or it would undo `rename=`
-
-    plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting, alike))
+    _suggest(checkpoint, rename, slots, given, stored, plan)
     if strict and plan.report.missing and checkpoint.content == "shard":
         plan.hint = PART
     elif strict and plan.report.missing and not by_contents and not plan.report.suggestion:
@@ -292,6 +178,35 @@ def _planned(model: Any, checkpoint: Checkpoint, strict: bool, rename: Rename, b
         plan.hint = _left_out(plan.problems["misshaped"], given)
     _refuse(checkpoint, plan, strict)
     return tree, plan
+
+
+def _compare_layers(checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, plan: _Plan) -> None:
+    """Compares kinds and settings of the layers."""
+    names = {layer: renamed_layer(renamed, layer, role) for layer, role in roles_of(checkpoint).items()}
+    names |= {layer: renamed_layer(renamed, layer, None) for layer in checkpoint.layers if layer not in names}
+    plan.kinds = {names[layer]: kind for layer, kind in checkpoint.kinds.items()}
+    saved = {names[layer]: settings for layer, settings in checkpoint.layers.items()}
+    plan.report.differences = _differences(tree, saved, checkpoint)
+    _plan_untold(tree, checkpoint, plan)
+
+
+def _suggest(
+    checkpoint: Checkpoint,
+    rename: Rename,
+    slots: Mapping[str, Slot],
+    given: Mapping[str, str],
+    stored: Mapping[str, str],
+    plan: _Plan,
+) -> None:
+    """Finds the renaming after which what is missing and unexpected would fit."""
+    left = set(plan.report.unexpected)
+    fitting = {name for name in (*given, *stored) if stored.get(name, name) not in left}
+
+    def alike(unexpected: str, missing: str) -> bool:
+        key = given[unexpected]
+        return checkpoint[key].shape == slots[missing].shape() and key != missing  # or it would undo `rename=`
+
+    plan.report.suggestion = extended(rename, suggested(plan.report.missing, plan.report.unexpected, fitting, alike))
 
 
 def _unwrapped(
