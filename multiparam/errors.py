@@ -120,7 +120,8 @@ class MismatchReport:
         lines += few([f"shape of {name}: {want} expected, {got} given" for name, want, got in self.misshaped])
         lines += few([f"dtype of {name}: {want} expected, {got} given" for name, want, got in self.mistyped])
         lines += few([f"{name} cannot be represented: {why}" for name, why in self.unrepresentable])
-        return "\n".join(map(printable, [*lines, *prefix_hint(self.suggestion), *filter(None, [self.hint])]))
+        # what to do stands before the list, which may be long
+        return "\n".join(map(printable, [*prefix_hint(self.suggestion), *filter(None, [self.hint]), *lines]))
 
 
 class MismatchError(MultiparamError, ValueError):

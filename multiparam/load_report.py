@@ -75,7 +75,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} tensors"]
-        lines += misfits(self.missing, self.unexpected, self.about)
+        lines += [*prefix_hint(self.suggestion), *misfits(self.missing, self.unexpected, self.about)]
         lines += [f"left out by only= and ignore=: {listed(self.ignored)}"] if self.ignored else []
         lines += [f"matched: {layer or 'the model'} with {here or 'the model'}" for layer, here in self.matched]
         lines += [f"converted: {name} from {given} to {wanted}" for name, given, wanted in self.converted]
@@ -85,7 +85,7 @@ class LoadReport:
             lines += wrapped(printable(f"differs: {setting} {given} in the file, {here} here, in {where(layers)}"))
         lines += self._untold()
         lines += told(self.left_out, "not loaded")
-        return "\n".join(map(printable, [*lines, *self.notes, *prefix_hint(self.suggestion)]))
+        return "\n".join(map(printable, [*lines, *self.notes]))
 
     def _untold(self) -> list[str]:
         """What is said of settings where the file carries none."""
