@@ -641,7 +641,7 @@ def test_summed_biases_are_no_difference_to_diff(tmp_path):
 
 
 def test_what_a_sum_leaves_over_is_a_difference(tmp_path):
-    original = nn.GRU(4, 5)
+    original = nn.GRU(4, 5, batch_first=True)
     cell = nnx.RNN(nnx.GRUCell(4, 5, rngs=nnx.Rngs(0)))
     with torch.no_grad():
         original.bias_hh_l0[10:] = 0
