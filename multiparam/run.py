@@ -216,9 +216,11 @@ def turned_ranks(tree: Tree, inputs: Iterable[Any] = ()) -> Turned:
     ranks: set[int] = set()
     for one in inputs:
         each_array(lambda array: ranks.add(len(getattr(array, "shape", ()))), one)
+    known: set[int] = set()
     for node in tree.root.walk() if max(ranks, default=0) > 2 else ():
         unknown, why = node.adapter.untold(node.native)
-        if unknown & ranks:
+        known |= _images_of(node)
+        if unknown & ranks - known:
             raise ArgumentError(
                 f"whether {node.name or 'the model'!r} takes images, with their channels last, cannot be told: {why}; "
                 f"native=True passes the batch on with its axes as they are"
