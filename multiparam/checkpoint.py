@@ -205,6 +205,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> import multiparam as mp, os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "linear.safetensors")
         >>> mp.save(mp.nn.Linear(4, 8), path)
+        saved 2 tensors
         >>> list(mp.open(path).part(ignore="*bias"))
         ['weight']
         """

@@ -199,7 +199,7 @@ def turned_somewhere(kind: str, role: str) -> bool:
     >>> turned_somewhere("Linear", "weight"), turned_somewhere("Embedding", "weight"), turned_somewhere("Mine", "w")
     (True, False, True)
     """
-    return kind != "Embedding" and purpose(kind, role) == "weight"
+    return kind not in KINDS or (kind != "Embedding" and purpose(kind, role) == "weight")
 
 
 def neutral(kind: str, role: str) -> int | None:

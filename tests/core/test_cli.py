@@ -502,14 +502,14 @@ def test_different_files_end_with_one(run, saved):
 
 
 def test_a_prefix_that_differs_is_said_with_the_option_to_pass(run, saved):
-    a = saved("a", **{"module.0.weight": np.ones(1), "module.0.bias": np.ones(1)})
+    a = saved("a", **{"body.0.weight": np.ones(1), "body.0.bias": np.ones(1)})
     b = saved("b", **{"0.weight": np.ones(1), "0.bias": np.ones(1)})
     result = run("diff", a, b)
-    assert result.stdout.endswith("a prefix differs: pass --rename '^module\\.='\n")
-    assert json.loads(run("diff", "--json", a, b).stdout)["rename"] == {r"^module\.": ""}
-    assert run("diff", a, b, "--rename", r"^module\.=").exit_code == 0
-    assert run("diff", b, a, "--rename", "^=module.").exit_code == 0
-    assert run("diff", a, b, "--rename", "(?=module)=x", "--rename", r"^xmodule\.=").exit_code == 0
+    assert result.stdout.endswith("a prefix differs: pass --rename '^body\\.='\n")
+    assert json.loads(run("diff", "--json", a, b).stdout)["rename"] == {r"^body\.": ""}
+    assert run("diff", a, b, "--rename", r"^body\.=").exit_code == 0
+    assert run("diff", b, a, "--rename", "^=body.").exit_code == 0
+    assert run("diff", a, b, "--rename", "(?=body)=x", "--rename", r"^xbody\.=").exit_code == 0
     fails(run("diff", a, b, "--rename", "(=x"), 2, "rename= takes regular expressions")
 
 

@@ -59,6 +59,7 @@ def test_the_format_is_as_it_is_described(tmp_path, monkeypatch):
     index = json.loads(Path("xy.safetensors.index.json").read_text())
     written = {*json.loads(index["metadata"]["multiparam"]), "ties", "layers", "edition"} | {
         "left_out",
+        "unsure",
         "settled",
         "digests",
     }

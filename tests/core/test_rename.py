@@ -69,7 +69,7 @@ def test_what_is_suggested_makes_names_fit(names, old, new):
     assert [renamer(found)(name) for name in both] == list(both)
     if found:
         assert 2 * len(set(moved) & set(missing)) > len(missing)
-    elif old != new:
+    elif re.sub(r"\d+", "", old) != re.sub(r"\d+", "", new):  # what another number counts is not known
         assert both or "%" in "".join(moved)  # then one prefix would not do, or a name is spelled in two ways
 
 
@@ -152,7 +152,11 @@ def test_a_partial_load_says_how_to_leave_out_what_does_not_fit(tmp_path):
     net = mp.nn.Sequential({"body": mp.nn.Linear(4, 8), "head": mp.nn.Linear(8, 3)})
     with pytest.raises(mp.MismatchError) as caught:
         mp.load(tmp_path / "net.safetensors", into=net, strict=False)
-    assert str(caught.value).splitlines()[1].endswith(r'rename what does not fit away: rename={r"^head\.": "left out.head."}')
+    assert (
+        str(caught.value)
+        .splitlines()[1]
+        .endswith(r'rename what does not fit away: rename={r"^head\.": "left out.head."}')
+    )
     report = mp.load(tmp_path / "net.safetensors", into=net, strict=False, rename={r"^head\.": "left out.head."})
     assert (report.loaded, report.missing) == (["body.weight", "body.bias"], ["head.weight", "head.bias"])
     assert not report.suggestion
