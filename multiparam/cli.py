@@ -73,10 +73,17 @@ class _No(click.ClickException):
     exit_code = NO
 
 
+_HELP = ["-h", "--help"]
+
+
 class _Command(click.Command):
     """A command whose errors end the program with an exit code and no traceback."""
 
     fails: type[click.ClickException] = _Wrong
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """How help is asked for; told here, since click keeps what it was the first time, whoever asked."""
+        return _HELP
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs it."""
@@ -148,7 +155,7 @@ def _line(error: click.ClickException) -> str:
 @click.group(
     cls=_Program,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP},
     epilog="Exit codes: 0 well; 1 no: files differ, a file is damaged, a promise was not kept; 2 wrong usage, or a "
     "file that cannot be read or written; 130 interrupted; 141 nobody read on.",
 )

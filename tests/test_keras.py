@@ -901,7 +901,7 @@ def test_names_have_no_counters_of_the_process(tmp_path):
     own = ["held.0", "held.1", "variable", "named", "variable_1", "variable_2"]
     assert [name for name in names if name.startswith("1.") and "inner" not in name] == [f"1.{name}" for name in own]
     assert "0.inner.variable_1" in names
-    mp.initialize(first, mp.init.Normal(), seed=0)
+    mp.initialize(first, {"*": mp.init.Normal()}, seed=0)
     mp.save(first, tmp_path / "net.safetensors")
     mp.load(tmp_path / "net.safetensors", into=second)
     assert mp.diff(first, second).equal

@@ -201,7 +201,8 @@ ZOO = {
 @pytest.mark.parametrize("what", ZOO)
 def test_whole_models_are_saved_and_loaded_to_the_bit(what, tmp_path):
     model, other = ZOO[what](), ZOO[what]()
-    mp.initialize(model, {"*": mp.init.Normal()}, seed=1)
+    rules = ["weight_*", "bias"] if what == "weight norm" else ["*"]  # what Paddle's computes is refused
+    mp.initialize(model, dict.fromkeys(rules, mp.init.Normal()), seed=1)
     mp.save(model, tmp_path / "file.safetensors")
     mp.load(tmp_path / "file.safetensors", into=other)
     ours, theirs = model.state_dict(), other.state_dict()

@@ -123,7 +123,7 @@ class PaddleAdapter(Adapter):
     # --- variables ---------------------------------------------------------------------------------------------
 
     def initialized(self, variable: Any) -> bool:
-        return bool(variable._is_initialized())
+        return bool(variable._is_initialized()) or 0 in variable.shape  # what has no numbers needs none
 
     def abstract(self, variable: Any) -> str:
         return "" if self.initialized(variable) else _LAZY
