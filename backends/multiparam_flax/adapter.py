@@ -178,10 +178,10 @@ class FlaxAdapter(Adapter):
         return variable.get_value() if isinstance(variable, ArrayAt) else variable
 
     def shape(self, variable: nnx.Variable[Any]) -> tuple[int, ...]:
-        return tuple(np.shape(variable.get_value()))
+        return tuple(np.shape(_raw(variable)))
 
     def dtype(self, variable: nnx.Variable[Any]) -> np.dtype[Any]:
-        value = variable.get_value()
+        value = _raw(variable)
         return value.dtype if isinstance(value, np.ndarray) else np.dtype(jnp.result_type(value))
 
     def device(self, variable: nnx.Variable[Any]) -> str:
@@ -362,6 +362,12 @@ def _told(cls: type) -> bool | None:
         return not issubclass(cls, LEFT_BEHIND)
     # a tracer may stand for one
     return None if cls.__module__.partition(".")[0] in ("flax", "jax", "jaxlib") else False
+
+
+def _raw(variable: Any) -> Any:
+    """What a variable holds, where it gives no more than that: `get_value` copies the tree that it might be."""
+    raw = variable.get_raw_value()
+    return raw if hasattr(raw, "dtype") and not hasattr(variable, "on_get_value") else variable.get_value()
 
 
 def _is_state(native: Any) -> bool:

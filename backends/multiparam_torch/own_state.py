@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,13 +116,25 @@ def inventory(model: nn.Module, backend: str) -> Inventory:
         model: the model.
         backend: the backend's name.
     """
+    modules = [(f"{prefix}." if prefix else "", one) for prefix, one in model.named_modules(remove_duplicate=False)]
+    loading = _loads_otherwise(modules)
     try:
         found = _state_dict(model)
     except Exception as error:  # a user's method may fail in any way
         failed = LeftOut(f"the model's own state_dict() fails, {type(error).__name__}: {error}")
-        return Inventory(backend, {"state_dict": failed}, loading=_loads_otherwise(model))
-    tensors, wrappers = dict(_tensors(model)), _wrappers(model)
-    stand_ins = dict(_stand_ins(model))
+        return Inventory(backend, {"state_dict": failed}, loading=loading)
+    tensors, stand_ins, wrappers = dict(_tensors(modules)), dict(_stand_ins(modules)), _wrappers(modules)
+    plain = found.keys() == tensors.keys() and all(found[name] is one for name, one in tensors.items())
+    listed, notes = (tensors, []) if plain else _compared(found, tensors, stand_ins)
+    if wrappers:
+        listed = {_inside(name, wrappers): one for name, one in listed.items()}
+    return Inventory(backend, listed, notes, loading)
+
+
+def _compared(
+    found: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], stand_ins: Mapping[str, Kept]
+) -> tuple[dict[str, Any], list[str]]:
+    """What a state_dict has that is not simply a module's tensors, and in what else it differs from these."""
     places = {_place(one): name for name, one in tensors.items()}
     listed: dict[str, Any] = {}
     renamed: dict[str, str] = {}
@@ -141,23 +153,19 @@ def inventory(model: nn.Module, backend: str) -> Inventory:
         else:
             listed[name] = LeftOut("a tensor that only the model's own state_dict makes")
     left = [name for name in tensors if name not in found and name not in renamed]
-    notes = [
+    return listed, [
         *_note("the model's own state_dict leaves out, and the file has", left),
         *_note("the model's own state_dict changes the numbers of", changed),
         *_note("the model's own state_dict calls", [f"{name} {other}" for name, other in renamed.items()]),
     ]
-    return Inventory(
-        backend, {_inside(name, wrappers): one for name, one in listed.items()}, notes, _loads_otherwise(model)
-    )
 
 
-def _wrappers(model: nn.Module) -> list[tuple[str, str]]:
+_Modules = Sequence[tuple[str, nn.Module]]  # the beginning of what is in each, and the module, for each of its names
+
+
+def _wrappers(modules: _Modules) -> list[tuple[str, str]]:
     """What wrappers put into the names of what they wrap, the innermost first: a name's beginning, without and with."""
-    found = []
-    for prefix, module in model.named_modules(remove_duplicate=False):
-        if key := wrapping(type(module)):
-            start = f"{prefix}." if prefix else ""
-            found.append((start, f"{start}{key}."))
+    found = [(start, f"{start}{key}.") for start, module in modules if (key := wrapping(type(module)))]
     return found[::-1]
 
 
@@ -182,23 +190,20 @@ def _state_dict(model: nn.Module) -> Mapping[str, Any]:
     return found
 
 
-def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def _tensors(modules: _Modules) -> Iterator[tuple[str, torch.Tensor]]:
     """The parameters and persistent buffers by all of their names."""
-    for prefix, module in model.named_modules(remove_duplicate=False):
-        start = f"{prefix}." if prefix else ""
-        held = {**module._parameters, **module._buffers}
-        yield from (
-            (start + name, one)
-            for name, one in held.items()
-            if one is not None and name not in module._non_persistent_buffers_set
-        )
+    for start, module in modules:
+        away = module._non_persistent_buffers_set
+        yield from [(start + name, one) for name, one in module._parameters.items() if one is not None]
+        yield from [
+            (start + name, one) for name, one in module._buffers.items() if one is not None and name not in away
+        ]
 
 
-def _stand_ins(model: nn.Module) -> Iterator[tuple[str, Kept]]:
-    for prefix, module in model.named_modules(remove_duplicate=False):
+def _stand_ins(modules: _Modules) -> Iterator[tuple[str, Kept]]:
+    for start, module in modules:
         if keeps_more(module):
-            tensors, _ = kept(module)
-            yield from ((f"{prefix}.{key}" if prefix else key, one) for key, one in tensors.items())
+            yield from [(start + key, one) for key, one in kept(module)[0].items()]
 
 
 def _place(tensor: torch.Tensor) -> Any:
@@ -215,19 +220,23 @@ def _has_tensors(value: Any) -> bool:
     return isinstance(value, torch.Tensor) or (isinstance(value, (list, tuple)) and any(map(_has_tensors, value)))
 
 
-def _loads_otherwise(model: nn.Module) -> list[str]:
+def _loads_otherwise(modules: _Modules) -> list[str]:
     """That modules do something of their own in load_state_dict; PyTorch's own classes only read old files so."""
-    found = [name or "the model" for name, module in model.named_modules() if any(map(_is_others, _loaders(module)))]
+    found = [start.removesuffix(".") or "the model" for start, one in modules if any(map(_is_others, _loaders(one)))]
     shown = f"{', '.join(found[:3])}{f' and {len(found) - 3} more' if len(found) > 3 else ''}"
     return [f"load_state_dict has methods or hooks of its own in {shown}, which were not called"] if found else []
 
 
 def _loaders(module: nn.Module) -> Iterator[Any]:
-    """What a module's load_state_dict calls."""
-    yield type(module).load_state_dict
-    yield type(module)._load_from_state_dict
+    """What a module's load_state_dict calls that is not every module's."""
+    yield from _methods_to_load(type(module))
     yield from module._load_state_dict_post_hooks.values()
     yield from (getattr(hook, "hook", hook) for hook in module._load_state_dict_pre_hooks.values())
+
+
+@functools.lru_cache(maxsize=4096)
+def _methods_to_load(cls: type[nn.Module]) -> tuple[Any, ...]:
+    return tuple(one for one in (cls.load_state_dict, cls._load_from_state_dict) if _is_others(one))
 
 
 def _is_others(function: Any) -> bool:
