@@ -286,7 +286,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     report.left_out += [parameter.name for parameter, rule in todo if isinstance(rule, _Unknown)]
     todo = [(parameter, rule) for parameter, rule in todo if not isinstance(rule, _Unknown)]
     if report.left_out and not todo:
-        raise ArgumentError("\n".join(["nothing was written: of no parameter is it known what it is; left", *_ask(report.left_out)]))
+        raise ArgumentError("\n".join(["nothing was written; all parameters are left", *_ask(report.left_out)]))
     for parameter, _ in todo:
         _check_reachable(parameter)
     adapter.begin(tree.model)
