@@ -390,6 +390,11 @@ class Adapter(ABC):
         """Whether a buffer takes numbers of any shape and dtype, as what a layer saves by methods of its own does."""
         return False
 
+    def restorer(self, variable: Any) -> Callable[[], None]:
+        """What puts back what a buffer of any shape has now, if a layer does not take what a file has for it."""
+        before = np.array(self.read(variable))
+        return lambda: self.write(variable, before)
+
     def unreachable(self, variable: Any) -> str:
         """Why this process cannot read or write a variable's numbers, as a sentence about it; empty if it can.
 

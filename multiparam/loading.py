@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ class _Plan:
     """What pass one of a load decided, for pass two."""
 
     writes: list[tuple[Parameter, tuple[Handle, ...], Entry]] = field(default_factory=list)
-    extras: list[tuple[Adapter, Any, Entry]] = field(default_factory=list)  # what becomes a tensor by being loaded
+    handed: list[tuple[str, Adapter, Any, Entry]] = field(
+        default_factory=list
+    )  # what layers take by methods of their own
     folded: dict[str, Array] = field(default_factory=dict)  # values that are not the file's own, by parameter
     ties: list[tuple[str, str]] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)  # of the file's layers, by the model's names
@@ -89,16 +92,34 @@ def load_into(
     if plan.doubts:  # said before anything is written, since a warning may be made an error
         warnings.warn(UncertainLayoutWarning(checkpoint.path, [*plan.doubts], _UNCERTAIN), stacklevel=4)
     # all are sound before the first is written
-    deque(verified([entry for *_, entry in (*plan.writes, *plan.extras)]), 0)
+    deque(verified([*(entry for _, _, entry in plan.writes), *(entry for *_, entry in plan.handed)]), 0)
+    _hand_over(checkpoint, plan)
     copied: list[Slot] = []
     copy_each(_written(plan, copied))
     for slot in copied:
         slot.node.adapter.written(slot.node.native)
-    for adapter, variable, entry in plan.extras:
-        adapter.write(variable, entry.read())
     if plan.ties:
         plan.report.notes += tie_slots(tree.adapter, model, tree, plan.ties).notes
     return plan.report
+
+
+def _hand_over(checkpoint: Checkpoint, plan: _Plan) -> None:
+    """Has layers take what they keep by methods of their own: before all else, since these may fail."""
+    restorers: list[Callable[[], None]] = []
+    handed = ""
+    try:
+        for handed, adapter, variable, entry in plan.handed:  # noqa: B007 - the last one is told below
+            restorers.append(adapter.restorer(variable))
+            adapter.write(variable, entry.read())
+    except BaseException as error:
+        for restore in reversed(restorers):
+            with suppress(Exception):  # what it raised is told
+                restore()
+        if not isinstance(error, Exception):
+            raise
+        why = f"its layer does not take it, {type(error).__name__}: {error}"
+        found = MismatchReport(unrepresentable=[(handed, why)])
+        raise MismatchError(f"{checkpoint.path} does not fit the model; nothing was written", found) from error
 
 
 def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
@@ -111,9 +132,6 @@ def _written(plan: _Plan, copied: list[Slot]) -> Iterator[tuple[Array, Array]]:
     for parameter, handles, entry in plan.writes:
         slot, value = parameter.slot, plan.folded.get(parameter.name)
         value = entry.read() if value is None else value
-        if slot.any_shape(handles):
-            slot.write(handles, value)
-            continue
         made = converted(parameter.name, value, slot.dtype_of(handles))
         # what was made for the purpose is not held any longer than it takes
         places = slot.places(handles, value) if made is value else None
@@ -352,7 +370,11 @@ def _plan(
         key = given[sources[0]]
         handles = parameter.slot.handles() or ()
         if _fits(parameter, handles, checkpoint[key], plan, checkpoint.path):
-            plan.writes.append((parameter, handles, checkpoint[key]))
+            if parameter.slot.any_shape(handles):
+                one = (parameter.name, parameter.slot.node.adapter, handles[0].variable, checkpoint[key])
+                plan.handed.append(one)
+            else:
+                plan.writes.append((parameter, handles, checkpoint[key]))
             plan.report.loaded.append(parameter.name)
         for other in sources[1:]:
             _same(checkpoint, key, given[other], parameter)
@@ -366,7 +388,7 @@ def _plan_extras(checkpoint: Checkpoint, given: Mapping[str, str], tree: Tree, p
         for key, variable in node.extras.items():
             name = join(node.name, key)
             if name in plan.report.unexpected:
-                plan.extras.append((node.adapter, variable, checkpoint[given[name]]))
+                plan.handed.append((name, node.adapter, variable, checkpoint[given[name]]))
                 plan.report.unexpected.remove(name)
                 plan.report.loaded.append(name)
 

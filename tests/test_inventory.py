@@ -100,6 +100,24 @@ def test_a_damaged_tensor_of_extra_state_writes_nothing(path):
         assert net.state is state
 
 
+@pytest.mark.parametrize("state", [torch.zeros(1), None, {"a": 1}])
+def test_a_layer_that_does_not_take_its_state_leaves_the_model_as_it_was(state, path):
+    class Choosy(Extra):
+        def set_extra_state(self, state):
+            self.state = state  # half-way, and then it fails
+            if isinstance(state, torch.Tensor) and (state == 7).any():
+                raise RuntimeError("seven is too many")
+
+    mp.save(nn.Sequential(Extra(torch.ones(1)), Extra(torch.full((2,), 7.0))), path)
+    net = nn.Sequential(Extra(state), Choosy(state))
+    before = [one.clone() for one in net.parameters()]
+    with pytest.raises(mp.MismatchError, match=r"1\._extra_state cannot be represented: .*seven is too many"):
+        mp.load(path, into=net)
+    assert all(torch.equal(one, old) for one, old in zip(net.parameters(), before, strict=True))
+    for one in net:
+        assert torch.equal(one.state, state) if isinstance(state, torch.Tensor) else one.state is state
+
+
 def test_what_a_class_saves_in_its_own_way_is_carried(path):
     class Scaled(nn.Linear):
         scale = torch.ones(())

@@ -48,7 +48,7 @@ class Kept:
         """Has the layer take it, by `load_own_variables`."""
         layer, store = self._alive(), _store(self._alive())
         if _is_wrapper(layer):
-            layer.module.load_state_dict({**store, self.key: keras.ops.convert_to_tensor(value)})
+            layer.module.load_state_dict({self.key: keras.ops.convert_to_tensor(value)}, strict=False)  # it alone
             return
         held = {key: keras.ops.convert_to_numpy(one) for key, one in store.items()}
         layer.load_own_variables({**held, self.key: keras.ops.convert_to_numpy(value)})

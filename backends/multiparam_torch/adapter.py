@@ -154,6 +154,10 @@ class TorchAdapter(Adapter):
     def any_shape(self, variable: Any) -> bool:
         return isinstance(variable, Kept)
 
+    def restorer(self, variable: Any) -> Callable[[], None]:
+        restorer: Callable[[], None] = variable.restorer()
+        return restorer
+
     def shape(self, variable: torch.Tensor) -> tuple[int, ...] | None:
         return None if is_lazy(variable) else tuple(_tensor(variable).shape)
 

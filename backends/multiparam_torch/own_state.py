@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,21 @@ class Kept:
 
     def set(self, value: Any) -> None:
         """Has the module take an array from a state_dict, by its own method."""
-        module, tensor = self._alive(), from_numpy(np.array(value))
+        self._put(from_numpy(np.array(value)))
+
+    def restorer(self) -> Callable[[], None]:
+        """What has the module take again what it would save now, a tensor or not."""
+        before = self.value()
+        kept = before.detach().clone() if isinstance(before, torch.Tensor) else before
+        return lambda: self._put(kept)
+
+    def _put(self, thing: Any) -> None:
+        module = self._alive()
         if self.key == EXTRA:
-            module.set_extra_state(tensor)
+            module.set_extra_state(thing)
             return
         errors: list[str] = []
-        state, metadata = {**_own(module), self.key: tensor}, {"version": module._version}
+        state, metadata = {**_own(module), self.key: thing}, {"version": module._version}
         module._load_from_state_dict(state, "", metadata, True, [], [], errors)
         if errors:
             raise MultiparamError(f"{type(module).__name__} does not take {self.key!r}: {'; '.join(errors)}")
