@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .adapter import Inventory, LeftOut
 from .errors import UnsupportedError
+from .formats import listed
 from .text import printable, wrapped
 from .tree import Tree
 
@@ -56,11 +57,10 @@ def check_complete(inventory: Inventory, doing: str) -> None:
     """
     found = [f"{name} ({one.what})" for name, one in inventory.kept.items() if isinstance(one, LeftOut) and one.weights]
     if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UnsupportedError(
             inventory.backend,
             doing,
-            f"weights of the model are no tensors, and would be missing: {', '.join(found[:3])}{more}. "
+            f"weights of the model are no tensors, and would be missing: {listed(found, most=3)}. "
             f"Nothing was done; use the framework's own way, or the model before it was converted",
         )
 
@@ -77,12 +77,8 @@ def told(left: Mapping[str, str], verb: str) -> list[str]:
     return [
         line
         for what, names in sorts.items()
-        for line in wrapped(printable(f"{verb}: {', '.join(names[:3])}{_more(names)} ({_each(names)}{what})"))
+        for line in wrapped(printable(f"{verb}: {listed(names, most=3)} ({_each(names)}{what})"))
     ]
-
-
-def _more(names: Sequence[str]) -> str:
-    return f" and {len(names) - 3:,} more" if len(names) > 3 else ""
 
 
 def _each(names: Sequence[str]) -> str:

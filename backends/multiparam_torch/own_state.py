@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from multiparam.adapter import Inventory, LeftOut, MultiparamError
+from multiparam.formats import listed
 
 from .tensors import from_numpy
 from .wrappers import wrapping
@@ -187,8 +188,7 @@ def _inside(name: str, wrappers: list[tuple[str, str]]) -> str:
 
 
 def _note(what: str, names: list[str]) -> list[str]:
-    shown = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-    return [f"{what} {shown}: load_state_dict and this file differ there"] if names else []
+    return [f"{what} {listed(names, most=3)}: load_state_dict and this file differ there"] if names else []
 
 
 def _state_dict(model: nn.Module) -> Mapping[str, Any]:
@@ -232,8 +232,8 @@ def _has_tensors(value: Any) -> bool:
 def _loads_otherwise(modules: _Modules) -> list[str]:
     """That modules do something of their own in load_state_dict; PyTorch's own classes only read old files so."""
     found = [start.removesuffix(".") or "the model" for start, one in modules if any(map(_is_others, _loaders(one)))]
-    shown = f"{', '.join(found[:3])}{f' and {len(found) - 3} more' if len(found) > 3 else ''}"
-    return [f"load_state_dict has methods or hooks of its own in {shown}, which were not called"] if found else []
+    where = listed(found, most=3)
+    return [f"load_state_dict has methods or hooks of its own in {where}, which were not called"] if found else []
 
 
 def _loaders(module: nn.Module) -> Iterator[Any]:
