@@ -92,8 +92,9 @@ def _dense() -> Iterator[Row]:
     for kind, layer in {"Flatten": nn.Flatten, "Identity": Identity}.items():
         yield Row(kind, layer, builds={kind: layer})
     yield Row("Identity", contrib.Identity)
-    shape = lambda native: {"shape": str(tuple(native.shape))}  # noqa: E731
-    yield Row("Reshape", Reshape, settings=shape, builds={"Reshape": Reshape})
+    yield Row(
+        "Reshape", Reshape, settings=lambda native: {"shape": str(tuple(native.shape))}, builds={"Reshape": Reshape}
+    )
 
 
 def _spatial() -> Iterator[Row]:
@@ -170,8 +171,12 @@ def _activations() -> Iterator[Row]:
     )
     yield Row("GELU", nn.GELU, settings=lambda native: {"approximate": "none"})
     for kind in ("Softmax", "LogSoftmax"):
-        dim = lambda native: {"dim": int(native.dim)}  # noqa: E731
-        yield Row(lambda native: native.kind, Softmax, settings=dim, builds={kind: partial(Softmax, kind=kind)})
+        yield Row(
+            lambda native: native.kind,
+            Softmax,
+            settings=lambda native: {"dim": int(native.dim)},
+            builds={kind: partial(Softmax, kind=kind)},
+        )
     yield Row("SiLU", nn.Swish, settings=_of_swish, builds={"SiLU": nn.Swish})
     yield Row("SELU", nn.SELU, builds={"SELU": nn.SELU})
     yield Row("ELU", nn.ELU, settings=lambda native: {"alpha": float(native._alpha)}, builds={"ELU": nn.ELU})

@@ -56,8 +56,9 @@ def _dense() -> Iterator[Row]:
         builds={"MultiheadAttention": _build_attention},
     )
     yield Row("Lambda", Lambda, builds={"Lambda": Lambda})
-    shape = lambda native: {"shape": str(tuple(native.shape))}  # noqa: E731
-    yield Row("Reshape", Reshape, settings=shape, builds={"Reshape": Reshape})
+    yield Row(
+        "Reshape", Reshape, settings=lambda native: {"shape": str(tuple(native.shape))}, builds={"Reshape": Reshape}
+    )
     ends = settings.of(start_dim="start_axis", end_dim="stop_axis")
     yield Row("Flatten", nn.Flatten, settings=ends, builds={"Flatten": nn.Flatten})
     yield Row("Unflatten", nn.Unflatten, settings=settings.of(dim="axis", unflattened_size="shape"))
