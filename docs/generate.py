@@ -22,10 +22,10 @@ from typing import Any
 import click
 
 import multiparam as mp
+from multiparam.adapter.registry import plugins
 from multiparam.cli import cli
+from multiparam.init.recipes import RECIPES
 from multiparam.plugin import Capability
-from multiparam.recipes import RECIPES
-from multiparam.registry import plugins
 from multiparam.testing.parity import CASES
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,8 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, NoReturn
 
 from . import init, nn, steps
-from .access import Layer, buffers, layers, parameters, state
-from .checkpoint import Checkpoint, open
-from .diff import DiffReport, diff
+from .adapter.registry import BackendInfo, backends, use
+from .checkpoint.checkpoint import Checkpoint, open
 from .errors import (
     AmbiguousMatchError,
     ArgumentError,
@@ -28,17 +27,18 @@ from .errors import (
     UnsupportedError,
     no_attribute,
 )
-from .formats import Entry
-from .initialize import InitializationReport, InitializedParameter, initialize
-from .layout import At, Concat, Transposed
-from .parameter import Parameter, Parameters, Selection
-from .register import register_layer
-from .registry import BackendInfo, backends, use
-from .run import gradients, materialize, run
-from .serialize import LoadReport, SaveReport, load, save
-from .summary import Summary, summary
-from .tie import TieReport, tie, tied, untie
-from .verify import VerifyReport, verify
+from .formats.entry import Entry
+from .layer_table.layout import At, Concat, Transposed
+from .model.parameter import Parameter, Parameters, Selection
+from .verbs.access import Layer, buffers, layers, parameters, state
+from .verbs.diff import DiffReport, diff
+from .verbs.initialize import InitializationReport, InitializedParameter, initialize
+from .verbs.register import register_layer
+from .verbs.run import gradients, materialize, run
+from .verbs.serialize import LoadReport, SaveReport, load, save
+from .verbs.summary import Summary, summary
+from .verbs.tie import TieReport, tie, tied, untie
+from .verbs.verify import VerifyReport, verify
 
 __version__ = _version("multiparam")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .steps import Array
+from .arrays.types import Array
 from .text import printable
 
 __all__ = ["Markup", "Section", "details", "histogram", "link", "page", "report", "row_id", "table", "text"]

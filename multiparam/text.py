@@ -6,7 +6,19 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["columns", "counted", "enumerated", "listed", "padded", "printable", "shortened", "size", "where", "wrapped"]
+__all__ = [
+    "columns",
+    "counted",
+    "enumerated",
+    "listed",
+    "row_lines",
+    "padded",
+    "printable",
+    "shortened",
+    "size",
+    "where",
+    "wrapped",
+]
 
 
 def printable(text: str) -> str:
@@ -62,10 +74,10 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     return space + short if right else short + space
 
 
-def listed(rows: Sequence[Sequence[str]], most: int, width: int = 80) -> list[str]:
+def row_lines(rows: Sequence[Sequence[str]], most: int, width: int = 80) -> list[str]:
     r"""Indented rows of a name and what is said of it, the first `most` of them and how many more there are.
 
-    >>> print(*listed([("weight", "by 2"), ("a longer name", "by 1"), ("bias", "by 1")], 2), sep="\n")
+    >>> print(*row_lines([("weight", "by 2"), ("a longer name", "by 1"), ("bias", "by 1")], 2), sep="\n")
       weight         by 2
       a longer name  by 1
       … and 1 more
@@ -139,3 +151,12 @@ def wrapped(text: str, indent: str = "", width: int = 80) -> list[str]:
     wrapper = textwrap.TextWrapper(width, initial_indent=indent, subsequent_indent=f"{indent}  ")
     wrapper.break_long_words = wrapper.break_on_hyphens = False
     return wrapper.wrap(text)
+
+
+def listed(names: Sequence[str], between: str = ", ", most: int = 4) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -28,7 +28,7 @@ from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 from IPython.lib.pretty import pretty
 
 import multiparam as mp
-from multiparam.registry import active, adapter
+from multiparam.adapter.registry import active, adapter
 
 BACKENDS = ("numpy", "torch", "keras", "flax", "paddle", "mxnet")
 RESULTS = Path(__file__).parent / "results"

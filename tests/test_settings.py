@@ -24,7 +24,7 @@ from multiparam_linen import Linen
 from torch import nn
 
 import multiparam as mp
-from multiparam.settings import differing
+from multiparam.layer_table.settings import differing
 from multiparam.testing.settings import Arguments, SettingsTests, With
 
 RANKS = (1, 2, 3)

@@ -22,7 +22,6 @@ from multiparam.adapter import (
     Members,
     Row,
     TieSide,
-    bridged_row,
     collect,
     each_array,
     entries,
@@ -34,6 +33,7 @@ from multiparam.adapter import (
     see,
     unsee,
 )
+from multiparam.model.bridge import bridged_row
 
 from . import plugin
 from .additions import ACTIVATIONS, NamedSequential

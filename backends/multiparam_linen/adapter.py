@@ -22,10 +22,10 @@ from multiparam.adapter import (
     LeftOut,
     Members,
     Row,
-    bridged_row,
     each_array,
     fresh,
 )
+from multiparam.model.bridge import bridged_row
 
 from . import plugin
 from .layers import table

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..steps import Array
+from ..arrays.types import Array
 
 __all__ = ["Digits", "digits"]
 

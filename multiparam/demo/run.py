@@ -16,9 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ..adapter.plugin import Capability
+from ..adapter.registry import adapter, backends
 from ..errors import ArgumentError, BackendError, MultiparamError
-from ..plugin import Capability
-from ..registry import adapter, backends
 from .picture import picture
 
 __all__ = ["demo"]

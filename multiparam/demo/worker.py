@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import multiparam as mp
-from multiparam.registry import plugins
-from multiparam.steps import Array
+from multiparam.adapter.registry import plugins
+from multiparam.arrays.types import Array
 
 from .digits import Digits, digits
 

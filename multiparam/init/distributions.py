@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays.random import Sampler, draw_integers
+from ..arrays.types import Array, Shape
 from ..errors import ArgumentError
-from ..kinds import Fans, fans
-from ..rng import Sampler, draw_integers
-from ..steps import Array, Shape
+from ..layer_table.kinds import Fans, fans
 from .rule import BuiltIn, Drawn, number
 
 if TYPE_CHECKING:
-    from ..parameter import Parameter
+    from ..model.parameter import Parameter
 
 __all__ = [
     "Constant",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..adapter.registry import owner
+from ..arrays.random import Sampler, fill, generator
+from ..arrays.types import Array, Shape
 from ..errors import ArgumentError, MismatchError, MismatchReport
-from ..registry import owner
-from ..rng import Sampler, fill, generator
-from ..steps import Array, Shape
 
 if TYPE_CHECKING:
-    from ..parameter import Parameter
+    from ..model.parameter import Parameter
 
 __all__ = ["BuiltIn", "Custom", "Drawn", "Rule", "RuleLike", "as_rule", "number"]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arrays.random import generator
+from ..arrays.types import Array, Shape
 from ..errors import ArgumentError
-from ..rng import generator
-from ..steps import Array, Shape
 from .rule import BuiltIn, number
 
 if TYPE_CHECKING:
-    from ..parameter import Parameter
+    from ..model.parameter import Parameter
 
 __all__ = ["Dirac", "Identity", "Orthogonal", "Sparse"]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..adapter import Adapter, Capability
+from ..adapter.base import Adapter
+from ..adapter.plugin import Capability
+from ..adapter.registry import adapter as adapter_of
 from ..errors import ArgumentError
-from ..registry import adapter as adapter_of
 
 __all__ = ["build", "flag", "new", "number", "sizes"]
 

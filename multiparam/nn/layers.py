@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..adapter import Capability
+from ..adapter.plugin import Capability
+from ..adapter.registry import adapter as adapter_of
+from ..adapter.registry import common
 from ..errors import ArgumentError
-from ..orientation import orient
-from ..registry import adapter as adapter_of
-from ..registry import common
 from .build import build, flag, new, number, sizes
+from .orientation import orient
 
 __all__ = [
     "Dropout",

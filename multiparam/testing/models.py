@@ -12,7 +12,7 @@ import pytest
 
 import multiparam as mp
 from multiparam.adapter import Adapter, Array, Capability
-from multiparam.registry import adapter
+from multiparam.adapter.registry import adapter
 
 __all__ = ["NativeModels"]
 

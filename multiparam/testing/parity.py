@@ -19,9 +19,9 @@ import numpy as np
 
 import multiparam as mp
 from multiparam import nn
-from multiparam.plugin import Capability
-from multiparam.registry import backends, plugins
-from multiparam.steps import Array
+from multiparam.adapter.plugin import Capability
+from multiparam.adapter.registry import backends, plugins
+from multiparam.arrays.types import Array
 
 __all__ = [
     "CASES",

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import multiparam as mp
-from multiparam.registry import adapter, plugins
-from multiparam.settings import differing, untold
+from multiparam.adapter.registry import adapter, plugins
+from multiparam.layer_table.settings import differing, untold
 
 __all__ = ["Arguments", "SettingsTests", "With"]
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import multiparam as mp
-from multiparam import cli, show
-from multiparam.cli import main
-from multiparam.show import statistics
+from multiparam.cli import commands as cli
+from multiparam.cli import main, show
+from multiparam.cli.show import statistics
 from multiparam.text import columns, padded, printable, shortened
 
 
@@ -439,7 +439,7 @@ def test_what_cannot_be_read_is_said_and_the_others_shown(run, tmp_path):
 )
 def test_statistics_are_numpys(array, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("multiparam.arrays.BLOCK", block)
+        patch.setattr("multiparam.arrays.dtypes.BLOCK", block)
         found = statistics(array)
     wide = array.astype(np.float64)
     finite, numbers = wide[np.isfinite(wide)], wide[~np.isnan(wide)]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multiparam import copying
-from multiparam.copying import copy, copy_each, fresh
+from multiparam.arrays import copying
+from multiparam.arrays.copying import copy, copy_each, fresh
 
 
 @pytest.fixture(autouse=True, params=["as they are", "small"])

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save_file
 
 import multiparam as mp
-from multiparam.arrays import difference
-from multiparam.safetensors_file import DTYPES
+from multiparam.arrays.dtypes import difference
+from multiparam.checkpoint.safetensors import DTYPES
 
 SMALL = [dtype for dtype in DTYPES.values() if dtype.isbuiltin != 1]
 PLAIN = [dtype for dtype in DTYPES.values() if dtype not in SMALL]
@@ -145,7 +145,7 @@ def test_empty_tensors_scalars_and_views(saved):
 
 
 def test_large_tensors_are_compared_in_blocks(monkeypatch):
-    monkeypatch.setattr("multiparam.arrays.BLOCK", 7)
+    monkeypatch.setattr("multiparam.arrays.dtypes.BLOCK", 7)
     first = np.arange(100.0).reshape(10, 10)
     second = first.copy()
     second[9, 9] += 2

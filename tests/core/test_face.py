@@ -39,7 +39,7 @@ def test_all_that_public_functions_return_can_be_named():
 def test_modules_can_still_be_imported_and_a_wrong_name_has_close_ones():
     for name in ("plugin", "adapter", "formats", "testing"):
         assert isinstance(importlib.import_module(f"multiparam.{name}"), types.ModuleType)
-    from multiparam import plugin
+    from multiparam.adapter import plugin
 
     assert plugin.Plugin
     with pytest.raises(AttributeError, match=r"multiparam has no 'laod'; did you mean 'load'"):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import multiparam as mp
-from multiparam import safetensors_file, shards
+from multiparam.checkpoint import atomic, safetensors, shards
 
 OLD = {"0.weight": np.full((300, 4), 1.0), "0.bias": np.full(300, 2.0)}
 NEW = {f"{index}.weight": np.full((300, 4), float(index)) for index in range(3)}
@@ -321,7 +321,7 @@ def test_an_interrupt_behind_the_index_leaves_both_checkpoints(path, monkeypatch
 @ages
 @sizes
 def test_an_interrupt_at_any_line_leaves_a_whole_checkpoint(path, size):
-    files = {shards.__file__, safetensors_file.__file__}
+    files = {shards.__file__, safetensors.__file__, atomic.__file__}
     olds = contents(path.parent)
 
     def interrupted(at):
@@ -384,7 +384,7 @@ def path_of_one(tmp_path):
 
 
 def test_a_save_removes_what_killed_saves_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(safetensors_file, "FORSAKEN", 1e5)  # which this test does not take
+    monkeypatch.setattr(atomic, "FORSAKEN", 1e5)  # which this test does not take
 
     def left(name, age):
         path = tmp_path / name

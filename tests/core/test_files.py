@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from xxhash import xxh3_64
 
 import multiparam as mp
-from multiparam.safetensors_file import DTYPES
+from multiparam.checkpoint.safetensors import DTYPES
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
 SMALL = [dtype.type for dtype in DTYPES.values() if dtype.isbuiltin != 1]

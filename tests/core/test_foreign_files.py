@@ -35,7 +35,8 @@ from multiparam_numpy import Module, Variable
 from multiparam_numpy.layers import Embedding, Linear
 
 import multiparam as mp
-from multiparam import checkpoint, registry
+from multiparam.adapter import registry
+from multiparam.checkpoint import checkpoint
 from multiparam.formats import Choice, Contents, Entry, Format, Model
 
 

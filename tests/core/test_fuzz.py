@@ -44,8 +44,8 @@ from made_files import (
 from safetensors.numpy import save
 
 import multiparam as mp
+from multiparam.cli.show import tree
 from multiparam.formats import data_size
-from multiparam.show import tree
 
 FILES = 2_000 * int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
 MEMORY, CALLS = 60e6, 1_000_000  # that a file of a few kilobytes may take; a tenth of this is usual

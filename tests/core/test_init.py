@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import multiparam as mp
-from multiparam import rng
+from multiparam.arrays import random as rng
 from multiparam.testing.initialization import digest
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))

@@ -97,7 +97,7 @@ HEADER = """
 import dataclasses
 import numpy as np
 import pytest
-from multiparam import registry
+from multiparam.adapter import registry
 from multiparam.adapter import Glance
 from multiparam.plugin import Capability
 from multiparam_numpy.adapter import NumpyAdapter

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import multiparam as mp
-from multiparam.matching import matched
-from multiparam.rename import renamer
+from multiparam.matching.by_contents import matched
+from multiparam.names.rename import renamer
 
 
 def linear(*names, shape=(8, 8)):

@@ -10,7 +10,7 @@ from multiparam_numpy import Module, Sequential, Variable
 from multiparam_numpy.layers import Linear
 
 import multiparam as mp
-from multiparam.names import escape, join, matcher, unescape
+from multiparam.names.pattern import escape, join, matcher, unescape
 
 
 @given(st.text())

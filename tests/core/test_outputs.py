@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import multiparam as mp
-from multiparam.outputs import closeness, corresponding, reordered
-from multiparam.structure import leaves, mapped
+from multiparam.arrays.nested import leaves, mapped
+from multiparam.verbs.verifying.outputs import closeness, corresponding, reordered
 
 X = np.linspace(-1, 1, 12).reshape(3, 4).astype(np.float32)
 Named = namedtuple("Named", "y z")

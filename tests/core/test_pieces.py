@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from multiparam import pieces as module
-from multiparam.parallel import processors
-from multiparam.pieces import pieces
+from multiparam.arrays.copying import PIECE, pieces
+from multiparam.arrays.threads import processors
 
 
 @settings(max_examples=200)
@@ -38,9 +37,9 @@ def test_pieces_stay_as_they_were_when_the_array_changes():
 
 
 def test_what_nobody_can_change_is_not_copied():
-    array = np.arange(2 * module.PIECE, dtype=np.uint8)
+    array = np.arange(2 * PIECE, dtype=np.uint8)
     found = [np.frombuffer(piece, np.uint8) for piece in pieces(array.reshape(2, -1), settled=True)]
-    assert [len(one) for one in found] == [module.PIECE] * 2
+    assert [len(one) for one in found] == [PIECE] * 2
     assert all(np.shares_memory(one, array) for one in found)
     array.flags.writeable = False  # which a view taken before does not know
     assert not any(np.shares_memory(np.frombuffer(piece, np.uint8), array) for piece in pieces(array))
@@ -53,4 +52,4 @@ def test_what_lies_transposed_takes_no_more_than_pieces():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(sizes) == array.nbytes
-    assert peak < (processors() + 4) * module.PIECE  # one in use, the others being made, and tiles
+    assert peak < (processors() + 4) * PIECE  # one in use, the others being made, and tiles

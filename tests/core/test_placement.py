@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import multiparam as mp
-from multiparam import registry
-from multiparam.checkpoint import Checkpoint
+from multiparam.adapter import registry
+from multiparam.checkpoint.checkpoint import Checkpoint
 from multiparam.formats import Contents, Entry, Originals
-from multiparam.loading import load_into
+from multiparam.verbs.loading import load_into
 
 
 def entry(name, *shape, start=0.0):

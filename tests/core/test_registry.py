@@ -12,7 +12,7 @@ from multiparam_numpy.adapter import NumpyAdapter
 from multiparam_numpy.layers import Linear
 
 import multiparam as mp
-from multiparam import registry
+from multiparam.adapter import registry
 from multiparam.plugin import Capability, Plugin
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import multiparam as mp
 from multiparam.errors import misfits
-from multiparam.rename import renamer, suggested
+from multiparam.names.rename import renamer, suggested
 
 NAMES = ["0.weight", "0.bias", "2.weight", "2.bias"]
 

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import multiparam as mp
-from multiparam import checkpoint, shards
-from multiparam.shards import parsed_size
+from multiparam.checkpoint import checkpoint, shards
+from multiparam.checkpoint.shards import parsed_size
 
 SCALE = int(os.environ.get("MULTIPARAM_TEST_SCALE", "1"))
 

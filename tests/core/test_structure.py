@@ -21,6 +21,25 @@ CLOCKS = {
 }
 CLOCKS |= {"getrusage", "sleep", "time_ns", "timeit"}
 SURFACE = {f"multiparam.{name}" for name in ("adapter", "formats", "plain_pickle", "plugin", "zip_file")}
+SURFACE |= {"multiparam.model.bridge"}
+# each imports what stands above it only; what shares a line does not import each other
+FLOORS = [
+    {"text"},
+    {"errors"},
+    {"entry_points", "gc_pause", "names", "arrays"},
+    {"html", "layer_table"},
+    {"adapter", "formats"},
+    {"model", "checkpoint", "nn"},
+    {"matching", "init"},
+    {"verbs"},
+    {"steps", "plugin", "plain_pickle", "zip_file"},  # names in documents, which hand on what is elsewhere
+    {"__init__"},
+    {"demo", "testing"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+SHORT = {("model", "verbs")}  # Selection.initialize is short for the verb, which takes parameters itself
 
 
 def imported(path):
@@ -30,8 +49,10 @@ def imported(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package.rsplit(".", node.level - 1)[0] + "." if node.level else ""
-            yield base + (node.module or "")
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            found = ".".join(part for part in (base, node.module) if part)
+            # what is imported from the face may be one of its packages
+            yield from (f"{found}.{one.name}" if found == "multiparam" else found for one in node.names)
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
@@ -39,6 +60,21 @@ def test_the_core_imports_no_framework_and_no_adapter(path):
     roots = {name.partition(".")[0] for name in imported(path)}
     assert not roots & FRAMEWORKS
     assert not {root for root in roots if root.startswith("multiparam_")}
+
+
+def test_every_package_has_its_floor():
+    there = {path.relative_to(ROOT / "multiparam").parts[0].removesuffix(".py") for path in CORE}
+    assert there == FLOOR.keys()
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_down_only(path):
+    own = path.relative_to(ROOT / "multiparam").parts[0].removesuffix(".py")
+    for name in imported(path):
+        root, _, rest = name.partition(".")
+        if root == "multiparam":
+            other = rest.partition(".")[0] or "__init__"
+            assert own == other or FLOOR[other] < FLOOR[own] or (own, other) in SHORT, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multiparam.wrapping import unwrapping, without
+from multiparam.matching.wrapping import unwrapping, without
 
 NAMES = ["0.weight", "0.bias", "2.0.weight"]
 

@@ -8,7 +8,7 @@ import pytest
 from multiparam_numpy.layers import Module, Variable
 
 import multiparam as mp
-from multiparam import formats
+from multiparam.formats import disk
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +57,8 @@ def test_of_a_great_folder_a_part_is_looked_at(monkeypatch):
     for index in range(50):
         open(f"net{index}.safetensors", "w").close()
     asked = []
-    monkeypatch.setattr(formats, "MOST_NAMES", 10)
-    monkeypatch.setattr(formats, "close_names", lambda name, names, count: asked.extend(names) or [])
+    monkeypatch.setattr(disk, "MOST_NAMES", 10)
+    monkeypatch.setattr(disk, "close_names", lambda name, names, count: asked.extend(names) or [])
     with pytest.raises(mp.CheckpointError, match=r"no such file$"):
         mp.open("net.safetensors")
     assert len(asked) == 10

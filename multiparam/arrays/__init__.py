@@ -1,0 +1,1 @@
+"""Arrays of numbers, whoever has their memory: copied, converted, drawn, compared."""

@@ -1,0 +1,1 @@
+"""Files of multiparam, and how any file is opened; it knows no model."""

@@ -1,0 +1,1 @@
+"""Which tensors of a file are which of a model."""

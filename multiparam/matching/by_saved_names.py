@@ -1,0 +1,101 @@
+"""Which tensors of a file are which of a model, as the framework whose saver wrote the file has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..adapter.base import Adapter
+from ..checkpoint.checkpoint import Checkpoint
+from ..formats.contents import Contents
+from ..formats.entry import Entry
+from ..layer_table.layout import seen_through
+from ..model.tree import Slot, Tree
+from ..text import listed
+
+__all__ = ["placed"]
+
+
+def placed(checkpoint: Checkpoint, tree: Tree) -> tuple[Checkpoint, dict[str, str]]:
+    """A file of the model's own framework, under the model's names, if the framework's saver names them so.
+
+    Args:
+        checkpoint: the open file.
+        tree: the model.
+
+    Returns:
+        The file, and the model's layers by those of the file that have other names. Where it cannot be told, or not
+        all of the file and the model has its place in the other, the file as it was.
+    """
+    originals = checkpoint.originals
+    if originals is None or checkpoint.backend != tree.adapter.name:
+        return checkpoint, {}
+    variables = tree.adapter.saved(tree.model, originals.labels)
+    held = _held(originals.entries, variables, tree.adapter)
+    groups = [group for group in tree.groups if not group[0].transient]
+    entries = [entry for entry in (_entry(group[0], held) for group in groups) if entry is not None]
+    if not entries or len(entries) < len(groups):
+        return checkpoint, {}
+    names = {node.name for node in tree.root.walk()}
+    contents = Contents(
+        entries,
+        content=checkpoint.content,
+        layers={name: about for name, about in checkpoint.layers.items() if name in names},
+        settled=checkpoint.settled,
+        ties=[[slot.name for slot in group] for group in groups if len(group) > 1],
+        left_out=checkpoint.left_out,
+        notes=_not_loaded(originals.entries, entries),
+    )
+    return checkpoint.reread(contents), _renamed(checkpoint, entries)
+
+
+def _held(entries: Sequence[Entry], variables: Mapping[str, Any], adapter: Adapter) -> dict[int, Entry]:
+    """The file's tensors by the model's variables; none if one has no place there, or a variable has two values."""
+    found: dict[int, Entry] = {}
+    for entry in entries:
+        variable = variables.get(entry.name)
+        if variable is None or adapter.shape(variable) != entry.shape:
+            return {}
+        other = found.setdefault(id(variable), entry)
+        if other is not entry and not np.array_equal(other.value, entry.value):
+            return {}
+    return found
+
+
+def _entry(slot: Slot, held: Mapping[int, Entry]) -> Entry | None:
+    """A slot's tensor, made of the file's; None where one is not there."""
+    handles = slot.handles()
+    if handles is None or any(id(handle.variable) not in held for handle in handles):
+        return None
+    parts = [held[id(handle.variable)] for handle in handles]
+    return Entry(
+        slot.name,
+        parts[0].dtype,
+        slot.extents(),
+        lambda: slot.source.read(
+            [seen_through(*one) for one in zip(handles, [part.read() for part in parts], strict=True)]
+        ),
+        tuple(part.name for part in parts),
+        next((part.refusal for part in parts if part.refusal), ""),
+    )
+
+
+def _not_loaded(entries: Sequence[Entry], made: Sequence[Entry]) -> list[str]:
+    """What the framework saves beside a model's tensors, such as how far a metric has counted."""
+    used = {name for entry in made for name in entry.original}
+    left = [entry.name for entry in entries if entry.name not in used]
+    return [f"not loaded, since it is no tensor of the model: {listed(left)}"] if left else []
+
+
+def _renamed(checkpoint: Checkpoint, entries: Sequence[Entry]) -> dict[str, str]:
+    """The layers whose names are not the file's."""
+    names = {one: entry.name for entry in checkpoint.values() for one in entry.original or (entry.name,)}
+    found: dict[str, str] = {}
+    for entry in entries:
+        there = names.get(entry.original[0], entry.original[0])
+        if there != entry.name and entry.name not in checkpoint:
+            layer = f".{there}".rpartition(".")[0].removesuffix(".vars")[1:]
+            found.setdefault(layer, entry.name.rpartition(".")[0])
+    return {there: here for there, here in found.items() if there != here}

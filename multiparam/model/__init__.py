@@ -1,0 +1,1 @@
+"""A native model as the verbs see it: a neutral tree of layers with their parameters."""

@@ -1,0 +1,1 @@
+"""Names of parameters: joined, matched by patterns, renamed."""
