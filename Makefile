@@ -89,7 +89,7 @@ test-keras: setup
 	  echo "Keras on $$engine"; KERAS_BACKEND=$$engine $(BIN)/python $(PYTEST) tests/test_keras.py tests/test_keras_own_files.py tests/test_inventory.py; done
 
 test-parity: setup
-	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_settings.py tests/test_across_frameworks.py tests/test_verifying.py tests/test_initializers.py tests/test_shards.py tests/test_bridge.py
+	$(BIN)/python $(PYTEST) tests/test_parity.py tests/test_settings.py tests/test_across_frameworks.py tests/test_verifying.py tests/test_initializers.py tests/test_shards.py tests/test_bridge.py tests/test_stacks.py tests/test_computed_torch.py
 
 # what MXNet's environment writes is read by the others, and back; and the frameworks' own files without them
 test-exchange: setup .venv-mxnet/.made

@@ -29,7 +29,8 @@ from .errors import (
 )
 from .formats.entry import Entry
 from .layer_table.layout import At, Concat, Transposed
-from .model.parameter import Parameter, Parameters, Selection
+from .model.parameter import Parameter
+from .model.parameters import Parameters, Selection
 from .verbs.access import Layer, buffers, layers, parameters, state
 from .verbs.diff import DiffReport, diff
 from .verbs.initialize import InitializationReport, InitializedParameter, initialize

@@ -14,6 +14,7 @@ import pytest
 from keras import layers, ops
 
 import multiparam as mp
+from multiparam.adapter.registry import infer
 from multiparam.testing import ConformanceSuite
 
 # Keras's own convert_to_numpy and get_weights do this with numpy 2.4; multiparam's adapter uses neither
@@ -208,7 +209,7 @@ class TestKeras(ConformanceSuite):
 
 def test_the_engine_under_test_is_the_one_that_was_asked_for():
     assert keras.backend.backend() == os.environ.get("KERAS_BACKEND", keras.backend.backend())
-    assert type(mp.registry.infer(dense(4, 8))).__name__ == "KerasAdapter"  # a torch Module too, on PyTorch
+    assert type(infer(dense(4, 8))).__name__ == "KerasAdapter"  # a torch Module too, on PyTorch
 
 
 def test_functional_models_count_positions_without_inputs():
@@ -431,7 +432,7 @@ def test_names_alone_follow_native_changes():
 
 
 def test_importing_the_adapter_moves_no_counter_of_automatic_names():
-    code = "import keras, multiparam as mp; mp.registry.adapter('keras'); print(keras.Sequential().name)"
+    code = "import keras; from multiparam.adapter.registry import adapter; adapter('keras'); print(keras.Sequential().name)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "sequential"
 

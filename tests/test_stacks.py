@@ -11,8 +11,9 @@ import multiparam as mp
 
 
 def stacked(make, n=5, axis=0):
+    # counts and keys of random streams, which a layer may keep, have no further axis than the stack's
     @nnx.split_rngs(splits=n)
-    @nnx.vmap(in_axes=(0,), out_axes=axis)
+    @nnx.vmap(in_axes=(0,), out_axes=nnx.StateAxes({nnx.RngState: 0, ...: axis}))
     def build(rngs):
         return make(rngs)
 
@@ -21,8 +22,9 @@ def stacked(make, n=5, axis=0):
 
 def one_of(stack, position, axis=0):
     """A layer of a stack, taken out by NNX itself."""
-    graph, state = nnx.split(stack)
-    return nnx.merge(graph, jax.tree.map(lambda one: jnp.take(one, position, axis % one.ndim), state))
+    graph, streams, state = nnx.split(stack, nnx.RngState, ...)
+    streams = jax.tree.map(lambda one: one[position], streams)
+    return nnx.merge(graph, streams, jax.tree.map(lambda one: jnp.take(one, position, axis % one.ndim), state))
 
 
 LAYERS = {

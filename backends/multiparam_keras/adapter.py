@@ -18,7 +18,6 @@ from multiparam.adapter import (
     Adapter,
     ArgumentError,
     Computed,
-    Glance,
     Handle,
     Inventory,
     Members,
@@ -39,7 +38,18 @@ from .images import image_ranks_of
 from .layers import ACTIVATIONS, table
 from .own_state import Kept, inventory, kept
 from .settings import said
-from .walk import VIEWS, contents, glance, held, is_buffer, is_layer, is_opaque, is_variable, listed_child, variable_at
+from .walk import (
+    VIEWS,
+    contents,
+    held,
+    in_known_places,
+    is_buffer,
+    is_layer,
+    is_opaque,
+    is_variable,
+    listed_child,
+    variable_at,
+)
 
 _BEFORE = "Initialize the model before it is quantized, and quantize it then"
 _WAITING = "_multiparam_waiting"
@@ -75,10 +85,15 @@ class KerasAdapter(Adapter):
         return str(native.name) if is_layer(native) else ""
 
     def members(self, native: Any) -> Members:
+        row = self.table.row(type(native))
+        if row is not None and row.native is type(native) and not callable(row.sources) and is_layer(native):
+            sources = [part for one in row.sources.values() for part in one.parts] if row.sources else ()
+            found = in_known_places(native, sources, row.buffer_parts)
+            if found is not None:
+                return Members(*found)
         variables, children = contents(native)
         buffers = {key: one for key, one in variables.items() if is_buffer(native, one)}
         views = native.__dict__.get(VIEWS, {}) if is_layer(native) else {}
-        row = self.row(native)
         return Members(
             parameters={**{key: one for key, one in variables.items() if key not in buffers}, **views},
             buffers={**buffers, **kept(native)} if is_layer(native) else buffers,
@@ -86,15 +101,6 @@ class KerasAdapter(Adapter):
             transient=frozenset(key for key in buffers if _is_between_batches(native, key)),
             opaque=is_opaque(native) and (row is None or row.lazy is None or row.lazy(native) is None),
         )
-
-    def glance(self, layers: Sequence[Any]) -> Glance | None:
-        return glance(layers, self._places)
-
-    def _places(self, native: type) -> tuple[list[str], ...] | None:
-        row = self.table.row(native)
-        if row is None or row.native is not native or callable(row.sources):
-            return None
-        return tuple([part for one in some.values() for part in one.parts] for some in (row.sources, row.buffers))
 
     def child(self, native: Any, key: str) -> Any:
         if type(native) is keras.Sequential and key.isdigit() and int(key) < len(native.layers):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import keras
 from keras.src.models import Functional
 from keras.src.utils.naming import to_snake_case
 
-from multiparam.adapter import AmbiguousMatchError, Glance, collect, entries, escape, is_container, resolve
+from multiparam.adapter import AmbiguousMatchError, collect, entries, escape, is_container, resolve
 
 from .additions import NamedSequential
 
@@ -77,37 +77,23 @@ def contents(layer: Any) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     return variables, children
 
 
-def glance(layers: Sequence[Any], places: Callable[[type], tuple[Sequence[str], ...] | None]) -> Glance | None:
-    """What some layers hold, where they are models of listed layers, or of classes that need no search.
+def in_known_places(
+    layer: Any, sources: Collection[str], buffers: Collection[str]
+) -> tuple[dict[str, Any], ...] | None:
+    """The parameters and buffers of a layer that holds them in known attributes; None if it may hold anything else.
 
     Args:
-        layers: the layers.
-        places: tells where the layers of a class keep parameters and buffers; None where that is not the same for all.
+        layer: the layer.
+        sources: where layers of its class keep parameters.
+        buffers: where they keep buffers.
     """
-    known = {native: None if native in _MODELS else places(native) for native in {*map(type, layers)}}
-    names: list[tuple[str, ...]] = []
-    variables: list[Any] = []
-    children: list[dict[str, Any]] = []
-    for layer in layers:
-        held = known[type(layer)]
-        if held is None:
-            own, below = contents(layer) if type(layer) in _MODELS else ({"": layer}, [])
-            if own or len(dict(below)) < len(below):
-                return None
-            names.append(())
-            children.append(dict(below))
-            continue
-        attributes, (sources, buffers) = vars(layer), held
-        own = [place for place in sources if attributes.get(place) is not None]
-        state = [place for place in buffers if attributes.get(place) is not None] if buffers else buffers
-        if layer._layers or not layer.built or len(own) != len(layer._trainable_variables):
-            return None
-        if len(state) != len(layer._non_trainable_variables):
-            return None
-        names.append(tuple(own))
-        variables += [attributes[place] for place in own]
-        children.append({})
-    return Glance(names, variables, children)
+    attributes = vars(layer)
+    if layer._layers or not (layer.built or type(layer).build in _BUILDS) or attributes.get(VIEWS):
+        return None
+    own = {place: one for place in sources if (one := attributes.get(place)) is not None}
+    state = {place: one for place in buffers if (one := attributes.get(place)) is not None} if buffers else {}
+    whole = len(own) == len(layer._trainable_variables) and len(state) == len(layer._non_trainable_variables)
+    return (own, state) if whole else None
 
 
 def held(layer: Any) -> dict[str, Any]:
@@ -125,10 +111,13 @@ def variable_at(layer: Any, path: str) -> Any:
 
 def _unreached(layer: Any, variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The layer's tracked variables that no attribute holds, by their own names."""
+    tracked = (*layer._trainable_variables, *layer._non_trainable_variables)
+    if not tracked:
+        return
     reached = {id(one): path for path, one in variables.items()}
     reached |= {id(handle.variable): path for path, handle in layer.__dict__.get(VIEWS, {}).items()}
     of_module, counted = _of_module(layer), 0
-    for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+    for variable in tracked:
         name = reached.get(id(variable)) or of_module.get(id(variable._value)) or escape(variable.name)
         if _AUTOMATIC.fullmatch(name):  # with a counter of the whole process, which is another in every model
             name = f"variable_{counted}" if counted else "variable"
@@ -164,6 +153,8 @@ def is_opaque(layer: Any) -> bool:
 def _attributes(layer: Any) -> Iterator[tuple[str, Any]]:
     # on the PyTorch backend a layer is a torch module, which keeps its sublayers apart
     for held in (vars(layer), vars(layer).get("_modules", {})):
+        if held.keys() <= _OWN:
+            continue  # as of most models, which have fifty of them
         yield from [
             (name, value)
             for name, value in held.items()

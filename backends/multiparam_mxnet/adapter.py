@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,17 +15,18 @@ with warnings.catch_warnings():
     from mxnet import autograd, gluon
     from mxnet.util import is_np_array
 
-from multiparam.adapter import Adapter, ArgumentError, Glance, Handle, Inventory, Members, TieSide, each_array
+from multiparam.adapter import NOTHING, Adapter, ArgumentError, Handle, Inventory, Members, TieSide, each_array
 
 from . import plugin
 from .constants import constants
 from .deferred import begin, when_ready
-from .held import auxiliary, unregistered
+from .held import auxiliary, is_registered, unregistered
 from .layers import table
 from .replacing import Transposed, forget, own_again, put
 from .settings import said
 from .tensors import clear, from_numpy, numpy_dtype, store, to_numpy
 
+_NONE: frozenset[str] = frozenset()
 _FUSING = (gluon.nn.Dense, gluon.nn.conv_layers._Conv)  # layers that call an activation by themselves, `act`
 
 
@@ -55,31 +54,21 @@ class MXNetAdapter(Adapter):
         return str(native.name)
 
     def members(self, native: gluon.Block) -> Members:
-        row = self.row(native)
-        statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
-        absent = constants(native)
-        own = {key: _seen(one) for key, one in (native._reg_params | unregistered(native)).items() if key not in absent}
+        row, own, absent = self.row(native), native._reg_params, constants(native)
+        statistics = _NONE if row is None else row.buffer_parts
+        below = _below(native)
+        children = [*below.items()] if below else ()
+        plain = {*map(type, own.values())} <= {gluon.Parameter} and not isinstance(native, gluon.SymbolBlock)
+        if plain and not (absent or statistics) and is_registered(native):
+            return Members(dict(own), NOTHING, children)
+        own = {key: _seen(one) for key, one in (own | unregistered(native)).items() if key not in absent}
         moving = auxiliary(native)
         buffers = {key for key, one in own.items() if isinstance(one, gluon.Constant) or key in statistics | moving}
         return Members(
             parameters={key: one for key, one in own.items() if key not in buffers},
             buffers={key: one for key, one in own.items() if key in buffers},
-            children=[*_below(native).items()],
+            children=children,
         )
-
-    def glance(self, layers: Sequence[Any]) -> Glance | None:
-        held = list(map(attrgetter("_reg_params"), layers))
-        fusing = any(issubclass(one, _FUSING) for one in {*map(type, layers)})
-        glance = Glance.of(held, list(map(_below if fusing else attrgetter("_children"), layers)))
-        registered = list(map(attrgetter("_params._params"), layers))
-        if (
-            {*map(type, glance.variables)} - {gluon.Parameter}
-            or "null" in map(attrgetter("_grad_req"), glance.variables)  # as what stands in for nothing is
-            or list(map(len, registered)) != list(map(len, held))
-            or list(chain.from_iterable(map(dict.values, registered))) != glance.variables
-        ):
-            return None
-        return glance
 
     def child(self, native: gluon.Block, key: str) -> Any:
         return native._children.get(key)

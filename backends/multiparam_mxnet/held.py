@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any
 
 from mxnet import gluon
 
-__all__ = ["auxiliary", "unregistered"]
+__all__ = ["auxiliary", "is_registered", "unregistered"]
+
+
+def is_registered(native: Any) -> bool:
+    """Whether the block's attributes hold all of its parameters, in their order."""
+    own, attributes = native._params._params, native._reg_params
+    return len(own) == len(attributes) and all(map(is_, own.values(), attributes.values()))
 
 
 def unregistered(native: Any) -> dict[str, Any]:

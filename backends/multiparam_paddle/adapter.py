@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,16 @@ with warnings.catch_warnings():
     import paddle
     from paddle import nn
     from paddle.base.framework import EagerParamBase
-    from paddle.nn.layer.rnn import RNNBase
     from paddle.nn.utils.spectral_norm_hook import SpectralNorm
     from paddle.nn.utils.weight_norm_hook import WeightNorm
 
+from paddle.nn.layer.rnn import RNNBase
+
 from multiparam.adapter import (
+    NOTHING,
     Adapter,
     ArgumentError,
     Computed,
-    Glance,
     Handle,
     Inventory,
     LeftOut,
@@ -49,6 +49,7 @@ _DIST = (
     "it is a distributed tensor, of which each process may hold a part; paddle.distributed.unshard_dtensor gathers it"
 )
 _ABOUT = ("optimize_attr", "regularizer", "need_clip", "do_model_average")  # what else a parameter tells optimizers
+_NONE: frozenset[str] = frozenset()
 _GENERATOR = "_dropout_state"  # of a recurrent layer
 
 
@@ -78,30 +79,23 @@ class PaddleAdapter(Adapter):
         return str(native.full_name())
 
     def members(self, native: nn.Layer) -> Members:
+        own = {key: one for key, one in native._parameters.items() if one is not None}
+        below, held, views = native._sub_layers, native._buffers, native.__dict__.get(_VIEWS)
+        if isinstance(native, RNNBase):
+            own = {} if is_unrolled(native) else own
+            below = {} if is_fused(native) else below  # whose cells hold the same parameters under other names
+        children = [(key, one) for key, one in below.items() if one is not None] if below else ()
         row = self.row(native)
-        statistics = {part for source in row.buffers.values() for part in source.parts} if row is not None else set()
-        own = {key: one for key, one in native._parameters.items() if one is not None and not is_unrolled(native)}
-        held = {key: one for key, one in native._buffers.items() if one is not None and key != _GENERATOR}
+        statistics = _NONE if row is None else row.buffer_parts
+        if not (held or views or statistics):
+            return Members(own, NOTHING, children)
+        state = {key: one for key, one in held.items() if one is not None and key != _GENERATOR}
         return Members(
-            parameters={
-                **{key: one for key, one in own.items() if key not in statistics},
-                **native.__dict__.get(_VIEWS, {}),
-            },
-            buffers={**{key: own[key] for key in own if key in statistics}, **held},
-            # a fused layer's cells hold the same parameters under other names
-            children=[]
-            if is_fused(native)
-            else [(key, one) for key, one in native._sub_layers.items() if one is not None],
+            parameters={**{key: one for key, one in own.items() if key not in statistics}, **(views or {})},
+            buffers={**{key: own[key] for key in own if key in statistics}, **state},
+            children=children,
             transient=frozenset(native._non_persistable_buffer_names_set),
         )
-
-    def glance(self, layers: Sequence[Any]) -> Glance | None:
-        if any(issubclass(one, paddle.DataParallel) for one in {*map(type, layers)}):
-            return None
-        held = list(map(attrgetter("_parameters"), layers))
-        if any(map(attrgetter("_buffers"), layers)) or any(issubclass(one, RNNBase) for one in {*map(type, layers)}):
-            return None
-        return Glance.of(held, list(map(attrgetter("_sub_layers"), layers)))
 
     def child(self, native: nn.Layer, key: str) -> Any:
         return native._sub_layers.get(key)

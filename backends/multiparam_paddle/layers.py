@@ -130,7 +130,6 @@ def _norms() -> Iterator[Row]:
         "LayerNorm",
         nn.LayerNorm,
         _layer_norm,
-        same_parts=True,
         settings=settings.of_norm,
         builds={"LayerNorm": _build_layer_norm},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
 from multiparam.adapter import (
+    NOTHING,
     Adapter,
     ArgumentError,
     Computed,
-    Glance,
     Handle,
     Inventory,
     Members,
@@ -81,33 +80,18 @@ class TorchAdapter(Adapter):
         buffers, below = native._buffers, native._modules
         if views:
             own = {key: views.get(key, one) for key, one in own.items()}
-        more, extras = kept(native) if keeps_more(native) else ({}, {})
-        state: dict[str, Any] = {key: one for key, one in buffers.items() if one is not None} if buffers else {}
-        return Members(
-            parameters={key: one for key, one in own.items() if one is not None},
-            buffers={**state, **more} if more else state,
-            children=[(key, child) for key, child in below.items() if child is not None] if below else (),
-            transient=frozenset(native._non_persistent_buffers_set) if buffers else _NONE,
-            extras=extras,
-        )
+        parameters = {key: one for key, one in own.items() if one is not None} if own else NOTHING
+        children = [(key, child) for key, child in below.items() if child is not None] if below else ()
+        more, extras = kept(native) if keeps_more(type(native)) else (NOTHING, NOTHING)
+        if not buffers:
+            return Members(parameters, more, children, _NONE, False, _NONE, extras)
+        state = {key: one for key, one in buffers.items() if one is not None}
+        transient = frozenset(native._non_persistent_buffers_set)
+        return Members(parameters, {**state, **more}, children, transient, False, _NONE, extras)
 
     def wrapped(self, native: Any) -> Any:
         key = wrapping(type(native))
         return native._modules.get(key) if key else None
-
-    def glance(self, layers: Sequence[Any]) -> Glance | None:
-        if any(map(wrapping, {*map(type, layers)})):
-            return None
-        held = list(map(attrgetter("_parameters"), layers))
-        if not {*map(type, held)} <= {dict}:  # a scripted module's are none
-            return None
-        state = list(map(attrgetter("_buffers"), layers))
-        if any(state):  # one may be called like a parameter, canonically
-            held = [
-                {**own, **{f".{name}": one for name, one in its.items()}} if its else own  # as no parameter is called
-                for own, its in zip(held, state, strict=True)
-            ]
-        return Glance.of(held, list(map(attrgetter("_modules"), layers)))
 
     def child(self, native: nn.Module, key: str) -> Any:
         # a scripted module's modules have no get
@@ -117,7 +101,7 @@ class TorchAdapter(Adapter):
         for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
             if name in holder and holder[name] is not None:  # a scripted module's have no get
                 return holder[name]
-        found = kept(native)[0].get(name) if keeps_more(native) else None
+        found = kept(native)[0].get(name) if keeps_more(type(native)) else None
         return effective(native, name) if found is None else found
 
     def inventory(self, model: nn.Module) -> Inventory:

@@ -83,9 +83,10 @@ def kept(module: nn.Module) -> tuple[dict[str, Kept], dict[str, Kept]]:
     return tensors, others
 
 
-def keeps_more(module: nn.Module) -> bool:
-    """Whether a module's class saves anything by methods of its own."""
-    return any(_methods(type(module)))
+@functools.lru_cache(maxsize=4096)
+def keeps_more(cls: type[nn.Module]) -> bool:
+    """Whether a class of modules saves anything by methods of its own."""
+    return any(_methods(cls))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -211,7 +212,7 @@ def _tensors(modules: _Modules) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _stand_ins(modules: _Modules) -> Iterator[tuple[str, Kept]]:
     for start, module in modules:
-        if keeps_more(module):
+        if keeps_more(type(module)):
             yield from [(start + key, one) for key, one in kept(module)[0].items()]
 
 

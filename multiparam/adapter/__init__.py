@@ -17,7 +17,7 @@ from ..layer_table.steps import Flatten, Flip, Insert, Merge, Reorder, Split, Ta
 from ..layer_table.table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from ..names.pattern import escape
 from .attributes import check_replaceable, collect, entries, is_container, replace, resolve
-from .base import Adapter, Computed, Glance, Inventory, LeftOut, Members, TieSide
+from .base import NOTHING, Adapter, Computed, Inventory, LeftOut, Members, TieSide
 from .plugin import Capability, Plugin
 from .transposed import see, unsee
 
@@ -36,11 +36,11 @@ __all__ = [
     "Flip",
     "Fold",
     "GATES",
-    "Glance",
     "Handle",
     "Insert",
     "Inventory",
     "KINDS",
+    "NOTHING",
     "LayerTable",
     "LazyShape",
     "LeftOut",

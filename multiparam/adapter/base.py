@@ -7,8 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,10 +21,13 @@ from ..names.pattern import escape
 from .attributes import check_replaceable, is_container
 from .plugin import Capability, Plugin
 
-__all__ = ["Adapter", "Computed", "Glance", "Inventory", "LeftOut", "Members", "TieSide"]
+__all__ = ["NOTHING", "Adapter", "Computed", "Inventory", "LeftOut", "Members", "TieSide"]
 
 
-@dataclass
+NOTHING: Mapping[str, Any] = {}  # one object for all layers, so that it is soon told to be the same
+
+
+@dataclass(slots=True)
 class Members:
     """What one native layer directly holds, in the order of its definition.
 
@@ -40,13 +42,13 @@ class Members:
         extras: what is no tensor now, and takes one when a file has it, by the name that it has in files.
     """
 
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    buffers: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    buffers: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     children: Sequence[tuple[str, Any]] = ()
     transient: frozenset[str] = frozenset()
     opaque: bool = False
     optional: frozenset[str] = frozenset()
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True)
@@ -108,31 +110,6 @@ class Computed:
     what: str
     variable: Any = None
     why: str = ""
-
-
-class Glance(NamedTuple):
-    """What some native layers hold, told of all of them at once.
-
-    Attributes:
-        names: the native names of each layer's parameters; where buffers can be any, also theirs, changed so that no
-            parameter has one of them.
-        variables: the tensors of those names, of all layers in turn; None for one that is not there.
-        children: each layer's children, by name; None for one that is not there.
-    """
-
-    names: Sequence[tuple[str, ...]]
-    variables: Sequence[Any]
-    children: Sequence[Mapping[str, Any]]
-
-    @classmethod
-    def of(cls, held: Sequence[Mapping[str, Any]], children: Sequence[Mapping[str, Any]]) -> Glance:
-        """What layers hold that keep their tensors in dicts.
-
-        Args:
-            held: each layer's tensors, by name.
-            children: each layer's children, by name.
-        """
-        return cls(list(map(tuple, held)), list(chain.from_iterable([own.values() for own in held])), children)
 
 
 @dataclass(frozen=True)
@@ -200,14 +177,6 @@ class Adapter(ABC):
     @abstractmethod
     def members(self, native: Any) -> Members:
         """What a layer or container directly holds."""
-
-    def glance(self, layers: Sequence[Any]) -> Glance | None:
-        """What `members` tells of each of some layers, but told faster, so that a model's names are soon listed.
-
-        None where it is not so simple: where something else than a layer's class and the names of what it holds
-        decides which parameters it has, where a buffer could be called like one, or where something is lazy.
-        """
-        return None
 
     def part(self, native: Any, name: str) -> Any:
         """One of the variables that `members` lists, found without listing; None where there is none (any more)."""

@@ -39,7 +39,7 @@ from .rule import BuiltIn, Drawn
 
 if TYPE_CHECKING:
     from ..model.parameter import Parameter
-    from ..model.tree import Slot
+    from ..model.slot import Slot
 
 __all__ = ["RECIPES", "recipe"]
 

@@ -95,7 +95,7 @@ class Source(ABC):
         """The same with other names for the parts."""
 
     @abstractmethod
-    def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
+    def identity(self, handles: Sequence[Handle]) -> Any:
         """A key that is equal for two tensors exactly if they are one storage seen the same way."""
 
     @abstractmethod
@@ -105,6 +105,12 @@ class Source(ABC):
     def kept(self, value: Array) -> Array:
         """The canonical array with zeros where the layer has nowhere to keep a number."""
         return value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and (self.parts, self.form()) == (other.parts, other.form())
+
+    def __hash__(self) -> int:
+        return hash((self.parts, self.form()))
 
 
 class At(Source):
@@ -186,10 +192,11 @@ class At(Source):
             raise ArgumentError(f"{self!r} is about {len(self.axes or ())} axes, and the native shape is {shape}")
         return behind
 
-    def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
+    def identity(self, handles: Sequence[Handle]) -> Any:
         (handle,) = handles
         axes = self.axes if handle.axes is None else compose(handle.axes, self.axes)
-        return (id(handle.variable), axes, self.steps)
+        own = id(handle.variable)
+        return own if axes is None and not self.steps else (own, axes, self.steps)
 
     def form(self) -> tuple[Any, ...]:
         return ("At", self.axes, self.steps, self.stack)
@@ -201,12 +208,6 @@ class At(Source):
         lead = self.lead([shape])
         for step in self.steps:
             yield step, lead
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, At) and (self.parts, self.form()) == (other.parts, other.form())
-
-    def __hash__(self) -> int:
-        return hash((self.parts, self.form()))
 
     def __repr__(self) -> str:
         steps = "".join(f", {step!r}" for step in self.steps)
@@ -324,7 +325,7 @@ class Block(Source):
         return made
 
     def identity(self, handles: Sequence[Handle]) -> tuple[Any, ...]:
-        return ("Block", self.position, self.of, *self.source.identity(handles))
+        return ("Block", self.position, self.of, self.source.identity(handles))
 
     def form(self) -> tuple[Any, ...]:
         return ("Block", self.position, self.of, *self.source.form())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,6 @@ class Row:
         shapes: the shapes of its native tensors, by name, as a native layer tells them (None for an extent that it
             does not know); where all have axes more than that, the layer is a stack of layers. None where no
             transform makes stacks.
-        same_parts: for sources that a function tells, that only the layouts differ between layers which have native
-            parameters of the same names, not the roles and what they are made of.
     """
 
     kind: str | Callable[[Any], str]
@@ -91,13 +90,12 @@ class Row:
     settings: Callable[[Any], Mapping[str, Setting]] | None = None
     lazy: Callable[[Any], Mapping[str, LazyShape] | None] | None = None
     builds: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    same_parts: bool = False
     shapes: Callable[[Any], Mapping[str, LazyShape]] | None = None
 
-    @property
-    def parts_vary(self) -> bool:
-        """Whether it takes the layer to tell which roles it has and what they are made of."""
-        return callable(self.sources) and not self.same_parts
+    @cached_property
+    def buffer_parts(self) -> frozenset[str]:
+        """Names of the native tensors that running statistics are made of."""
+        return frozenset(part for source in self.buffers.values() for part in source.parts)
 
     def kind_of(self, native: Any) -> str:
         """The canonical kind of a native layer."""

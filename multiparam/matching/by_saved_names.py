@@ -12,7 +12,8 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..formats.contents import Contents
 from ..formats.entry import Entry
 from ..layer_table.layout import seen_through
-from ..model.tree import Slot, Tree
+from ..model.slot import Slot
+from ..model.tree import Tree
 from ..text import listed
 
 __all__ = ["placed"]

@@ -8,7 +8,8 @@ from typing import Any
 from ..adapter.registry import adapter
 from ..layer_table.layout import Source
 from ..layer_table.table import Row
-from .tree import Node, Tree
+from .node import Node
+from .tree import Tree
 
 __all__ = ["bridged_row"]
 

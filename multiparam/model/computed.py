@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..layer_table.layout import At
+from .node import Node
 from .parameter import Parameter
-from .tree import Node, Slot, Tree
+from .slot import Slot
+from .tree import Tree
 
 __all__ = ["Effective", "computed_slots", "effective", "with_effective"]
 
@@ -37,9 +39,7 @@ def computed_slots(node: Node) -> list[Slot]:
         sources = {} if row is None else row.sources_of(node.native)
         source = next((own for own in sources.values() if own.parts == (one.role,)), At(one.role))
         role = next((role for role, own in sources.items() if own is source), one.role)
-        slot = Slot(node, role, source)
-        slot.computed = one
-        found.append(slot)
+        found.append(Slot(node, role, source, computed=one))
     return found
 
 

@@ -57,13 +57,16 @@ class NameTests(NativeModels):
         assert list(params) == ["0.weight", "0.bias", "2.weight", "2.bias", "6.weight", "6.bias"]
         assert mp.tied(self.shared()) == [("2.weight", "4.weight"), ("2.bias", "4.bias")]
 
-    def test_names_at_a_glance_are_those_of_the_tree(self) -> None:
+    def test_what_a_listing_gives_is_what_each_layer_has(self) -> None:
         makers = (self.mlp, self.named, self.nested, self.shared, self.custom, self.containers, self.twice)
         models = [make() for make in (*makers, self.language_model, self.lazy, self.buffered, self.pair)]
         models += [mp.layers(self.nested())[0].native, mp.layers(self.mlp())[0].native]
         for model in models:
-            assert list(mp.parameters(model)) == [one.name for one in mp.parameters(model).values()]
-            assert len(mp.parameters(model)) == len(mp.parameters(model).values())
+            names = list(mp.parameters(model))
+            assert names == [one.name for one in mp.parameters(model).values()]
+            assert len(mp.parameters(model)) == len(names)
+            found = {name for layer in mp.layers(model).walk() for name in _full_names(layer)}
+            assert found == {*names, *mp.parameters(model).aliases()}
 
     def test_a_child_is_found_as_it_is_listed(self) -> None:
         for model in (self.mlp(), self.nested(), self.containers(), self.twice(), self.shared(), self.custom()):
@@ -94,3 +97,7 @@ class NameTests(NativeModels):
         x = self.batch(2, 4)
         expected = x @ param.value.T + mp.parameters(model)["offset"].value
         np.testing.assert_allclose(self.forward(model, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def _full_names(layer: mp.Layer) -> list[str]:
+    return [f"{layer.name}.{role}" if layer.name else role for role in layer.parameters]

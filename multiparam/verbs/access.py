@@ -6,16 +6,18 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..adapter.base import Adapter
 from ..adapter.registry import infer_model
 from ..errors import ArgumentError, ParameterNotFoundError
-from ..model.outline import Outline, outlined
-from ..model.parameter import Parameter, Parameters
-from ..model.tree import Node, Slot, Tree, epoch
+from ..model.node import Node
+from ..model.parameter import Parameter
+from ..model.parameters import Parameters
+from ..model.slot import Slot
 from ..names.pattern import join
 from ..text import counted
 
 __all__ = ["Layer", "buffers", "layers", "parameters", "state"]
+
+_PARAMETERS, _BUFFERS = frozenset((False,)), frozenset((True,))  # whether a tensor is a buffer
 
 
 def parameters(net: Any) -> Parameters:
@@ -31,7 +33,7 @@ def parameters(net: Any) -> Parameters:
     >>> list(mp.parameters(mp.nn.Linear(4, 8)))
     ['weight', 'bias']
     """
-    return _mapping(net, lambda slot: not slot.is_buffer, outlined)
+    return _mapping(net, _PARAMETERS)
 
 
 def buffers(net: Any) -> Parameters:
@@ -50,7 +52,7 @@ def buffers(net: Any) -> Parameters:
     >>> list(mp.buffers(layer)), list(mp.parameters(layer))
     (['mean'], ['weight', 'bias'])
     """
-    return _mapping(net, lambda slot: slot.is_buffer)
+    return _mapping(net, _BUFFERS)
 
 
 def state(net: Any) -> Parameters:
@@ -66,7 +68,7 @@ def state(net: Any) -> Parameters:
     >>> sum(one.value.size for one in mp.state(mp.nn.Linear(4, 8)).values())
     40
     """
-    return _mapping(net, lambda slot: True)
+    return _mapping(net, _PARAMETERS | _BUFFERS)
 
 
 def layers(net: Any) -> Layer:
@@ -85,7 +87,8 @@ def layers(net: Any) -> Layer:
     """
     if isinstance(net, Layer):
         return net
-    return Layer(Tree(infer_model(net), net).root, state(net), net)
+    mapping = state(net)
+    return Layer(mapping.tree.root, mapping, net)
 
 
 class Layer:
@@ -195,23 +198,11 @@ class Layer:
         return summary(self)._repr_html_()
 
 
-def _mapping(
-    net: Any,
-    wanted: Callable[[Slot], bool],
-    outline: Callable[[Adapter, Any, int, Sequence[Any]], Outline | None] = lambda *_: None,
-) -> Parameters:
-    native, above, model = net, (), net
+def _mapping(net: Any, wanted: frozenset[bool]) -> Parameters:
     if isinstance(net, Layer):  # names from here on, effects on the whole model
-        native, above, model = net.native, net._node.above, net._model
-    adapter = infer_model(native)
-    return Parameters(
-        model,
-        lambda: Tree(adapter, native, "", above),
-        epoch,
-        wanted,
-        _layer_of(native),
-        lambda: outline(adapter, native, epoch(), above),
-    )
+        adapter = infer_model(net.native)
+        return Parameters(net._model, adapter, wanted, _layer_of(net.native), net.native, net._node.above)
+    return Parameters(net, infer_model(net), wanted, _layer_of(net))
 
 
 def _layer_of(model: Any) -> Callable[[Slot], Layer]:

@@ -27,7 +27,8 @@ from ..layer_table.table import Fold
 from ..matching.by_saved_names import placed
 from ..matching.wrapping import unwrapping, without, wrappers_told
 from ..model.inventory import left_out, told
-from ..model.tree import Slot, Tree
+from ..model.slot import Slot
+from ..model.tree import Tree
 from ..names.pattern import join
 from ..names.rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from ..text import counted, row_lines, where

@@ -24,8 +24,11 @@ from ..init.rule import BuiltIn
 from ..layer_table.kinds import KINDS, Purpose, base_role, purpose
 from ..layer_table.table import LazyShape
 from ..model.computed import Effective, effective, with_effective
-from ..model.parameter import Parameter, Parameters
-from ..model.tree import Node, Slot, Tree
+from ..model.node import Node
+from ..model.parameter import Parameter
+from ..model.parameters import Parameters
+from ..model.slot import Slot
+from ..model.tree import Tree
 from .access import Layer
 from .access import parameters as parameters_of
 

@@ -40,8 +40,10 @@ from ..matching.by_contents import matched, moved
 from ..matching.by_saved_names import placed
 from ..matching.wrapping import is_kept_by_wrapper, unwrapping, without, wrappers_told
 from ..model.inventory import check_complete, inventory_of, left_out
-from ..model.parameter import Parameter, Parameters
-from ..model.tree import Slot, Tree
+from ..model.parameter import Parameter
+from ..model.parameters import Parameters
+from ..model.slot import Slot
+from ..model.tree import Tree
 from ..names.pattern import join
 from ..names.rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
 from ..text import listed

@@ -6,7 +6,7 @@ from ..adapter.registry import adapter, claimants, plugins
 from ..errors import BackendError
 from ..layer_table.layout import Source
 from ..layer_table.table import user_row
-from ..model.tree import changed
+from ..model.tree import bump_version
 
 __all__ = ["register_layer"]
 
@@ -42,4 +42,4 @@ def register_layer(native: type, kind: str | None = None, /, **roles: str | Sour
         )
     for table in [adapter(name).table for name in names]:
         table.add(user_row(native, kind, roles, table.row(native)))
-    changed()
+    bump_version()

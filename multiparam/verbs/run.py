@@ -19,7 +19,9 @@ from ..arrays.types import Array
 from ..errors import ArgumentError, MultiparamError, UninitializedError
 from ..layer_table.kinds import image_ranks, takes_features_last
 from ..layer_table.layout import Handle, seen_through
-from ..model.tree import Node, Slot, Tree, changed
+from ..model.node import Node
+from ..model.slot import Slot
+from ..model.tree import Tree, bump_version
 from .access import parameters
 
 __all__ = [
@@ -64,7 +66,7 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     turned = Turned() if native else turned_ranks(tree, inputs)
     out = adapter.run(net, batches(tree, inputs, turned.inputs))
     if tree.lazy:
-        changed()
+        bump_version()
     return as_numpy(adapter, out, turned.outputs)
 
 

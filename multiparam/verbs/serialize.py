@@ -30,8 +30,10 @@ from ..gc_pause import uncollected
 from ..html import report as report_page
 from ..layer_table.settings import EDITION
 from ..model.inventory import check_complete, inventory_of, left_out, told
-from ..model.parameter import Parameter, Parameters
-from ..model.tree import Slot, Tree
+from ..model.parameter import Parameter
+from ..model.parameters import Parameters
+from ..model.slot import Slot
+from ..model.tree import Tree
 from ..names.pattern import Patterns
 from ..names.rename import Rename
 from ..text import counted, printable

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..adapter.registry import infer_model
 from ..html import MOST_VALUES, Markup, details, histogram, link, page, row_id, table, text
-from ..model.tree import Node, Slot
+from ..model.node import Node
+from ..model.slot import Slot
 from .access import layers, parameters
 
 if TYPE_CHECKING:

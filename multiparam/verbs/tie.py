@@ -13,8 +13,10 @@ from ..errors import ArgumentError, MismatchError, MismatchReport, ParameterNotF
 from ..html import report
 from ..layer_table.layout import At, Handle, compose, seen_through
 from ..layer_table.steps import Step, invert
+from ..model.node import Node
 from ..model.parameter import Parameter
-from ..model.tree import Node, Slot, Tree, changed
+from ..model.slot import Slot
+from ..model.tree import Tree, bump_version
 
 __all__ = ["TieReport", "tie", "tied", "untie"]
 
@@ -302,5 +304,5 @@ def _inherit(adapter: Adapter, net: Any, heirs: list[Slot]) -> None:
 
 
 def _done(adapter: Adapter, net: Any, names: list[str]) -> TieReport:
-    changed()
+    bump_version()
     return TieReport(names, adapter.notes_on_change(net) if names else [])

@@ -11,7 +11,7 @@ from ..errors import ArgumentError, MismatchError, MismatchReport, prefix_hint
 from ..html import report
 from ..init.rule import number
 from ..model.inventory import told
-from ..model.tree import Node
+from ..model.node import Node
 from ..names.rename import Rename, renamer
 from ..text import enumerated, printable, wrapped
 from .verifying.causes import Pair, above, parting

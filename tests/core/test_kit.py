@@ -71,12 +71,12 @@ BROKEN = {
 """,
         "test_parts_can_be_written",
     ),
-    "sees at a glance what is not there": (
+    "finds no child by its name": (
         """
-    def glance(self, layers):
-        return Glance([("weight",)] * len(layers), [layers], [{}])
+    def child(self, native, key):
+        return None
 """,
-        "test_names_at_a_glance_are_those_of_the_tree",
+        "test_a_child_is_found_as_it_is_listed",
     ),
     "claims a capability": (
         """
@@ -98,7 +98,6 @@ import dataclasses
 import numpy as np
 import pytest
 from multiparam.adapter import registry
-from multiparam.adapter import Glance
 from multiparam.plugin import Capability
 from multiparam_numpy.adapter import NumpyAdapter
 from numpy_models import TestNumpy as Sound

@@ -1,6 +1,7 @@
 """The house: who may import whom, and what an import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,13 @@ def test_no_test_looks_at_a_clock_or_waits_for_it(path):
     names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     names |= {node.id for node in nodes if isinstance(node, ast.Name)}
     assert not names & CLOCKS
+
+
+def test_every_test_is_run():
+    commands = (ROOT / "Makefile").read_text("utf-8")
+    backends = re.search(r"^((?:test-\w+ )+test-\w+): test-%:", commands, re.MULTILINE)[1].split()
+    named = {*re.findall(r"tests/(test_\w+)\.py", commands), *(name.replace("-", "_") for name in backends)}
+    assert {path.stem for path in (ROOT / "tests").glob("test_*.py")} == named
 
 
 @pytest.mark.parametrize("package", sorted((ROOT / "backends").iterdir()), ids=lambda path: path.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ...model.tree import Node
+from ...model.node import Node
 from .outputs import Closeness
 from .trace import Call
 

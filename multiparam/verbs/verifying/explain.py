@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...layer_table.kinds import KINDS
-from ...model.tree import Node
+from ...model.node import Node
 from ...text import enumerated, where
 from .causes import Pair
 from .known import Fact, Known

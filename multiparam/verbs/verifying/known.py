@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import UninitializedError
 from ...layer_table.kinds import KINDS
 from ...layer_table.settings import TRAINING, shown
-from ...model.tree import Node
+from ...model.node import Node
 from ..diff import DiffReport, diff
 from .causes import Pair, above
 from .trace import Trace

@@ -15,7 +15,8 @@ from ...arrays.nested import leaves
 from ...arrays.types import Array
 from ...errors import ArgumentError
 from ...layer_table.kinds import takes_features_last
-from ...model.tree import Node, Tree, changed
+from ...model.node import Node
+from ...model.tree import Tree, bump_version
 from ...names.rename import renamed_layer
 from ..run import Turned, batches, check_numbers, turned_ranks
 from .outputs import Leaves
@@ -89,7 +90,7 @@ def traced(
     turned = Turned() if native else turned_ranks(tree, given)
     if tree.lazy:  # what has no parameters yet gets them first
         adapter.run(model, batches(tree, given, turned.inputs))
-        changed()
+        bump_version()
         tree = Tree(adapter, model)
     trace = Trace(tree, batches(tree, given, turned.inputs))
     rename_layers(tree, renamed)

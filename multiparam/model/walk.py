@@ -1,0 +1,234 @@
+"""The one pass over a native model: what each layer holds, what its tensors are called, and which of them are one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..adapter.base import Adapter, Members
+from ..adapter.registry import foreign
+from ..errors import AmbiguousMatchError
+from ..layer_table.layout import Handle
+from ..layer_table.table import Row
+from .forms import Claims, Form, is_alone, own_slots, shared_form
+from .node import Held, Node, unwrapped
+from .slot import Slot
+
+__all__ = ["Place", "Walk"]
+
+Place = tuple[Node, int]  # a layer, and which of its slots
+
+_NO_CLAIMS: Claims = frozenset()
+
+
+class _Class(NamedTuple):
+    """What holds of all layers of a class: whose they are, and their row, unless it takes the layer to tell it."""
+
+    adapter: Adapter
+    has_row: bool
+    row: Row | None
+    wraps: bool
+    forms: dict[tuple[Any, ...], Form | None]
+
+
+class Walk:
+    """A walk over a native model.
+
+    Args:
+        adapter: the model's.
+        above: the native layers that lead to it, where it is a part of another.
+
+    Attributes:
+        first: of each storage, the first place that has it.
+        others: of the storages that have several, the further places.
+        held: what each native layer holds.
+        incomplete: some layer has not all of its parameters yet.
+    """
+
+    def __init__(self, adapter: Adapter, above: Sequence[Any] = ()) -> None:
+        self._adapter = adapter
+        self._classes: dict[type, _Class] = {}
+        self._above = {*map(id, above)}
+        self.first: dict[Any, Place] = {}
+        self.others: dict[Any, list[Place]] = {}
+        self.held: Held = {}
+        self.incomplete = False
+
+    def visit(self, native: Any, name: str, wrappers: Sequence[Any] = ()) -> Node:
+        """Visits a model, or a layer of one, and all below it.
+
+        Args:
+            native: the native layer.
+            name: its name.
+            wrappers: what is around it.
+        """
+        node = self._met(native, self._class(native, self._adapter), name, "", None, _NO_CLAIMS)
+        for wrapper in wrappers:
+            self._add_own(wrapper, node)
+        return node
+
+    def _met(self, native: Any, about: _Class, name: str, key: str, parent: Node | None, claimed: Claims) -> Node:
+        """Meets a layer, and all below it."""
+        adapter = about.adapter
+        held = self.held.get(id(native))
+        if held is None:
+            held = self.held[id(native)] = (adapter, native, adapter.members(native))
+        members = held[2]
+        row = about.row if about.has_row else adapter.row(native)
+        node = Node(adapter, native, name, key, parent, row, members, self.held)
+        shared: tuple[Any, ...] = (*members.parameters,)  # by layers that have one form
+        if members.buffers or not about.has_row:
+            shared = (id(row), *shared, None, *members.buffers, members.transient, members.optional)
+        if row is not None and callable(row.sources):  # which tells one layer of a class from another
+            shared = (*shared, *row.sources(native).items())
+        form = None if claimed else about.forms.get(shared)
+        if form is not None and (row is None or is_alone(node, row)):
+            node.form = form
+            self._sort_all(node, form)
+        else:
+            self._work_out(node, claimed)
+            if not claimed and shared not in about.forms:
+                about.forms[shared] = shared_form(node)
+        if members.opaque:
+            self.incomplete = True
+        if members.children:
+            self._meet_children(node, _deep(node, claimed))
+        return node
+
+    def _work_out(self, node: Node, claimed: Claims) -> None:
+        """Finds out which tensors a layer has, where it is the first of its form or has one of its own."""
+        slots = own_slots(node, node.members, claimed)
+        node.slots = [slot for slot in slots if slot.node is node]
+        node.children = list({id(slot.node): slot.node for slot in slots if slot.node is not node}.values())
+        for one in (node, *node.children):
+            self._sort(one, one.slots)
+        if any(slot.lazy is not None or slot.handles() is None for slot in slots):
+            self.incomplete = True
+
+    def _class(self, native: Any, around: Adapter) -> _Class:
+        """What holds of all layers of a class."""
+        native_type: type = type(native)
+        if (known := self._classes.get(native_type)) is not None:
+            return known
+        adapter = foreign(native, around) or around
+        told = type(adapter)
+        has_row = told.row is Adapter.row and told.layer_class is Adapter.layer_class
+        row = adapter.row(native) if has_row else None
+        wraps = around.wrapped(native) is not None
+        found = self._classes[native_type] = _Class(adapter, has_row, row, wraps, {})
+        return found
+
+    def _sort_all(self, node: Node, form: Form) -> None:
+        """Sorts the tensors of a layer of a known form into the storages."""
+        members, first = node.members, self.first
+        parameters, buffers = members.parameters, members.buffers
+        for position, (part, is_buffer, tail) in enumerate(form.looks):
+            variable = buffers[part] if is_buffer else parameters[part]
+            if variable.__class__ is Handle:
+                key: Any = node.slots[position].storage()
+            else:
+                key = id(variable) if tail is None else (id(variable), *tail)
+            if key in first:
+                self.others.setdefault(key, []).append((node, position))
+            else:
+                first[key] = (node, position)
+
+    def _sort(self, node: Node, slots: Sequence[Slot]) -> None:
+        """As `_sort_all`, of a layer that has slots."""
+        for position, slot in enumerate(slots):
+            key = slot.storage()
+            if key in self.first:
+                self.others.setdefault(key, []).append((node, position))
+            else:
+                self.first[key] = (node, position)
+
+    def _add_own(self, wrapper: Any, node: Node) -> None:
+        """Adds what a wrapper keeps beside the tensors of what it wraps, a count of its own say."""
+        about = self._class(wrapper, self._adapter)
+        adapter, whole = about.adapter, about.adapter.members(wrapper)
+        self.held[id(wrapper)] = (adapter, wrapper, whole)
+        around = Node(
+            adapter,
+            wrapper,
+            node.name,
+            node.key,
+            node.parent,
+            adapter.row(wrapper),
+            replace(whole, children=()),
+            self.held,
+        )
+        around.slots = own_slots(around, around.members)
+        taken = {*(slot.role for slot in node.slots), *(child.key for child in node.children)}
+        for slot in around.slots:
+            if slot.role in taken:
+                raise AmbiguousMatchError(
+                    f"{node.name or 'the model'!r} and the {around.kind} around it both have a {slot.role!r}",
+                    [f"that of {node.kind}", f"that of {around.kind}"],
+                )
+        self._sort(around, around.slots)
+        node.slots = [*node.slots, *around.slots]
+
+    def _meet_children(self, node: Node, deep: Claims) -> None:
+        adapter, prefix = node.adapter, f"{node.name}." if node.name else ""
+        classes, above, component_of = self._classes, self._above, adapter.component
+        above.add(id(node.native))
+        taken: dict[str, Any] = dict.fromkeys(_roles(node))
+        taken |= {child.key: child for child in node.children}
+        for key, child in node.members.children:
+            about = classes.get(type(child)) or self._class(child, adapter)
+            wrappers: Sequence[Any] = ()
+            if about.wraps:
+                child, wrappers = unwrapped(adapter, child)
+                about = self._class(child, adapter)
+            if id(child) in above:
+                continue  # a layer that refers back to its parent is no child of its own
+            component = component_of(key)
+            claims = frozenset(path[1:] for path in deep if path[0] == key) if deep else deep
+            made = self._met(child, about, prefix + component, key, node, claims)
+            for wrapper in wrappers:
+                self._add_own(wrapper, made)
+            if deep and _empty(made):
+                continue  # a part of this layer, or of one above
+            if component in taken:
+                raise _clash(node, component, taken[component], made)
+            taken[component] = made
+            node.children.append(made)
+        above.discard(id(node.native))
+
+
+def _clash(node: Node, component: str, one: Any, other: Node) -> AmbiguousMatchError:
+    """The error for two things in a layer that have one name."""
+    return AmbiguousMatchError(
+        f"two things in {node.name or 'the model'!r} are called {component!r}; give one of them another name",
+        [f"the tensor {component!r}" if one is None else _described(one), _described(other)],
+    )
+
+
+def _described(node: Node) -> str:
+    return f"the part {node.key!r}" if node.is_inner else f"{type(node.native).__name__} {node.key!r}"
+
+
+def _roles(node: Node) -> Sequence[str]:
+    """What a layer's own tensors are called in it."""
+    return [slot.role for slot in node.slots] if node.form is None else node.form.roles
+
+
+def _deep(node: Node, claimed: Claims) -> Claims:
+    """The claimed paths, this layer's and those of layers above, that lead into sublayers."""
+    if node.form is not None:
+        return _NO_CLAIMS
+    slots = [slot for one in (node, *node.children) for slot in one.slots]
+    own = [part for slot in slots for part in slot.source.parts if "/" in part]
+    if not own and not claimed:
+        return claimed
+    return frozenset(path for path in (*(_path(part, node.members) for part in own), *claimed) if len(path) > 1)
+
+
+def _empty(node: Node) -> bool:
+    return not any(one.slots or one.opaque for one in node.walk())
+
+
+def _path(part: str, members: Members) -> tuple[str, ...]:
+    """Where a part lies; the name of a layer's own tensor may hold a slash."""
+    return (part,) if part in members.parameters or part in members.buffers else tuple(part.split("/"))
