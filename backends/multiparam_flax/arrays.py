@@ -10,7 +10,16 @@ import jax
 import numpy as np
 from flax import nnx
 
-from multiparam.adapter import Inventory, LeftOut, MultiparamError, check_replaceable, escape, replace, resolve
+from multiparam.adapter import (
+    ByIdentity,
+    Inventory,
+    LeftOut,
+    MultiparamError,
+    check_replaceable,
+    escape,
+    replace,
+    resolve,
+)
 
 LEFT_BEHIND = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)  # generators, and what a forward pass leaves behind
 
@@ -52,7 +61,7 @@ class ArrayAt:
         return owner
 
 
-_made: dict[int, dict[str, ArrayAt]] = {}
+_made: ByIdentity[dict[str, ArrayAt]] = ByIdentity()
 
 
 def is_array(native: Any) -> bool:
@@ -68,11 +77,7 @@ def holds_array(variable: nnx.Variable[Any]) -> bool:
 
 def array_at(owner: Any, path: str) -> ArrayAt:
     """What stands for the array at a path, the same object whenever it is asked for."""
-    held = _made.get(id(owner))
-    if held is None:
-        held = _made[id(owner)] = {}
-        weakref.finalize(owner, _made.pop, id(owner), None)
-    return held.setdefault(path, ArrayAt(owner, path))
+    return _made.made(owner, dict).setdefault(path, ArrayAt(owner, path))
 
 
 def inventory(model: Any, backend: str) -> Inventory:
@@ -100,5 +105,5 @@ def _stand_in(model: Any, path: tuple[Any, ...]) -> Any:
         if isinstance(here, nnx.Pytree) and not isinstance(here, (nnx.List, nnx.Dict)):
             owner, start = here, position + 1
     inside = ".".join(escape(str(key)) for key in path[start:])
-    found = _made.get(id(owner), {}).get(inside)
+    found = (_made.get(owner) or {}).get(inside)
     return found if found is not None and not found.unwritable() else LeftOut("an array where it cannot be replaced")

@@ -273,19 +273,14 @@ class KerasAdapter(Adapter):
             self._engine.to_numpy(g).astype(self.dtype(v), copy=False) for g, v in zip(found, variables, strict=True)
         ]
 
-    def gradient(self, layer: Any, part: str) -> Any:
-        found = self.part(layer, part)
-        handle = found if isinstance(found, Handle) else Handle(found)
-        own = None if handle.variable is None else self._engine.own_gradient(handle.variable)
-        if own is None:
-            return super().gradient(layer, part)
-        array = self._engine.to_numpy(own)
-        return array if handle.axes is None else array.transpose(handle.axes)
+    def grad(self, variable: Any) -> Any:
+        own = self._engine.own_gradient(variable) if is_variable(variable) else None
+        return super().grad(variable) if own is None else self._engine.to_numpy(own)
 
-    def keep_gradient(self, layer: Any, part: str, value: Any) -> None:
-        if value is None and is_variable(found := self.part(layer, part)):
-            self._engine.drop_gradient(found)
-        super().keep_gradient(layer, part, value)
+    def set_grad(self, variable: Any, value: Any) -> None:
+        if value is None and is_variable(variable):
+            self._engine.drop_gradient(variable)
+        super().set_grad(variable, value)
 
     # --- ties --------------------------------------------------------------------------------------------------
 

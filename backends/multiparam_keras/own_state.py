@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from multiparam.adapter import Inventory, LeftOut, MultiparamError, escape
+from multiparam.adapter import ByIdentity, Inventory, LeftOut, MultiparamError, escape
 
 from .walk import contents
 
@@ -60,17 +60,14 @@ class Kept:
         return layer
 
 
-_made: dict[int, dict[str, Kept]] = {}
+_made: ByIdentity[dict[str, Kept]] = ByIdentity()
 
 
 def kept(layer: Any) -> dict[str, Kept]:
     """What a layer saves by a method of its own and is no variable of it, by its name in the layer."""
     if not _saves_itself(layer):
         return {}
-    held = _made.get(id(layer))
-    if held is None:
-        held = _made[id(layer)] = {}
-        weakref.finalize(layer, _made.pop, id(layer), None)
+    held = _made.made(layer, dict)
     return {name: held.setdefault(name, Kept(layer, key)) for name, key in _keys(layer)}
 
 

@@ -35,7 +35,6 @@ class MXNetAdapter(Adapter):
 
     plugin = plugin
     reads_copies = True
-    variables_have_gradients = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,20 +199,19 @@ class MXNetAdapter(Adapter):
                 one._fresh_grad = True
         return [_summed(variable) for variable in variables]
 
-    def own_gradient(self, variable: Any) -> Any:
+    def grad(self, variable: Any) -> Any:
         if not variable._grad:
             return None
         array = _summed(variable)
         # the zeros that Gluon has before the first backward are none
         return array if array.any() or (_is_marked(variable) and variable._data[0]._fresh_grad) else None
 
-    def keep_gradient(self, layer: gluon.Block, part: str, value: Any) -> None:
-        found = self.part(layer, part)
-        if value is None and isinstance(found, gluon.Parameter) and found._grad and _is_marked(found):
+    def set_grad(self, variable: Any, value: Any) -> None:
+        if value is None and isinstance(variable, gluon.Parameter) and variable._grad and _is_marked(variable):
             with autograd.pause():
-                for one in found._grad:
+                for one in variable._grad:
                     clear(one)
-            for one in found._data:
+            for one in variable._data:
                 one._fresh_grad = False
 
     # --- ties --------------------------------------------------------------------------------------------------

@@ -57,7 +57,6 @@ class PaddleAdapter(Adapter):
     """`paddle.nn.Layer`s."""
 
     plugin = plugin
-    variables_have_gradients = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,14 +223,13 @@ class PaddleAdapter(Adapter):
             variable.grad = paddle.zeros_like(variable) if gradient is None else gradient.detach()
         return [to_numpy(variable.grad) for variable in variables]
 
-    def own_gradient(self, variable: Any) -> Any:
+    def grad(self, variable: Any) -> Any:
         gradient = getattr(variable, "grad", None)
         return None if gradient is None else to_numpy(gradient)
 
-    def keep_gradient(self, layer: nn.Layer, part: str, value: Any) -> None:
-        found = self.part(layer, part)
-        if value is None and isinstance(found, paddle.Tensor):
-            found.grad = None
+    def set_grad(self, variable: Any, value: Any) -> None:
+        if value is None:
+            variable.grad = None
 
     # --- ties --------------------------------------------------------------------------------------------------
 

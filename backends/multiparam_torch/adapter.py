@@ -56,7 +56,6 @@ class TorchAdapter(Adapter):
     """`torch.nn.Module`s, whose names and layouts are the canonical ones."""
 
     plugin = plugin
-    variables_have_gradients = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,14 +231,13 @@ class TorchAdapter(Adapter):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient.detach()
         return [_dense(variable.grad) for variable in variables]
 
-    def own_gradient(self, variable: Any) -> Any:
+    def grad(self, variable: Any) -> Any:
         gradient = getattr(variable, "grad", None)
         return None if gradient is None else _dense(gradient)
 
-    def keep_gradient(self, layer: nn.Module, part: str, value: Any) -> None:
-        found = self.part(layer, part)
-        if value is None and isinstance(found, torch.Tensor):
-            found.grad = None
+    def set_grad(self, variable: Any, value: Any) -> None:
+        if value is None and isinstance(variable, torch.Tensor):
+            variable.grad = None
 
     # --- ties --------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from multiparam.adapter import Inventory, LeftOut, MultiparamError
+from multiparam.adapter import ByIdentity, Inventory, LeftOut, MultiparamError
 from multiparam.formats import listed
 
 from .tensors import from_numpy
@@ -65,7 +65,7 @@ class Kept:
         return module
 
 
-_made: weakref.WeakKeyDictionary[nn.Module, dict[str, Kept]] = weakref.WeakKeyDictionary()
+_made: ByIdentity[dict[str, Kept]] = ByIdentity()
 
 
 def kept(module: nn.Module) -> tuple[dict[str, Kept], dict[str, Kept]]:
@@ -99,8 +99,7 @@ def _methods(cls: type[nn.Module]) -> tuple[bool, bool]:
 
 
 def _kept(module: nn.Module, key: str) -> Kept:
-    made = _made.setdefault(module, {})
-    return made.setdefault(key, Kept(module, key))
+    return _made.made(module, dict).setdefault(key, Kept(module, key))
 
 
 def _value(module: nn.Module) -> Any:

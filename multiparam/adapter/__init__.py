@@ -18,6 +18,7 @@ from ..layer_table.table import Fold, LayerTable, LazyShape, Row, Setting, each_
 from ..names.pattern import escape
 from .attributes import check_replaceable, collect, entries, is_container, replace, resolve
 from .base import NOTHING, Adapter, Computed, Inventory, LeftOut, Members, TieSide
+from .by_identity import ByIdentity
 from .plugin import Capability, Plugin
 from .transposed import see, unsee
 
@@ -29,6 +30,7 @@ __all__ = [
     "Array",
     "At",
     "Block",
+    "ByIdentity",
     "Capability",
     "Computed",
     "Concat",

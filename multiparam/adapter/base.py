@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,10 +14,11 @@ from ..arrays.copying import copy
 from ..arrays.types import Array, Shape
 from ..errors import ArgumentError, UnsupportedError
 from ..layer_table.kinds import image_ranks
-from ..layer_table.layout import Handle, seen_through
+from ..layer_table.layout import Handle
 from ..layer_table.table import LayerTable, Row
 from ..names.pattern import escape
 from .attributes import check_replaceable, is_container
+from .by_identity import ByIdentity
 from .plugin import Capability, Plugin
 
 __all__ = ["NOTHING", "Adapter", "Computed", "Inventory", "LeftOut", "Members", "TieSide"]
@@ -135,18 +135,15 @@ class Adapter(ABC):
     Attributes:
         plugin: the backend's declaration: its name and what it can do.
         table: the layer table.
-        variables_have_gradients: the framework keeps a variable's gradient with it, as `own_gradient` gives it.
         reads_copies: what `read` gives is nobody else's, so that it need not be copied when it is written to a file.
     """
 
     plugin: ClassVar[Plugin]
     table: LayerTable
-    variables_have_gradients: ClassVar[bool] = False
     reads_copies: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        # by identity: two equal layers are two, and not every layer can be hashed
-        self._gradients: dict[int, dict[str, Array]] = {}
+        self._gradients: ByIdentity[Array] = ByIdentity()
 
     @property
     def name(self) -> str:
@@ -408,31 +405,22 @@ class Adapter(ABC):
             "and has to compute with this net, not with another variable for the model"
         )
 
-    def gradient(self, layer: Any, part: str) -> Array | None:
-        """A layer's gradient as the layer sees it, or None; kept here unless variables have gradients of their own."""
-        if not self.variables_have_gradients:
-            return self._gradients.get(id(layer), {}).get(part)
-        found = self.part(layer, part)
-        handle = found if isinstance(found, Handle) else Handle(found)
-        array = None if handle.variable is None else self.own_gradient(handle.variable)
-        return None if array is None else seen_through(handle, array)
+    def grad(self, variable: Any) -> Array | None:
+        """The gradient that a variable has, of the variable's shape; None before there is one.
 
-    def own_gradient(self, variable: Any) -> Array | None:
-        """The gradient that the framework itself has for a variable, or None."""
-        raise NotImplementedError
+        Kept here, unless the framework keeps it with the variable.
+        """
+        return self._gradients.get(variable)
 
-    def keep_gradient(self, layer: Any, part: str, value: Array | None) -> None:
-        """Remembers what `gradients` gave, for frameworks in which a variable has no gradient of its own."""
-        kept = self._gradients.get(id(layer))
-        if kept is None:
-            if value is None:
-                return
-            kept = self._gradients[id(layer)] = {}
-            weakref.finalize(layer, self._gradients.pop, id(layer), None)
+    def set_grad(self, variable: Any, value: Array | None) -> None:
+        """Remembers what `gradients` gave for a variable, or that there is none.
+
+        A framework that keeps gradients with its variables has set them in `gradients`, and is only told to forget.
+        """
         if value is None:
-            kept.pop(part, None)
+            self._gradients.drop(variable)
         else:
-            kept[part] = value
+            self._gradients.put(variable, value)
 
     # --- ties --------------------------------------------------------------------------------------------------
 

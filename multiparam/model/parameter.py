@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..html import histogram, page, table
 from ..layer_table.kinds import Fans, fans
-from ..layer_table.layout import Handle
+from ..layer_table.layout import Handle, seen_through
 from ..layer_table.table import LazyShape
 from ..names.pattern import Pattern, matcher
 from .slot import Slot
@@ -119,19 +119,8 @@ class Parameter:
             MismatchError: it is made of several native tensors, and they differ.
             UnsupportedError: (set) the backend cannot freeze, or it is a buffer.
         """
-        if self._slot.is_buffer:
-            return False
-        handles = self._slot.look()
-        if handles is None:
-            return True
-        states = {self._adapter.trainable(handle.variable) for handle in handles}
-        if len(states) > 1:
-            raise MismatchError(
-                f"{self.name!r} is made of {len(handles)} native tensors, of which some are trainable and some are "
-                f"not; set .trainable to make them agree",
-                MismatchReport(),
-            )
-        return states.pop()
+        self._slot.look()
+        return self.is_trainable()
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
@@ -165,16 +154,15 @@ class Parameter:
         """The gradient in canonical layout, a read-only snapshot; None before there is one."""
         adapter, slot = self._adapter, self._slot
         slot.look()
-        if slot.ready() is None:
+        if (handles := slot.ready()) is None:
             return None
-        slot.check_reachable(slot.handles() or ())
+        slot.check_reachable(handles)
         parts = []
-        for part in slot.source.parts:
-            owner = slot.owner(part)
-            gradient = None if owner is None else adapter.gradient(owner[0][-1], owner[1])
+        for handle in handles:
+            gradient = adapter.grad(handle.variable)
             if gradient is None:
                 return None
-            parts.append(gradient)
+            parts.append(seen_through(handle, gradient))
         return frozen(np.array(slot.source.read(parts)))
 
     def assign(self, value: Any) -> None:
@@ -189,7 +177,8 @@ class Parameter:
                 was written.
             UninitializedError: a lazy parameter has no shape yet.
         """
-        self._write(*self._fitting(value))
+        self._slot.look()
+        self.put(value)
 
     def __getitem__(self, index: Any) -> Any:
         taken = self._slot.read(self._handles("has no value"))[index]
@@ -197,7 +186,8 @@ class Parameter:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         handles = self._handles("cannot be set")
-        array = converted(self.name, self._checked(value), self.dtype)
+        dtype = self._slot.dtype_of(handles)
+        array = converted(self.name, self._checked(value, dtype), dtype)
         whole = np.array(self._slot.read(handles))
         try:
             whole[index] = array
@@ -245,13 +235,14 @@ class Parameter:
 
     def _fitting(self, value: Any) -> tuple[tuple[Handle, ...], Array]:
         """Where a value goes, and the value as it is written there, if it fits."""
-        handles = self._handles("cannot be set")
-        array = self._checked(value)
-        if array.shape != self.shape:
+        handles = self._found("cannot be set")
+        dtype, shape = self._slot.dtype_of(handles), self._slot.shape_of(handles)
+        array = self._checked(value, dtype)
+        if array.shape != shape:
             raise MismatchError(
-                f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, self.shape, array.shape)])
+                f"cannot write {self.name!r}", MismatchReport(misshaped=[(self.name, shape, array.shape)])
             )
-        return handles, converted(self.name, array, self.dtype)
+        return handles, converted(self.name, array, dtype)
 
     def _write(self, handles: tuple[Handle, ...], value: Array) -> None:
         self._check_kept(handles, value)
@@ -261,10 +252,10 @@ class Parameter:
         if why := self._slot.problem(handles, value):
             raise MismatchError(f"cannot write {self.name!r}: {why}", MismatchReport())
 
-    def _checked(self, value: Any) -> Array:
+    def _checked(self, value: Any, dtype: np.dtype[Any]) -> Array:
         owner = None if isinstance(value, (np.ndarray, np.generic, list, tuple)) else recognized(value)
         native = owner is not None and owner.is_tensor(value)
-        return checked(self.name, owner.array(value) if owner is not None and native else value, self.dtype)
+        return checked(self.name, owner.array(value) if owner is not None and native else value, dtype)
 
     def fans(self) -> Fans:
         """How many inputs feed one output of it, and how many outputs one input feeds; of a stack, in one layer.
@@ -277,6 +268,26 @@ class Parameter:
         return fans(shape, self.kind, self.role, groups if isinstance(groups, int) else 1)
 
     # --- for the verbs -----------------------------------------------------------------------------------------
+
+    def put(self, value: Any) -> None:
+        """As `assign`, where the walk found it."""
+        self._write(*self._fitting(value))
+
+    def is_trainable(self) -> bool:
+        """As `trainable`, where the walk found it."""
+        if self._slot.is_buffer:
+            return False
+        handles = self._slot.handles()
+        if handles is None:
+            return True
+        states = {self._adapter.trainable(handle.variable) for handle in handles}
+        if len(states) > 1:
+            raise MismatchError(
+                f"{self.name!r} is made of {len(handles)} native tensors, of which some are trainable and some are "
+                f"not; set .trainable to make them agree",
+                MismatchReport(),
+            )
+        return states.pop()
 
     @property
     def slot(self) -> Slot:
@@ -327,6 +338,10 @@ class Parameter:
 
     def _handles(self, problem: str) -> tuple[Handle, ...]:
         self._slot.look()
+        return self._found(problem)
+
+    def _found(self, problem: str) -> tuple[Handle, ...]:
+        """As `_handles`, where the walk found them."""
         handles = self._slot.ready()
         if handles is None:
             when = "yet" if self._slot.abstract else "before its layer has seen a batch"

@@ -29,7 +29,7 @@ class Selection(list[Parameter]):
 
     A change is made to all of them, or to none if one of them does not take it.
 
-    >>> import multiparam as mp
+    >>> import multiparam as mp, numpy as np
     >>> net = mp.nn.Sequential(mp.nn.Linear(4, 8), mp.nn.ReLU(), mp.nn.Linear(8, 1))
     >>> biases = mp.parameters(net).select("*.bias")
     >>> print(biases.initialize(mp.init.Constant(0.5), seed=0))
@@ -95,7 +95,7 @@ class Selection(list[Parameter]):
             UninitializedError: a lazy parameter has no shape yet; nothing was written.
             ArgumentError: there are none.
 
-        >>> import multiparam as mp
+        >>> import multiparam as mp, numpy as np
         >>> selected = mp.parameters(mp.nn.Linear(4, 8)).select("bias")
         >>> selected.assign(np.ones(8))
         >>> float(selected[0].value.sum())
@@ -107,6 +107,7 @@ class Selection(list[Parameter]):
         made = []
         for one in self._any("set"):
             try:
+                one.slot.look()
                 handles, array = one._fitting(given[one.name])
                 one._check_kept(handles, array)
                 made.append((one, handles, array))
@@ -218,10 +219,10 @@ class Parameters(Mapping[str, Parameter]):
 
     def __getitem__(self, name: str) -> Parameter:
         self._follow_verbs()
-        found = self._named(name)
+        found = self.named(name)
         if found is None or not found.is_at(name):
             self._walk()  # the model was changed behind our back
-            found = self._named(name)
+            found = self.named(name)
         if found is None:
             if not isinstance(name, str):
                 raise ArgumentError(f"parameters are asked by name, a string, not by {type(name).__name__}")
@@ -290,7 +291,7 @@ class Parameters(Mapping[str, Parameter]):
         """As `select` with a pattern alone, by the last walk."""
         self._follow_verbs()
         if isinstance(pattern, str):
-            exact = self._named(pattern)
+            exact = self.named(pattern)
             if exact is not None:
                 return [exact]
         elif not hasattr(pattern, "fullmatch"):
@@ -316,7 +317,7 @@ class Parameters(Mapping[str, Parameter]):
 
     def walked(self) -> list[Parameter]:
         """All of them, by the last walk."""
-        return [found for name in self._walked.names if (found := self._named(name)) is not None]
+        return [found for name in self._walked.names if (found := self.named(name)) is not None]
 
     def _given(self, parameters: Iterable[Any]) -> list[Parameter]:
         wanted = [parameters] if isinstance(parameters, Parameter) else parameters
@@ -325,14 +326,14 @@ class Parameters(Mapping[str, Parameter]):
                 f"a pattern is a name, a glob, a compiled regex or a list of parameters, "
                 f"not {type(parameters).__name__}"
             )
-        found = {id(self._named(given.name) or self[given.name]) for given in wanted}
+        found = {id(self.named(given.name) or self[given.name]) for given in wanted}
         return [one for one in self.walked() if id(one) in found]
 
     def __repr__(self) -> str:
         lines = "".join(f"\n  {parameter!r}" for parameter in self.values())
         return f"Parameters({len(self)}){lines}"
 
-    def _named(self, name: Any) -> Parameter | None:
+    def named(self, name: Any) -> Parameter | None:
         """The parameter of a name, primary or not, by the last walk; made when it is first asked for."""
         walked = self._walked
         primary = walked.aliases.get(name, name)

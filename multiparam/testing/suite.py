@@ -12,6 +12,7 @@ from .running import RunningTests
 from .ties import TieTests
 from .values import ValueTests
 from .verifying import VerifyingTests
+from .walking import WalkingTests
 
 __all__ = ["ConformanceSuite"]
 
@@ -27,5 +28,6 @@ class ConformanceSuite(
     FileTests,
     InventoryTests,
     VerifyingTests,
+    WalkingTests,
 ):
     """Subclass it, set `backend`, and provide the models of `NativeModels`."""

@@ -126,12 +126,12 @@ def initialize(net: Any, rule: Any, *, seed: int | None = None) -> Initializatio
     model = net if given is None else given[0].model
     adapter = infer_model(model)
     mapping = parameters_of(model)
-    tree = Tree(adapter, model)
+    tree = mapping.tree
     chosen = None if given is None else mapping.match(given)
     computed = effective(tree, _no_layer)
     decide = _decision(rule, mapping, chosen, [node.name for node in tree.opaque()], computed)
     report = InitializationReport(number)
-    _apply(adapter, tree, with_effective(mapping.values(), computed), decide, report)
+    _apply(adapter, tree, with_effective(mapping.walked(), computed), decide, report)
     return report
 
 
@@ -167,7 +167,7 @@ def _decision(
         within = None if given is None else given | {one.name for one in computed}
         return _of_patterns(rule, mapping, within, opaque, computed)
     instead = {name for one in computed for name in one.originals - {one.name}}
-    meant = with_effective(mapping.values() if chosen is None else chosen, computed)
+    meant = with_effective(mapping.walked() if chosen is None else chosen, computed)
     meant = [one for one in meant if one.name not in instead]
     names = {one.name for one in meant}
     if isinstance(rule, str):
@@ -194,7 +194,7 @@ def _of_patterns(
 ) -> Decide:
     if not rules:
         raise ArgumentError("the dict of patterns and rules is empty")
-    known = {*mapping, *(one.name for one in computed)}
+    known = {one.name for one in mapping.walked()} | {one.name for one in computed}
     steps: list[tuple[Any, set[str], Rule]] = []
     for pattern, given in rules.items():
         rule = as_rule(given)
@@ -206,7 +206,7 @@ def _of_patterns(
             names &= within
         if not names and not _may_match_later(pattern, opaque):
             shown = getattr(pattern, "pattern", pattern)
-            where = mapping if within is None else sorted(within)
+            where = [one.name for one in mapping.walked()] if within is None else sorted(within)
             raise ParameterNotFoundError("parameter matches", str(shown), [*where, *mapping.aliases()])
         steps.append((pattern, names, rule))
 
@@ -296,11 +296,11 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     adapter.begin(tree.model)
     for parameter, _ in todo:
         _check_numbers(parameter)
-    settled = {parameter.name for parameter in candidates if parameter.initialized}
+    settled = {parameter.name for parameter in candidates if _ready(parameter)}
     later: dict[int, tuple[Node, dict[str, Rule]]] = {}
     now: list[tuple[Parameter, Rule]] = []
     for parameter, rule in todo:
-        if parameter.initialized:
+        if _ready(parameter):
             now.append((parameter, rule))
         else:
             node = parameter.slot.node.layer
@@ -311,7 +311,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
     _check_writable([parameter for parameter, _ in now])
     for parameter, rule in now:
         if isinstance(rule, Constant):  # one of its numbers tells for all
-            converted(parameter.name, np.asarray(rule.value), parameter.dtype, f"{rule!r} cannot initialize")
+            converted(parameter.name, np.asarray(rule.value), _dtype(parameter), f"{rule!r} cannot initialize")
     made = {
         parameter.name: _made(parameter, rule, report.seed) for parameter, rule in now if _must_try(parameter, rule)
     }
@@ -320,11 +320,11 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
             _check_computed(parameter, rule, made[parameter.name])
     for parameter, rule in now:
         if parameter.name in made:
-            parameter.assign(made.pop(parameter.name))
+            parameter.put(made.pop(parameter.name))
         elif not _drawn_in_place(parameter, rule, report.seed):
-            parameter.assign(_made(parameter, rule, report.seed))
-    report.entries += [InitializedParameter(p.name, p.shape, rule) for p, rule in todo]
-    report.deferred += [p.name for p, _ in todo if not p.initialized]
+            parameter.put(_made(parameter, rule, report.seed))
+    report.entries += [InitializedParameter(p.name, p.slot.shape(), rule) for p, rule in todo]
+    report.deferred += [p.name for p, _ in todo if not _ready(p)]
     for node, rules in later.values():
         node.adapter.when_ready(node.native, _carry_out(node.adapter, node.name, _by_name(rules), report.seed))
     for node in opaque:
@@ -370,7 +370,7 @@ def _check(todo: list[tuple[Parameter, Rule]]) -> None:
                 unknown.add(parameter.kind)
     if not problems:
         return
-    wide = [one.name for one, _ in todo if one.shape is not None and len(one.shape) > 1]
+    wide = [one.name for one, _ in todo if len(one.slot.shape() or ()) > 1]
     if unknown:
         problems.append(
             f"What is no weight in {', '.join(sorted(unknown))} is not known; multiparam.register_layer can say it"
@@ -392,9 +392,9 @@ def _check_layer(parameter: Parameter, rule: Rule) -> None:
     known = KINDS.get(parameter.kind)
     if known is None or slot.computed is not None or known.roles.get(base_role(parameter.role)) != "weight":
         return
-    if parameter.initialized and not (is_float(parameter.dtype) or parameter.dtype.kind == "c"):
+    if _ready(parameter) and not _is_real_or_complex(dtype := _dtype(parameter)):
         raise ArgumentError(
-            f"{parameter.name!r} is quantized, of dtype {parameter.dtype}, and its numbers mean nothing without their "
+            f"{parameter.name!r} is quantized, of dtype {dtype}, and its numbers mean nothing without their "
             f"scale; nothing was written. Initialize the model before it is quantized, and quantize it then"
         )
 
@@ -432,9 +432,23 @@ def _must_try(parameter: Parameter, rule: Rule) -> bool:
     return (
         parameter.slot.computed is not None
         or rule.eager
-        or parameter.dtype.itemsize < 4
-        or not (is_float(parameter.dtype) or parameter.dtype.kind == "c")
+        or _dtype(parameter).itemsize < 4
+        or not _is_real_or_complex(_dtype(parameter))
     )
+
+
+def _ready(parameter: Parameter) -> bool:
+    """Whether it has a value, where the walk found it."""
+    return parameter.slot.ready() is not None
+
+
+def _dtype(parameter: Parameter) -> np.dtype[Any]:
+    """The dtype of one that has a value."""
+    return parameter.slot.dtype_of(parameter.slot.ready() or ())
+
+
+def _is_real_or_complex(dtype: np.dtype[Any]) -> bool:
+    return is_float(dtype) or dtype.kind == "c"
 
 
 def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:
@@ -442,16 +456,18 @@ def _made(parameter: Parameter, rule: Rule, seed: int) -> Array:
     if rank_of(values.dtype) is None:
         raise MismatchError(
             f"{rule!r} makes no numbers for {parameter.name!r}; nothing was written",
-            MismatchReport(mistyped=[(parameter.name, parameter.dtype, values.dtype)]),
+            MismatchReport(mistyped=[(parameter.name, _dtype(parameter), values.dtype)]),
         )
     # what the layer always has 0, it keeps at 0
-    return parameter.slot.source.kept(converted(parameter.name, values, parameter.dtype, f"{rule!r} cannot initialize"))
+    return parameter.slot.source.kept(
+        converted(parameter.name, values, _dtype(parameter), f"{rule!r} cannot initialize")
+    )
 
 
 def _values(rule: Rule, seed: int, parameter: Parameter) -> Array:
     """A parameter's numbers: of a stack of layers those of each, under the parameter's name and the layer's number."""
     extents, lead = parameter.slot.extents(), parameter.slot.lead()
-    make = rule.complex_values if parameter.dtype.kind == "c" else rule.values
+    make = rule.complex_values if _dtype(parameter).kind == "c" else rule.values
     if not lead or rule.samples:  # drawn one by one, numbers are the same for a stack and for a tensor of its shape
         return make(seed, parameter.name, extents, parameter)
     layers = [

@@ -479,10 +479,10 @@ def _plan_folds(
     for node in tree.root.walk():
         for role, fold in node.folds().items():
             name, target = join(node.name, role), join(node.name, fold.into)
-            into = mapping.get(target)
+            into = mapping.named(target)
             if into is None or into.name not in written:
                 # nothing is there that it could be added to
-                part = mapping.get(name)
+                part = mapping.named(name)
                 if part is not None and part.name in written:
                     handles, entry = written[part.name]
                     why = part.slot.problem(handles, entry.value)
@@ -494,15 +494,16 @@ def _plan_folds(
             given = checkpoint[keys[name]].value if name in keys else np.zeros(into.slot.extents())
             summand, rest = fold.split(given)
             # what will be one tensor can have one sum only
-            other = added.setdefault(mapping.get(first.get(target, target), into).name, (name, summand))
+            sum_of = mapping.named(first.get(target, target)) or into
+            other = added.setdefault(sum_of.name, (name, summand))
             if not np.array_equal(other[1], summand):
                 why = f"it would be added to {into.name!r}, and so would {other[0]!r}, which differs: untie them first"
                 plan.problems["unrepresentable"].append((name, why))
             elif summand.any():
                 _add(checkpoint, written[into.name][1], into, summand, plan)
                 plan.report.folded.append((name, into.name))
-            if name in mapping:
-                plan.folded[mapping[name].name] = rest
+            if (own := mapping.named(name)) is not None:
+                plan.folded[own.name] = rest
             elif rest.any():
                 plan.problems["unrepresentable"].append((name, fold.why))
 

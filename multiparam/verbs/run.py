@@ -126,7 +126,8 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     """
     adapter = infer_model(net)
     adapter.require(Capability.GRADIENTS)
-    tree = Tree(adapter, net)
+    mapping = parameters(net)
+    tree = mapping.tree
     if not callable(loss):
         raise ArgumentError(f"the loss is a function of (net, *inputs), not {type(loss).__name__}")
     _check_takes(loss, len(inputs))
@@ -135,8 +136,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
         raise UninitializedError(
             f"{name!r} has no value yet: call multiparam.materialize(net, sample) before asking for gradients"
         )
-    mapping = parameters(net)
-    wanted = [one for one in mapping.values() if one.trainable and (is_float(one.dtype) or one.dtype.kind == "c")]
+    wanted = [one for one in mapping.walked() if one.is_trainable() and _is_differentiable(one.slot)]
     variables = {id(h.variable): _carrier(adapter, one.slot, h) for one in wanted for h in one.slot.handles() or ()}
     found = adapter.gradients(
         net,
@@ -145,20 +145,21 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
         list(variables.values()),
     )
     by_variable = dict(zip(variables, found, strict=True))
-    for parameter in mapping.values():
-        for slot in parameter.slots:
-            for part, handle in zip(slot.source.parts, slot.handles() or (), strict=True):
-                found_here = by_variable.get(id(handle.variable))
-                seen = None if found_here is None else seen_through(handle, found_here)
-                owner = slot.owner(part)
-                if owner is not None:
-                    slot.node.adapter.keep_gradient(owner[0][-1], owner[1], seen)
+    for slot in (slot for parameter in mapping.walked() for slot in parameter.slots):
+        for handle in slot.handles() or ():
+            slot.node.adapter.set_grad(handle.variable, by_variable.get(id(handle.variable)))
     result = {}
     for parameter in wanted:
         handles = parameter.slot.handles() or ()
         parts = [seen_through(handle, by_variable[id(handle.variable)]) for handle in handles]
         result[parameter.name] = frozen(np.array(parameter.slot.source.read(parts)))
     return result
+
+
+def _is_differentiable(slot: Slot) -> bool:
+    handles = slot.handles()
+    dtype = None if handles is None else slot.dtype_of(handles)
+    return dtype is not None and (is_float(dtype) or dtype.kind == "c")
 
 
 def _carrier(adapter: Adapter, slot: Slot, handle: Handle) -> Any:

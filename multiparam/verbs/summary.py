@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..adapter.registry import infer_model
 from ..html import MOST_VALUES, Markup, details, histogram, link, page, row_id, table, text
 from ..model.node import Node
+from ..model.parameter import Parameter
 from ..model.slot import Slot
-from .access import layers, parameters
+from .access import layers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,12 +44,13 @@ class Summary:
         tree = mapping.tree
         self._root = layer.node
         self._primary = {slot.name: group[0].name for group in tree.groups for slot in group}
-        self._mapping = mapping
+        self._parameters = {one.name: one for one in mapping.walked()}
         self._shown = {slot.name for node in self._root.walk() for slot in node.slots}
         self._lines = list(self._walk(self._root, 0))
-        sized = [p for p in parameters(net).values() if p.initialized]
-        self.total = sum(_count(p.shape) for p in sized)
-        self.trainable = sum(_count(p.shape) for p in sized if p.trainable)
+        shown = dict.fromkeys(self._primary[slot.name] for one in self._root.walk() for slot in one.slots)
+        sized = [p for name in shown if _is_counted(p := self._parameters[name])]
+        self.total = sum(_count(p.slot.shape()) for p in sized)
+        self.trainable = sum(_count(p.slot.shape()) for p in sized if p.is_trainable())
         self._title = f"{self._root.kind} ({adapter.name})"
 
     def _walk(self, node: Node, depth: int) -> Iterator[_Line]:
@@ -59,17 +61,19 @@ class Summary:
             yield from self._walk(child, depth + 1)
 
     def _tensor(self, slot: Slot, depth: int) -> _Line:
-        parameter = self._mapping[slot.name]
         primary = self._primary[slot.name]
+        parameter = self._parameters[primary]
         remarks = [] if primary == slot.name else [f"= {primary}"]
         if slot.is_buffer:
             remarks.append("buffer")
-        elif not parameter.trainable:
+        elif not parameter.is_trainable():
             remarks.append("frozen")
-        if not parameter.initialized:
-            return _Line(depth, slot.role, "", _shape(parameter.shape), "", "", "at the first batch")
-        count = f"{_count(parameter.shape):,}" if primary == slot.name else ""
-        return _Line(depth, slot.role, "", _shape(parameter.shape), str(parameter.dtype), count, ", ".join(remarks))
+        shape, handles = parameter.slot.shape(), parameter.slot.ready()
+        if handles is None:
+            return _Line(depth, slot.role, "", _shape(shape), "", "", "at the first batch")
+        count = f"{_count(shape):,}" if primary == slot.name else ""
+        dtype = str(parameter.slot.dtype_of(handles))
+        return _Line(depth, slot.role, "", _shape(shape), dtype, count, ", ".join(remarks))
 
     def __rich__(self) -> Table:
         from rich.table import Table  # here, so that importing multiparam stays light
@@ -151,6 +155,10 @@ def _called(node: Node) -> str:
     if label == node.key:  # the user's name
         label = next(str(position) for position, one in enumerate(node.parent.children) if one is node)
     return f"{node.key} ({label})" if label and label != node.key else node.key
+
+
+def _is_counted(parameter: Parameter) -> bool:
+    return not parameter.slot.is_buffer and parameter.slot.ready() is not None
 
 
 def _count(shape: Any) -> int:

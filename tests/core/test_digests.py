@@ -104,6 +104,7 @@ while True:
 """
 
 
+@pytest.mark.bounds
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path, killed):
     path = tmp_path / "net.safetensors"
     mp.save({"0": np.zeros(3)}, path)

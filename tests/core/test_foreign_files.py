@@ -1025,6 +1025,7 @@ def test_a_file_is_put_together_once(tmp_path):
         opened(tmp_path, sliced(2))
 
 
+@pytest.mark.bounds
 @pytest.mark.parametrize("case", BOMBS)
 def test_a_small_file_takes_no_great_memory_or_work(tmp_path, case):
     with effort() as taken, contextlib.suppress(mp.CheckpointError):

@@ -728,6 +728,7 @@ def taken_by_reading(path):
     return taken
 
 
+@pytest.mark.bounds
 @pytest.mark.parametrize("save", SAVES)
 @pytest.mark.parametrize("case", BOMBS)
 def test_a_small_file_of_pytorch_takes_no_great_memory_or_work(tmp_path, case, save):

@@ -456,6 +456,7 @@ def read_whole(path, folder):
             assert value.nbytes == data_size(entry.shape, entry.dtype)
 
 
+@pytest.mark.bounds
 @settings(max_examples=-(-FILES // len(SEEDS)), suppress_health_check=[*HealthCheck])
 @given(st.data())
 @pytest.mark.parametrize("seed", SEEDS)

@@ -164,6 +164,7 @@ for size in ("400KB", "1GB", "600KB") * 1000:
 """
 
 
+@pytest.mark.bounds
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, killed):
     path = tmp_path / "model.safetensors"
     mp.save({"0": np.zeros(3)}, path)

@@ -64,7 +64,6 @@ class TinygradAdapter(core.Adapter):
     """Objects that are called and hold tensors, which is all that tinygrad asks of a model."""
 
     plugin = plugin
-    variables_have_gradients = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,13 +154,12 @@ class TinygradAdapter(core.Adapter):
             variable.grad = (one.clone(device=variable.device) if one.device is None else one).realize()
         return [self.array(variable.grad) for variable in variables]
 
-    def own_gradient(self, variable: Tensor) -> Any:
+    def grad(self, variable: Tensor) -> Any:
         return None if variable.grad is None else self.array(variable.grad)
 
-    def keep_gradient(self, layer: Any, part: str, value: Any) -> None:
-        found = self.part(layer, part)
-        if value is None and isinstance(found, Tensor):
-            found.grad = None
+    def set_grad(self, variable: Tensor, value: Any) -> None:
+        if value is None:
+            variable.grad = None
 
     # --- ties --------------------------------------------------------------------------------------------------
 
