@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..adapter.base import Members
 from ..arrays.types import Shape
@@ -12,42 +12,12 @@ from ..errors import AmbiguousMatchError
 from ..layer_table.layout import At, Source
 from ..layer_table.stacks import UNTOLD, Axes, stack_axes
 from ..layer_table.table import Row
+from .node import Form, Node
 from .slot import Slot, as_handle, seen
 
-if TYPE_CHECKING:
-    from .node import Node
-
-__all__ = ["Claims", "Form", "is_alone", "own_slots", "shared_form"]
+__all__ = ["Claims", "is_alone", "own_slots", "shared_form"]
 
 Claims = frozenset[tuple[str, ...]]  # paths to native tensors that a layer above has claimed
-
-
-class Form:
-    """The tensors that a layer has itself, each one native tensor of its own, whatever the layer is called.
-
-    Args:
-        slots: those of the first layer that has them.
-
-    Attributes:
-        roles: their canonical names.
-        buffers: of each, whether it is a buffer.
-        looks: of each, its native name, whether it is a buffer, and what tells it from others of the same variable.
-    """
-
-    __slots__ = ("_told", "buffers", "looks", "roles")
-
-    def __init__(self, slots: Sequence[Slot]) -> None:
-        self.roles = [slot.role for slot in slots]
-        self.buffers = [slot.is_buffer for slot in slots]
-        self.looks = [(slot.source.parts[0], slot.is_buffer, _tail(slot.source)) for slot in slots]
-        self._told = [(slot.role, slot.source, slot.is_buffer, slot.transient, slot.optional) for slot in slots]
-
-    def slots(self, node: Node) -> list[Slot]:
-        """The slots of a layer."""
-        return [
-            Slot(node, role, source, is_buffer=is_buffer, transient=transient, optional=optional)
-            for role, source, is_buffer, transient, optional in self._told
-        ]
 
 
 def shared_form(node: Node) -> Form | None:
@@ -73,12 +43,6 @@ def is_alone(node: Node, row: Row) -> bool:
     if row.lazy is not None and row.lazy(node.native):
         return False
     return row.shapes is None or _stack(node)[0] == {}
-
-
-def _tail(source: Source) -> tuple[Any, ...] | None:
-    """What stands behind a variable's identity in the key of its storage; None for the variable as it is."""
-    assert isinstance(source, At)
-    return None if source.is_plain else (source.axes, source.steps)
 
 
 def own_slots(node: Node, members: Members, claimed: Claims = frozenset()) -> list[Slot]:

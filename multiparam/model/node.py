@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,43 @@ import numpy as np
 from ..adapter.base import Adapter, Members
 from ..arrays.types import Array
 from ..layer_table.kinds import KINDS
+from ..layer_table.layout import At, Source
 from ..layer_table.settings import plain
 from ..layer_table.table import Fold, Row, Setting
 from ..names.pattern import join
-from .forms import Form
 from .slot import Slot
 
-__all__ = ["Held", "Node", "unwrapped"]
+__all__ = ["Form", "Held", "Node", "unwrapped"]
 
 Held = dict[int, tuple[Adapter, Any, Members]]  # what a walk found each native layer to hold, by the layer's identity
+
+
+class Form:
+    """The tensors that a layer has itself, each one native tensor of its own, whatever the layer is called.
+
+    Args:
+        slots: those of the first layer that has them.
+
+    Attributes:
+        roles: their canonical names.
+        buffers: of each, whether it is a buffer.
+        looks: of each, its native name, whether it is a buffer, and what tells it from others of the same variable.
+    """
+
+    __slots__ = ("_told", "buffers", "looks", "roles")
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self.roles = [slot.role for slot in slots]
+        self.buffers = [slot.is_buffer for slot in slots]
+        self.looks = [(slot.source.parts[0], slot.is_buffer, _tail(slot.source)) for slot in slots]
+        self._told = [(slot.role, slot.source, slot.is_buffer, slot.transient, slot.optional) for slot in slots]
+
+    def slots(self, node: Node) -> list[Slot]:
+        """The slots of a layer."""
+        return [
+            Slot(node, role, source, is_buffer=is_buffer, transient=transient, optional=optional)
+            for role, source, is_buffer, transient, optional in self._told
+        ]
 
 
 class Node:
@@ -264,3 +292,9 @@ def unwrapped(adapter: Adapter, native: Any) -> tuple[Any, list[Any]]:
         wrappers.append(native)
         native = inside
     return native, wrappers
+
+
+def _tail(source: Source) -> tuple[Any, ...] | None:
+    """What stands behind a variable's identity in the key of its storage; None for the variable as it is."""
+    assert isinstance(source, At)
+    return None if source.is_plain else (source.axes, source.steps)

@@ -13,7 +13,7 @@ from ..layer_table.layout import Handle, Source, put_through, seen_through, stan
 from ..layer_table.table import LazyShape
 from ..names.pattern import join
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # which makes its slots when they are asked for
     from .node import Node
 
 __all__ = ["Slot", "as_handle", "seen"]

@@ -11,8 +11,8 @@ from ..adapter.registry import foreign
 from ..errors import AmbiguousMatchError
 from ..layer_table.layout import Handle
 from ..layer_table.table import Row
-from .forms import Claims, Form, is_alone, own_slots, shared_form
-from .node import Held, Node, unwrapped
+from .forms import Claims, is_alone, own_slots, shared_form
+from .node import Form, Held, Node, unwrapped
 from .slot import Slot
 
 __all__ = ["Place", "Walk"]
