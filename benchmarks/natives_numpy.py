@@ -22,6 +22,7 @@ class Numpy(Natives):
     """`multiparam_numpy`'s layers, and numpy's functions."""
 
     distributions = ("numpy", "safetensors")
+    nests = False
 
     def linears(self, count: int, width: int) -> Any:
         model = Sequential(*(Linear(width, width) for _ in range(count)))

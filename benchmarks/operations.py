@@ -74,10 +74,21 @@ class Bench:
 def enumeration(bench: Bench) -> Iterator[Row]:
     """`mp.parameters`."""
     fewer = bench.own.norms(bench.sizes.fewer // 2, NORM)
-    for size, model in {"fewer": fewer, "more": bench.many}.items():
+    models = {"fewer": fewer, "more": bench.many}
+    if bench.own.nests:
+        models["nested"] = nested(bench.backend, bench.sizes.blocks)
+    for size, model in models.items():
         calls = {"names": Call(partial(_enumerated, model)), "parameters": Call(partial(_reached, model))}
         calls |= {label: Call(call) for label, call in bench.own.enumerations(model).items()}
         yield from bench.rows({f"enumerate-{size}": "names", f"reach-{size}": "parameters"}, calls)
+
+
+def nested(backend: str, count: int) -> Any:
+    """A model of blocks, of four layers each: six parameters."""
+    with mp.use(backend):
+        linear, relu, norm = mp.nn.Linear, mp.nn.ReLU, mp.nn.LayerNorm
+        blocks = [mp.nn.Sequential(linear(4, 4), relu(), linear(4, 4), norm(4)) for _ in range(count)]
+        return mp.nn.Sequential(*blocks)
 
 
 def initialization(bench: Bench) -> Iterator[Row]:

@@ -275,12 +275,12 @@ class KerasAdapter(Adapter):
 
     def grad(self, variable: Any) -> Any:
         own = self._engine.own_gradient(variable) if is_variable(variable) else None
-        return super().grad(variable) if own is None else self._engine.to_numpy(own)
+        return None if own is None else self._engine.to_numpy(own)
 
-    def set_grad(self, variable: Any, value: Any) -> None:
+    def set_grad(self, variable: Any, value: Any) -> bool:
         if value is None and is_variable(variable):
             self._engine.drop_gradient(variable)
-        super().set_grad(variable, value)
+        return False  # PyTorch keeps some, and not of what was frozen meanwhile
 
     # --- ties --------------------------------------------------------------------------------------------------
 

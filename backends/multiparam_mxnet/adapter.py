@@ -206,13 +206,14 @@ class MXNetAdapter(Adapter):
         # the zeros that Gluon has before the first backward are none
         return array if array.any() or (_is_marked(variable) and variable._data[0]._fresh_grad) else None
 
-    def set_grad(self, variable: Any, value: Any) -> None:
+    def set_grad(self, variable: Any, value: Any) -> bool:
         if value is None and isinstance(variable, gluon.Parameter) and variable._grad and _is_marked(variable):
             with autograd.pause():
                 for one in variable._grad:
                     clear(one)
             for one in variable._data:
                 one._fresh_grad = False
+        return True
 
     # --- ties --------------------------------------------------------------------------------------------------
 

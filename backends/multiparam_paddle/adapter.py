@@ -227,9 +227,10 @@ class PaddleAdapter(Adapter):
         gradient = getattr(variable, "grad", None)
         return None if gradient is None else to_numpy(gradient)
 
-    def set_grad(self, variable: Any, value: Any) -> None:
+    def set_grad(self, variable: Any, value: Any) -> bool:
         if value is None:
             variable.grad = None
+        return True
 
     # --- ties --------------------------------------------------------------------------------------------------
 

@@ -235,9 +235,10 @@ class TorchAdapter(Adapter):
         gradient = getattr(variable, "grad", None)
         return None if gradient is None else _dense(gradient)
 
-    def set_grad(self, variable: Any, value: Any) -> None:
+    def set_grad(self, variable: Any, value: Any) -> bool:
         if value is None and isinstance(variable, torch.Tensor):
             variable.grad = None
+        return True
 
     # --- ties --------------------------------------------------------------------------------------------------
 

@@ -135,6 +135,7 @@ class Adapter(ABC):
     Attributes:
         plugin: the backend's declaration: its name and what it can do.
         table: the layer table.
+        gradients_of: what `gradients` gave for a layer's tensors, by their native names, where no variable keeps it.
         reads_copies: what `read` gives is nobody else's, so that it need not be copied when it is written to a file.
     """
 
@@ -143,7 +144,7 @@ class Adapter(ABC):
     reads_copies: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._gradients: ByIdentity[Array] = ByIdentity()
+        self.gradients_of: ByIdentity[dict[str, Array]] = ByIdentity()
 
     @property
     def name(self) -> str:
@@ -406,21 +407,17 @@ class Adapter(ABC):
         )
 
     def grad(self, variable: Any) -> Array | None:
-        """The gradient that a variable has, of the variable's shape; None before there is one.
+        """The gradient that the framework keeps with a variable, of the variable's shape; None if there is none."""
+        return None
 
-        Kept here, unless the framework keeps it with the variable.
+    def set_grad(self, variable: Any, value: Array | None) -> bool:
+        """Hears what `gradients` gave for a variable, or that there is nothing, so that the framework's own goes.
+
+        Returns:
+            Whether the framework keeps gradients with its variables, in which `gradients` has set them; where it does
+            not, they are kept beside the layers.
         """
-        return self._gradients.get(variable)
-
-    def set_grad(self, variable: Any, value: Array | None) -> None:
-        """Remembers what `gradients` gave for a variable, or that there is none.
-
-        A framework that keeps gradients with its variables has set them in `gradients`, and is only told to forget.
-        """
-        if value is None:
-            self._gradients.drop(variable)
-        else:
-            self._gradients.put(variable, value)
+        return False
 
     # --- ties --------------------------------------------------------------------------------------------------
 

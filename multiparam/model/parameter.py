@@ -152,14 +152,14 @@ class Parameter:
     @property
     def grad(self) -> Array | None:
         """The gradient in canonical layout, a read-only snapshot; None before there is one."""
-        adapter, slot = self._adapter, self._slot
+        slot = self._slot
         slot.look()
         if (handles := slot.ready()) is None:
             return None
         slot.check_reachable(handles)
         parts = []
-        for handle in handles:
-            gradient = adapter.grad(handle.variable)
+        for part, handle in zip(slot.source.parts, handles, strict=True):
+            gradient = slot.grad(part, handle)
             if gradient is None:
                 return None
             parts.append(seen_through(handle, gradient))

@@ -247,6 +247,24 @@ class Slot:
             olds = [stand_in(seen(handle, adapter.shape(handle.variable) or ()), value.dtype) for handle in handles]
         return list(zip(handles, self.source.write(value, olds), strict=True))
 
+    def grad(self, part: str, handle: Handle) -> Array | None:
+        """The gradient of one of its variables, or None."""
+        found = self.node.adapter.grad(handle.variable)
+        if found is None and (owner := self.owner(part)) is not None:
+            found = (self.node.adapter.gradients_of.get(owner[0][-1]) or {}).get(owner[1])
+        return found
+
+    def set_grad(self, part: str, handle: Handle, value: Array | None) -> None:
+        """Keeps the gradient of one of its variables, or forgets it."""
+        adapter = self.node.adapter
+        if adapter.set_grad(handle.variable, value) or (owner := self.owner(part)) is None:
+            return
+        kept = adapter.gradients_of.made(owner[0][-1], dict)
+        if value is None:
+            kept.pop(owner[1], None)
+        else:
+            kept[owner[1]] = value
+
     def storage(self) -> Any:
         """A key that two tied slots share and no others do."""
         handles = self.handles()

@@ -146,8 +146,8 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     )
     by_variable = dict(zip(variables, found, strict=True))
     for slot in (slot for parameter in mapping.walked() for slot in parameter.slots):
-        for handle in slot.handles() or ():
-            slot.node.adapter.set_grad(handle.variable, by_variable.get(id(handle.variable)))
+        for part, handle in zip(slot.source.parts, slot.handles() or (), strict=False):
+            slot.set_grad(part, handle, by_variable.get(id(handle.variable)))
     result = {}
     for parameter in wanted:
         handles = parameter.slot.handles() or ()

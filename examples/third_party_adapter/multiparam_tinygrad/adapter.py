@@ -157,9 +157,10 @@ class TinygradAdapter(core.Adapter):
     def grad(self, variable: Tensor) -> Any:
         return None if variable.grad is None else self.array(variable.grad)
 
-    def set_grad(self, variable: Tensor, value: Any) -> None:
+    def set_grad(self, variable: Tensor, value: Any) -> bool:
         if value is None:
             variable.grad = None
+        return True
 
     # --- ties --------------------------------------------------------------------------------------------------
 
