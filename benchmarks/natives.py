@@ -37,7 +37,6 @@ class Natives(ABC):
     """A framework's own models and calls."""
 
     distributions: tuple[str, ...] = ()  # whose versions are printed
-    nests = True  # its ways to list parameters are for models of any structure
 
     @abstractmethod
     def linears(self, count: int, width: int) -> Any:

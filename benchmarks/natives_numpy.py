@@ -22,7 +22,6 @@ class Numpy(Natives):
     """`multiparam_numpy`'s layers, and numpy's functions."""
 
     distributions = ("numpy", "safetensors")
-    nests = False
 
     def linears(self, count: int, width: int) -> Any:
         model = Sequential(*(Linear(width, width) for _ in range(count)))
@@ -86,8 +85,13 @@ class Numpy(Natives):
 
 
 def _of(model: Any) -> dict[str, Any]:
-    roles = ("weight", "bias")
-    return {f"{name}.{role}": getattr(layer, role).value for name, layer in model.layers.items() for role in roles}
+    found: dict[str, Any] = {}
+    for name, layer in model.layers.items():
+        if isinstance(layer, Sequential):
+            found |= {f"{name}.{inside}": array for inside, array in _of(layer).items()}
+        elif hasattr(layer, "weight"):
+            found |= {f"{name}.weight": layer.weight.value, f"{name}.bias": layer.bias.value}
+    return found
 
 
 def _put(model: Any, tensors: Mapping[str, Any]) -> None:

@@ -74,9 +74,7 @@ class Bench:
 def enumeration(bench: Bench) -> Iterator[Row]:
     """`mp.parameters`."""
     fewer = bench.own.norms(bench.sizes.fewer // 2, NORM)
-    models = {"fewer": fewer, "more": bench.many}
-    if bench.own.nests:
-        models["nested"] = nested(bench.backend, bench.sizes.blocks)
+    models = {"fewer": fewer, "more": bench.many, "nested": nested(bench.backend, bench.sizes.blocks)}
     for size, model in models.items():
         calls = {"names": Call(partial(_enumerated, model)), "parameters": Call(partial(_reached, model))}
         calls |= {label: Call(call) for label, call in bench.own.enumerations(model).items()}

@@ -31,6 +31,8 @@ from multiparam.adapter import (
     TieSide,
     copy,
     each_array,
+    same_children,
+    same_variables,
     see,
     unsee,
 )
@@ -95,6 +97,15 @@ class PaddleAdapter(Adapter):
             children=children,
             transient=frozenset(native._non_persistable_buffer_names_set),
         )
+
+    def holds(self, native: nn.Layer, members: Members) -> bool:
+        own, below = native._parameters, native._sub_layers
+        # what is None is not listed, and what else a layer may hold is told by telling it
+        if native._buffers or len(own) != len(members.parameters) or len(below) != len(members.children):
+            return super().holds(native, members)
+        if _VIEWS in native.__dict__ or isinstance(native, RNNBase):
+            return super().holds(native, members)
+        return same_variables(own, members.parameters) and (not below or same_children(below.items(), members.children))
 
     def child(self, native: nn.Layer, key: str) -> Any:
         return native._sub_layers.get(key)

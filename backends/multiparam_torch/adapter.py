@@ -24,6 +24,8 @@ from multiparam.adapter import (
     each_array,
     fresh,
     leaves,
+    same_children,
+    same_variables,
     see,
     unsee,
 )
@@ -87,6 +89,15 @@ class TorchAdapter(Adapter):
         state = {key: one for key, one in buffers.items() if one is not None}
         transient = frozenset(native._non_persistent_buffers_set)
         return Members(parameters, {**state, **more}, children, transient, False, _NONE, extras)
+
+    def holds(self, native: nn.Module, members: Members) -> bool:
+        own, below = native._parameters, native._modules
+        # what is None is not listed, and what else a module may hold is told by telling it
+        if native._buffers or len(own) != len(members.parameters) or len(below) != len(members.children):
+            return super().holds(native, members)
+        if _VIEWS in native.__dict__ or keeps_more(type(native)):
+            return super().holds(native, members)
+        return same_variables(own, members.parameters) and (not below or same_children(below.items(), members.children))
 
     def wrapped(self, native: Any) -> Any:
         key = wrapping(type(native))

@@ -17,8 +17,9 @@ from ..layer_table.steps import Flatten, Flip, Insert, Merge, Reorder, Split, Ta
 from ..layer_table.table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from ..names.pattern import escape
 from .attributes import check_replaceable, collect, entries, is_container, replace, resolve
-from .base import NOTHING, Adapter, Computed, Inventory, LeftOut, Members, TieSide
+from .base import Adapter, Computed, Inventory, LeftOut, TieSide
 from .by_identity import ByIdentity
+from .members import NOTHING, Members, same_children, same_variables
 from .plugin import Capability, Plugin
 from .transposed import see, unsee
 
@@ -87,6 +88,8 @@ __all__ = [
     "recurrent_row",
     "replace",
     "resolve",
+    "same_children",
+    "same_variables",
     "see",
     "told_kind",
     "transposed_convolution",

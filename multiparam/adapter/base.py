@@ -19,36 +19,10 @@ from ..layer_table.table import LayerTable, Row
 from ..names.pattern import escape
 from .attributes import check_replaceable, is_container
 from .by_identity import ByIdentity
+from .members import Members, same_members
 from .plugin import Capability, Plugin
 
-__all__ = ["NOTHING", "Adapter", "Computed", "Inventory", "LeftOut", "Members", "TieSide"]
-
-
-NOTHING: Mapping[str, Any] = {}  # one object for all layers, so that it is soon told to be the same
-
-
-@dataclass(slots=True)
-class Members:
-    """What one native layer directly holds, in the order of its definition.
-
-    Attributes:
-        parameters: native variables (or a `Handle`, where the layer sees one in another order) by native name; one
-            that lies in a list or dict of the layer's has a path, `"scales.0"`, its components escaped.
-        buffers: the same for state that no optimizer trains.
-        children: layers and containers, as (component of their name, native object).
-        transient: names of buffers that are not part of a saved model.
-        opaque: the layer has parameters that cannot be told before its first batch.
-        optional: names of buffers that the files of other frameworks need not have.
-        extras: what is no tensor now, and takes one when a file has it, by the name that it has in files.
-    """
-
-    parameters: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    buffers: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    children: Sequence[tuple[str, Any]] = ()
-    transient: frozenset[str] = frozenset()
-    opaque: bool = False
-    optional: frozenset[str] = frozenset()
-    extras: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+__all__ = ["Adapter", "Computed", "Inventory", "LeftOut", "TieSide"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +149,10 @@ class Adapter(ABC):
     @abstractmethod
     def members(self, native: Any) -> Members:
         """What a layer or container directly holds."""
+
+    def holds(self, native: Any, members: Members) -> bool:
+        """Whether a layer still holds what `members` told; an adapter may see it sooner than by telling anew."""
+        return same_members(self.members(native), members)
 
     def part(self, native: Any, name: str) -> Any:
         """One of the variables that `members` lists, found without listing; None where there is none (any more)."""

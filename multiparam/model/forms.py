@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..adapter.base import Members
+from ..adapter.members import Members
 from ..arrays.types import Shape
 from ..errors import AmbiguousMatchError
 from ..layer_table.layout import At, Source

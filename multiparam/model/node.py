@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..adapter.base import Adapter, Members
+from ..adapter.base import Adapter
+from ..adapter.members import Members
 from ..arrays.types import Array
 from ..layer_table.kinds import KINDS
 from ..layer_table.layout import At, Source

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..adapter.base import Adapter, Members
+from ..adapter.base import Adapter
+from ..adapter.members import Members
 from ..adapter.registry import foreign
 from ..errors import AmbiguousMatchError
 from ..layer_table.layout import Handle
@@ -22,14 +23,27 @@ Place = tuple[Node, int]  # a layer, and which of its slots
 _NO_CLAIMS: Claims = frozenset()
 
 
-class _Class(NamedTuple):
-    """What holds of all layers of a class: whose they are, and their row, unless it takes the layer to tell it."""
+class _Class:
+    """What holds of all layers of a class.
 
-    adapter: Adapter
-    has_row: bool
-    row: Row | None
-    wraps: bool
-    forms: dict[tuple[Any, ...], Form | None]
+    Args:
+        adapter: whose they are.
+        row: their row; None where it takes the layer to tell it, or they have none.
+        asks: it takes the layer to tell its row.
+        wraps: they stand for what they are around.
+    """
+
+    __slots__ = ("adapter", "alike", "asks", "forms", "row", "wraps")
+
+    def __init__(self, adapter: Adapter, row: Row | None, asks: bool, wraps: bool) -> None:
+        self.adapter = adapter
+        self.row = row
+        self.asks = asks
+        self.wraps = wraps
+        self.forms: dict[tuple[Any, ...], Form | None] = {}
+        # whether the names of their tensors tell all about them
+        told = row is None or not (callable(row.sources) or row.lazy or row.shapes)
+        self.alike = told and not asks
 
 
 class Walk:
@@ -75,23 +89,22 @@ class Walk:
         if held is None:
             held = self.held[id(native)] = (adapter, native, adapter.members(native))
         members = held[2]
-        row = about.row if about.has_row else adapter.row(native)
+        row = adapter.row(native) if about.asks else about.row
         node = Node(adapter, native, name, key, parent, row, members, self.held)
-        shared: tuple[Any, ...] = (*members.parameters,)  # by layers that have one form
-        if members.buffers or not about.has_row:
-            shared = (id(row), *shared, None, *members.buffers, members.transient, members.optional)
-        if row is not None and callable(row.sources):  # which tells one layer of a class from another
-            shared = (*shared, *row.sources(native).items())
-        form = None if claimed else about.forms.get(shared)
-        if form is not None and (row is None or is_alone(node, row)):
-            node.form = form
-            self._sort_all(node, form)
-        else:
-            self._work_out(node, claimed)
-            if not claimed and shared not in about.forms:
-                about.forms[shared] = shared_form(node)
-        if members.opaque:
-            self.incomplete = True
+        if members.parameters or members.buffers or members.opaque or not about.alike:
+            # what layers of a class have in common that have one form: as a rule the names of what they hold
+            names = (*members.parameters,)
+            shared = names if about.alike and not members.buffers else _told(row, native, names, members)
+            form = None if claimed else about.forms.get(shared)
+            if form is not None and (about.alike or row is None or is_alone(node, row)):
+                node.form = form
+                self._sort_all(node, form)
+            else:
+                self._work_out(node, claimed)
+                if not claimed and shared not in about.forms:
+                    about.forms[shared] = shared_form(node)
+            if members.opaque:
+                self.incomplete = True
         if members.children:
             self._meet_children(node, _deep(node, claimed))
         return node
@@ -113,10 +126,9 @@ class Walk:
             return known
         adapter = foreign(native, around) or around
         told = type(adapter)
-        has_row = told.row is Adapter.row and told.layer_class is Adapter.layer_class
-        row = adapter.row(native) if has_row else None
-        wraps = around.wrapped(native) is not None
-        found = self._classes[native_type] = _Class(adapter, has_row, row, wraps, {})
+        asks = told.row is not Adapter.row or told.layer_class is not Adapter.layer_class
+        row = None if asks else adapter.row(native)
+        found = self._classes[native_type] = _Class(adapter, row, asks, around.wrapped(native) is not None)
         return found
 
     def _sort_all(self, node: Node, form: Form) -> None:
@@ -125,23 +137,20 @@ class Walk:
         parameters, buffers = members.parameters, members.buffers
         for position, (part, is_buffer, tail) in enumerate(form.looks):
             variable = buffers[part] if is_buffer else parameters[part]
+            key: Any = id(variable) if tail is None else (id(variable), *tail)
             if variable.__class__ is Handle:
-                key: Any = node.slots[position].storage()
-            else:
-                key = id(variable) if tail is None else (id(variable), *tail)
-            if key in first:
-                self.others.setdefault(key, []).append((node, position))
-            else:
-                first[key] = (node, position)
+                key = node.slots[position].storage()
+            place = (node, position)
+            if first.setdefault(key, place) is not place:
+                self.others.setdefault(key, []).append(place)
 
     def _sort(self, node: Node, slots: Sequence[Slot]) -> None:
         """As `_sort_all`, of a layer that has slots."""
         for position, slot in enumerate(slots):
             key = slot.storage()
-            if key in self.first:
-                self.others.setdefault(key, []).append((node, position))
-            else:
-                self.first[key] = (node, position)
+            place = (node, position)
+            if self.first.setdefault(key, place) is not place:
+                self.others.setdefault(key, []).append(place)
 
     def _add_own(self, wrapper: Any, node: Node) -> None:
         """Adds what a wrapper keeps beside the tensors of what it wraps, a count of its own say."""
@@ -195,6 +204,13 @@ class Walk:
             taken[component] = made
             node.children.append(made)
         above.discard(id(node.native))
+
+
+def _told(row: Row | None, native: Any, names: tuple[str, ...], members: Members) -> tuple[Any, ...]:
+    """What layers have in common that have one form, where the names of their parameters do not tell."""
+    buffers = (*members.buffers, members.transient, members.optional)
+    told = row.sources(native).items() if row is not None and callable(row.sources) else ()
+    return (id(row), *names, None, *buffers, *told)
 
 
 def _clash(node: Node, component: str, one: Any, other: Node) -> AmbiguousMatchError:
