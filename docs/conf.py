@@ -31,6 +31,7 @@ html_copy_source = False
 html_theme_options = {"source_repository": "", "top_of_page_buttons": []}
 
 nitpicky = True
+nitpick_ignore = [("py:class", "multiparam.adapter.by_identity.Kept")]  # a type variable
 nb_execution_mode = "off"  # the notebooks come with their outputs
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_block"]

@@ -1,8 +1,11 @@
 """What users see of the package: its names, their types, and a part of a file."""
 
+import ast
 import importlib
 import pickle
 import re
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -17,6 +20,23 @@ def test_dir_has_the_api_and_nothing_else():
     assert shown == set(mp.__all__)
     modules = {name for name in shown if isinstance(getattr(mp, name), types.ModuleType)}
     assert modules == {"init", "nn", "steps"}
+
+
+def test_every_name_is_where_the_type_checker_is_told_that_it_is():
+    told = {}
+    for node in ast.walk(ast.parse(Path(mp.__file__).read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            told |= {one.name: node.module for one in node.names if one.name in mp.__all__}
+    assert told == {**mp._WHERE, **dict.fromkeys(mp._MODULES)}
+    assert told.keys() == {*mp.__all__}
+    for name in mp.__all__:
+        assert getattr(mp, name) is not None
+
+
+def test_an_import_alone_loads_nothing_large():
+    code = "import sys, multiparam; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "dataclasses", "multiparam.model.tree", "multiparam.verbs.diff"} & {*loaded}
 
 
 def test_all_that_public_functions_return_can_be_named():
