@@ -14,6 +14,10 @@ BACKEND ?= all
 KERAS_BACKENDS := tensorflow jax torch
 PYTEST := -m pytest -q
 export TF_CPP_MIN_LOG_LEVEL := 3
+# what JAX has compiled in one process is not compiled anew in the next: two thirds of the time of its tests
+export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax-cache
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES := -1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-full lint parity docs screenshots notebooks demo bench wheels dist clean $(addprefix test-,core floor ceiling numpy torch flax linen paddle mxnet files keras parity exchange models bench example docs notebooks)
@@ -159,4 +163,4 @@ dist: wheels ## build wheel and sdist, and check them where nothing else is inst
 	$(BIN)/python $(PYTEST) tests/test_dist.py
 
 clean: ## remove the environments and what tools left behind
-	rm -rf notebooks/results .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist .venv-example build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info examples/*/*.egg-info
+	rm -rf notebooks/results .venv .venv-floor .venv-ceiling .venv-mxnet .venv-dist .venv-example build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .jax-cache *.egg-info examples/*/*.egg-info
