@@ -108,6 +108,24 @@ def test_what_no_size_tells_keeps_its_own_names_and_is_not_initialized():
         mp.initialize(stack, mp.init.Orthogonal(), seed=0)
 
 
+@pytest.mark.parametrize("first", ["untold", "stack", "alone"])
+def test_a_stack_before_or_behind_a_layer_of_its_class_changes_nothing_of_it(first):
+    makes = {
+        "untold": lambda: stacked(lambda rngs: nnx.Linear(4, 4, rngs=rngs), n=4),
+        "stack": lambda: stacked(lambda rngs: nnx.Linear(4, 4, rngs=rngs), n=3),
+        "alone": lambda: nnx.Linear(4, 4, rngs=nnx.Rngs(0)),
+    }
+    shapes = {
+        "untold": {"kernel": (4, 4, 4), "bias": (4, 4)},
+        "stack": {"weight": (3, 4, 4), "bias": (3, 4)},
+        "alone": {"weight": (4, 4), "bias": (4,)},
+    }
+    order = [first, *(what for what in makes if what != first), "alone"]
+    net = nnx.Sequential(*(makes[what]() for what in order))
+    expected = {f"{i}.{role}": shape for i, what in enumerate(order) for role, shape in shapes[what].items()}
+    assert {name: one.shape for name, one in mp.parameters(net).items()} == expected
+
+
 class Blocks(nnx.Module):
     def __init__(self):
         self.layers = stacked(lambda rngs: nnx.Linear(6, 6, rngs=rngs), n=3)

@@ -101,7 +101,7 @@ class Walk:
                 self._sort_all(node, form)
             else:
                 self._work_out(node, claimed)
-                if not claimed and shared not in about.forms:
+                if not (claimed or node.untold) and shared not in about.forms:
                     about.forms[shared] = shared_form(node)
             if members.opaque:
                 self.incomplete = True
