@@ -25,6 +25,9 @@ def shared_form(node: Node) -> Form | None:
     row = node.row
     if row is not None and (row.inner or (row.lazy is not None and row.lazy(node.native))):
         return None
+    sources = {} if row is None else row.sources_of(node.native)
+    if any("/" in part for source in sources.values() for part in source.parts):
+        return None  # what is in layers below is another in each
     members, slots = node.members, node.slots
     for slot in slots:
         held = members.buffers if slot.is_buffer else members.parameters

@@ -33,7 +33,7 @@ class _Class:
         wraps: they stand for what they are around.
     """
 
-    __slots__ = ("adapter", "alike", "asks", "forms", "row", "wraps")
+    __slots__ = ("adapter", "alike", "asks", "bare", "forms", "row", "wraps")
 
     def __init__(self, adapter: Adapter, row: Row | None, asks: bool, wraps: bool) -> None:
         self.adapter = adapter
@@ -42,8 +42,9 @@ class _Class:
         self.wraps = wraps
         self.forms: dict[tuple[Any, ...], Form | None] = {}
         # whether the names of their tensors tell all about them
-        told = row is None or not (callable(row.sources) or row.lazy or row.shapes)
-        self.alike = told and not asks
+        self.alike = not asks and (row is None or not (callable(row.sources) or row.lazy or row.shapes))
+        # and whether those that hold none have none, not even in layers below
+        self.bare = self.alike and (row is None or not row.sources)
 
 
 class Walk:
@@ -91,7 +92,7 @@ class Walk:
         members = held[2]
         row = adapter.row(native) if about.asks else about.row
         node = Node(adapter, native, name, key, parent, row, members, self.held)
-        if members.parameters or members.buffers or members.opaque or not about.alike:
+        if members.parameters or members.buffers or members.opaque or not about.bare:
             # what layers of a class have in common that have one form: as a rule the names of what they hold
             names = (*members.parameters,)
             shared = names if about.alike and not members.buffers else _told(row, native, names, members)

@@ -148,3 +148,31 @@ def test_wrong_registrations_are_refused(arguments, roles):
 def test_axes_that_are_no_permutation_are_refused():
     with pytest.raises(ValueError, match="permutation"):
         mp.At("w", axes=(0, 0))
+
+
+class Holder(Module):
+    """Holds a layer, whose tensors are its own."""
+
+    def __init__(self, inside, own=False):
+        self.inside = inside
+        if own:
+            self.gain = Variable(np.ones(3))
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_tensors_of_layers_below_are_found_in_each_layer_whatever_its_own_are(order):
+    holder = type("Holder", (Holder,), {})
+    mp.register_layer(holder, "Linear", weight="inside/weight", bias="inside/bias")
+    net = Sequential(*(holder(Linear(2, 3, bias=bias)) for bias in order), holder(Module()))
+    expected = {f"{i}.{role}" for i, bias in enumerate(order) for role in ("weight", *(("bias",) if bias else ()))}
+    assert {*mp.parameters(net)} == expected
+    assert {layer.kind for layer in mp.layers(net)} == {"Linear"}
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_a_tensor_of_a_layer_below_may_be_missing_beside_one_of_the_layers_own(order):
+    holder = type("Holder", (Holder,), {})
+    mp.register_layer(holder, "PReLU", weight="gain", bias="inside/bias")
+    net = Sequential(*(holder(Linear(2, 3, bias=bias), own=True) for bias in order))
+    names = [[f"{i}.weight", *([f"{i}.bias"] if bias else []), f"{i}.inside.weight"] for i, bias in enumerate(order)]
+    assert list(mp.parameters(net)) == [name for own in names for name in own]
