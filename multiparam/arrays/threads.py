@@ -6,9 +6,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["ahead", "each", "meanwhile", "processors"]
 
@@ -98,4 +101,6 @@ def ahead(call: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     # by process: a child that was forked has none of its parent's threads
+    from concurrent.futures import ThreadPoolExecutor  # here, since it cannot be imported while Python is ending
+
     return ThreadPoolExecutor(processors() + 1, "multiparam")
