@@ -824,3 +824,16 @@ def test_an_input_may_be_left_out_or_be_a_dict_of_arrays():
     net, x = Masked(2, 2), np.ones((1, 2), np.float32)
     assert np.allclose(mp.run(net, ({"x": x}, None)), mp.run(net, ({"x": x}, {"by": 2 * x})))
     assert mp.gradients(net, lambda net, x, scale: net(x, scale).sum(), {"x": x}, None)["bias"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("thing", [None, "a text"])
+def test_a_parameter_that_is_no_tensor_in_the_file_is_missing_there(tmp_path, thing):
+    net = nn.Linear(3, 2)
+    torch.save({"weight": thing, "bias": torch.ones(2)}, tmp_path / "net.pt")
+    before = net.weight.detach().clone(), net.bias.detach().clone()
+    with pytest.raises(mp.MismatchError, match="weight"):
+        mp.load(tmp_path / "net.pt", into=net)
+    assert torch.equal(net.weight, before[0])
+    assert torch.equal(net.bias, before[1])
+    report = mp.load(tmp_path / "net.pt", into=net, strict=False)
+    assert (report.loaded, report.missing) == (["bias"], ["weight"])

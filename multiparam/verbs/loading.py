@@ -408,7 +408,10 @@ def _plan_left_out(checkpoint: Checkpoint, renamed: Callable[[str], str], tree: 
     wanted = {*found, *plan.report.missing, *(there if checkpoint.content == "model" else ())}
     found = {**plan.report.left_out, **found, **{name: what for name, what in there.items() if name in wanted}}
     plan.report.left_out = {name: what for name, what in found.items() if name not in loaded}
-    plan.report.missing = [name for name in plan.report.missing if name not in plan.report.left_out]
+    # what a layer saves in a way of its own may be no tensor in the file; a parameter that is none there is missing
+    own_way = {slot.name for slot in tree.primary if slot.any_shape(slot.handles() or ())}
+    excused = plan.report.left_out.keys() & own_way
+    plan.report.missing = [name for name in plan.report.missing if name not in excused]
     plan.report.notes += inventory.loading
 
 
