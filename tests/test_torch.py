@@ -837,3 +837,18 @@ def test_a_parameter_that_is_no_tensor_in_the_file_is_missing_there(tmp_path, th
     assert torch.equal(net.bias, before[1])
     report = mp.load(tmp_path / "net.pt", into=net, strict=False)
     assert (report.loaded, report.missing) == (["bias"], ["weight"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_module_is_listed_again_and_again():
+    params = mp.parameters(torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.ReLU())))
+    for _ in range(2):
+        assert list(params) == ["0.weight", "0.bias"]
+
+
+def test_what_took_a_tensors_place_is_not_left_out():
+    net = nn.Linear(2, 3)
+    kept = mp.state(net)
+    assert kept.left_out == {}
+    net.weight = nn.Parameter(torch.ones(3, 2))
+    assert kept.left_out == {}

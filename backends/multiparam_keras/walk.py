@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -92,8 +92,13 @@ def in_known_places(
         return None
     own = {place: one for place in sources if (one := attributes.get(place)) is not None}
     state = {place: one for place in buffers if (one := attributes.get(place)) is not None} if buffers else {}
-    whole = len(own) == len(layer._trainable_variables) and len(state) == len(layer._non_trainable_variables)
+    whole = _are(own, layer._trainable_variables) and _are(state, layer._non_trainable_variables)
     return (own, state) if whole else None
+
+
+def _are(places: Mapping[str, Any], tracked: Collection[Any]) -> bool:
+    """Whether these places hold just what Keras tracks."""
+    return len(places) == len(tracked) and {*map(id, places.values())} == {*map(id, tracked)}
 
 
 def held(layer: Any) -> dict[str, Any]:

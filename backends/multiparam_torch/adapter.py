@@ -92,6 +92,8 @@ class TorchAdapter(Adapter):
 
     def holds(self, native: nn.Module, members: Members) -> bool:
         own, below = native._parameters, native._modules
+        if type(own) is not dict:
+            return super().holds(native, members)  # a scripted module's are none
         # what is None is not listed, and what else a module may hold is told by telling it
         if native._buffers or len(own) != len(members.parameters) or len(below) != len(members.children):
             return super().holds(native, members)

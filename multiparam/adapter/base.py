@@ -138,7 +138,8 @@ class Adapter(ABC):
     def wrapped(self, native: Any) -> Any:
         """What a wrapper stands for, such as a compiled or a data-parallel model; None of what is no wrapper.
 
-        Names are those of what it wraps; tensors that `members` tells of the wrapper itself are kept beside them.
+        An object's class tells it: a walk asks the first of each. Names are those of what it wraps; tensors that
+        `members` tells of the wrapper itself are kept beside them.
         """
         return None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
+from types import MappingProxyType
 from typing import Any
 
 from ..layer_table.layout import Handle
 
 __all__ = ["NOTHING", "Members", "same_children", "same_members", "same_variables"]
 
-NOTHING: Mapping[str, Any] = {}  # one object for all layers, so that it is soon told to be the same
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # one for all layers, so that it is soon told to be the same
 
 
 @dataclass(slots=True)

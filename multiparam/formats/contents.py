@@ -1,8 +1,4 @@
-"""File formats: what a reader hands over, and all that it may import beside the adapter surface.
-
-A reader turns a file into `Contents`: its tensors as `Entry` objects that read their numbers when they are asked for,
-under canonical names and in canonical layouts where it knows the layers, and under the file's own where it does not.
-"""
+"""What a reader found in a file: its tensors, what is known of their layers, and how it suits a model."""
 
 from __future__ import annotations
 

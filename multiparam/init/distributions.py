@@ -180,7 +180,7 @@ class Scaled(Drawn):
         """What draws a block, for fans that are known."""
 
     def sampler(self, shape: Shape, parameter: Parameter | None = None) -> Sampler:
-        return self.drawn(fans(shape) if parameter is None else parameter.fans())
+        return self.drawn(fans(shape) if parameter is None else parameter.found_fans())
 
     def check(self, shape: Shape) -> None:
         fans(shape)

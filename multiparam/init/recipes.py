@@ -163,7 +163,7 @@ def _of_kernel(shape: Shape, parameter: Parameter) -> Fans:
         extent = math.prod(shape[2:])  # a depthwise kernel, (*spatial, in, multiplier)
         return Fans(groups * extent, shape[0] // groups * extent)
     # the einsum layers of its attention say which axes are in and which are out
-    return parameter.fans() if kind == "MultiheadAttention" else fans(shape)
+    return parameter.found_fans() if kind == "MultiheadAttention" else fans(shape)
 
 
 def _by_fan(weight: Shape) -> float:

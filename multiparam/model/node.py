@@ -191,16 +191,20 @@ class Node:
 
     def look(self, part: str) -> Any:
         """As `find`, as it is now, however the model was changed since the walk."""
-        adapter, native = self.adapter, self.native
-        found = adapter.part(native, part)
-        if found is None and "/" in part:
-            *path, part = part.split("/")
-            for key in path:
-                native = adapter.child(native, key)
-                if native is None:
-                    return None
-            found = adapter.part(native, part)
-        return found
+        owner = self.owner_now(part)
+        return None if owner is None else self.adapter.part(owner[0][-1], owner[1])
+
+    def owner_now(self, part: str) -> tuple[tuple[Any, ...], str] | None:
+        """As `owner`, as it is now."""
+        own = "/" not in part or self.adapter.part(self.native, part) is not None
+        *path, name = [part] if own else part.split("/")
+        layers = [self.native]
+        for key in path:
+            below = self.adapter.child(layers[-1], key)
+            if below is None:
+                return None
+            layers.append(below)
+        return tuple(layers), name
 
     @property
     def kind(self) -> str:

@@ -126,7 +126,7 @@ class Parameter:
     def trainable(self, value: bool) -> None:
         for position, handle in enumerate(self._freezable(value)):
             for slot in self.slots:
-                below, _ = slot.owner(slot.source.parts[position]) or ((slot.node.native,), "")
+                below, _ = slot.node.owner_now(slot.source.parts[position]) or ((slot.node.native,), "")
                 self._adapter.set_trainable(self._model, (*slot.node.above, *below), handle.variable, bool(value))
 
     def _freezable(self, value: Any) -> tuple[Handle, ...]:
@@ -263,11 +263,16 @@ class Parameter:
         Raises:
             ArgumentError: it has fewer than two axes.
         """
+        self._slot.look()
+        return self.found_fans()
+
+    # --- for the verbs -----------------------------------------------------------------------------------------
+
+    def found_fans(self) -> Fans:
+        """As `fans`, where the walk found it."""
         groups = self._slot.node.settings().get("groups", 1)
         shape = tuple(int(extent or 0) for extent in self._slot.layer_shape() or ())
         return fans(shape, self.kind, self.role, groups if isinstance(groups, int) else 1)
-
-    # --- for the verbs -----------------------------------------------------------------------------------------
 
     def put(self, value: Any) -> None:
         """As `assign`, where the walk found it."""

@@ -308,6 +308,7 @@ class Parameters(Mapping[str, Parameter]):
     @property
     def left_out(self) -> dict[str, str]:
         """What the framework itself would save of the model beside tensors, by its name there, and what it is."""
+        self._walk()
         return left_out(self.tree, saved=False)
 
     def aliases(self) -> list[str]:

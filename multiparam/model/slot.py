@@ -248,9 +248,9 @@ class Slot:
         return list(zip(handles, self.source.write(value, olds), strict=True))
 
     def grad(self, part: str, handle: Handle) -> Array | None:
-        """The gradient of one of its variables, or None."""
+        """The gradient that one of its variables has now, or None."""
         found = self.node.adapter.grad(handle.variable)
-        if found is None and (owner := self.owner(part)) is not None:
+        if found is None and (owner := self.node.owner_now(part)) is not None:
             found = (self.node.adapter.gradients_of.get(owner[0][-1]) or {}).get(owner[1])
         return found
 

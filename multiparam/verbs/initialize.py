@@ -444,7 +444,7 @@ def _ready(parameter: Parameter) -> bool:
 
 def _dtype(parameter: Parameter) -> np.dtype[Any]:
     """The dtype of one that has a value."""
-    return parameter.slot.dtype_of(parameter.slot.ready() or ())
+    return parameter.slot.dtype_of(parameter.slot.handles() or ())
 
 
 def _is_real_or_complex(dtype: np.dtype[Any]) -> bool:

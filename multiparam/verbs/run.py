@@ -146,7 +146,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     )
     by_variable = dict(zip(variables, found, strict=True))
     for slot in (slot for parameter in mapping.walked() for slot in parameter.slots):
-        for part, handle in zip(slot.source.parts, slot.handles() or (), strict=False):
+        for part, handle in zip(slot.source.parts, slot.handles() or (), strict=True):
             slot.set_grad(part, handle, by_variable.get(id(handle.variable)))
     result = {}
     for parameter in wanted:

@@ -306,6 +306,7 @@ def _entry(name: Any, value: Any) -> Entry:
 
 
 def _entry_of(name: str, parameter: Parameter) -> Entry:
+    parameter.slot.look()  # what the user holds may have been found long ago
     return _slot_entry(name, parameter.slot)
 
 

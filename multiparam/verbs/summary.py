@@ -12,7 +12,7 @@ from ..html import MOST_VALUES, Markup, details, histogram, link, page, row_id, 
 from ..model.node import Node
 from ..model.parameter import Parameter
 from ..model.slot import Slot
-from .access import layers
+from .access import Layer, layers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,6 +45,9 @@ class Summary:
         self._root = layer.node
         self._primary = {slot.name: group[0].name for group in tree.groups for slot in group}
         self._parameters = {one.name: one for one in mapping.walked()}
+        if isinstance(net, Layer):  # which may have been found long ago
+            for one in self._parameters.values():
+                one.slot.look()
         self._shown = {slot.name for node in self._root.walk() for slot in node.slots}
         self._lines = list(self._walk(self._root, 0))
         shown = dict.fromkeys(self._primary[slot.name] for one in self._root.walk() for slot in one.slots)

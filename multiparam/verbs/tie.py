@@ -255,9 +255,9 @@ def _slots(tree: Tree, name: str) -> list[Slot]:
 
 
 def _sides(slot: Slot) -> list[TieSide]:
-    """The native tensors that a slot is made of, in their layers."""
+    """The native tensors that a slot is made of now, which an earlier tie may have changed, in their layers."""
     sides = []
-    for part, handle in zip(slot.source.parts, slot.handles() or (), strict=True):
+    for part, handle in zip(slot.source.parts, slot.look() or (), strict=True):
         owner = slot.owner(part)
         assert owner is not None
         sides.append(TieSide(owner[0][-1], owner[1], handle))
@@ -281,13 +281,11 @@ def _moves(slot: Slot, target: Slot) -> list[tuple[TieSide, Handle]]:
 
 def _orphans(tree: Tree, slot: Slot) -> list[Slot]:
     """The slots that would be left seeing a variable which no layer holds any more."""
+    everywhere = [one for node in tree.root.walk() for one in node.slots]
+    for one in everywhere:
+        one.look()  # an earlier tie may have changed it
     storage = slot.storage()
-    others = [
-        other
-        for node in tree.root.walk()
-        for other in node.slots
-        if other.place != slot.place and other.storage() == storage
-    ]
+    others = [one for one in everywhere if one.place != slot.place and one.storage() == storage]
     views = [other for other in others if _sides(other)[0].handle.axes is not None]
     return views if len(views) == len(others) and _sides(slot)[0].handle.axes is None else []
 
