@@ -82,7 +82,8 @@ _FROM = {
     "verbs.initialize": "InitializationReport InitializedParameter initialize",
     "verbs.register": "register_layer",
     "verbs.run": "gradients materialize run",
-    "verbs.serialize": "LoadReport SaveReport load save",
+    "verbs.load": "LoadReport load",
+    "verbs.save": "SaveReport save",
     "verbs.summary": "Summary summary",
     "verbs.tie": "TieReport tie tied untie",
     "verbs.verify": "VerifyReport verify",
@@ -120,9 +121,10 @@ if TYPE_CHECKING:
     from .verbs.access import Layer, buffers, layers, parameters, state
     from .verbs.diff import DiffReport, diff
     from .verbs.initialize import InitializationReport, InitializedParameter, initialize
+    from .verbs.load import LoadReport, load
     from .verbs.register import register_layer
     from .verbs.run import gradients, materialize, run
-    from .verbs.serialize import LoadReport, SaveReport, load, save
+    from .verbs.save import SaveReport, save
     from .verbs.summary import Summary, summary
     from .verbs.tie import TieReport, tie, tied, untie
     from .verbs.verify import VerifyReport, verify

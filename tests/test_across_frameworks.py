@@ -664,3 +664,14 @@ def test_a_number_of_batches_that_keras_does_not_count(tmp_path):
     original.num_batches_tracked += 3
     assert mp.diff(original, layer).removed == ["num_batches_tracked"]
     assert mp.diff(layer, original).added == ["num_batches_tracked"]
+
+
+def test_a_wrapped_models_file_is_compared_with_a_model_that_counts_no_batches(tmp_path):
+    original = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    torch.save({f"module.{name}": one for name, one in original.state_dict().items()}, tmp_path / "file.pt")
+    model = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(epsilon=1e-5), layers.Dense(2)])
+    mp.load(tmp_path / "file.pt", into=model)
+    for report in (mp.diff(tmp_path / "file.pt", model), mp.diff(model, tmp_path / "file.pt")):
+        assert report.equal
+        assert report.same == 6
+        assert report.notes == ["names were taken without 'module.', which wrappers around models put there"]

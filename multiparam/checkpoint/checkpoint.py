@@ -8,16 +8,15 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Union
 
-from ..adapter.registry import plugins
 from ..arrays.types import Array
 from ..entry_points import discovered
 from ..errors import ArgumentError, CheckpointError, MultiparamError, ParameterNotFoundError
-from ..formats.contents import NOBODYS, Contents, Model, Originals, fits_turned, nobodys, unsure
+from ..formats.contents import NOBODYS, Contents, Model, nobodys, unsure
 from ..formats.disk import from_json, opened, unreadable
 from ..formats.entry import Entry, verified
 from ..formats.format import Format
@@ -27,7 +26,7 @@ from ..gc_pause import uncollected
 from ..html import Section, report
 from ..layer_table.settings import EDITION
 from ..names.pattern import Patterns, chosen
-from ..names.rename import Rename, renamed_layer, renamer, roles_of
+from ..names.rename import Rename, renamer
 from ..text import counted, listed, printable, shortened
 from .digests import check_header
 from .safetensors import SafetensorsFile, is_safetensors, looks_like
@@ -67,38 +66,34 @@ class Checkpoint(Mapping[str, Entry]):
         edition: which settings that holds for, those that multiparam knew of when the file was written.
     """
 
-    def __init__(self, file: _File, format_name: str, contents: Contents, backend: str = "") -> None:
-        self.path = path = file.path
-        self._file = file
+    def __init__(self, path: Path, format_name: str, contents: Contents) -> None:
+        self.path = path
         self.format = format_name
-        self.backend = backend
-        self._contents = contents
+        self.contents = contents
+        self.backend = contents.backend
         self.content = contents.content
         self.layers = contents.layers
         self.settled = contents.settled
         self.edition = contents.edition
-        self.kinds = {name: str(about["kind"]) for name, about in contents.layers.items() if "kind" in about}
+        self.kinds = contents.kinds
         self.ties = [tuple(group) for group in contents.ties]
         self.own = contents.own
         self.left_out = contents.left_out
         self.notes = [*contents.notes, *grouped(self.doubts)]
-        self._entries = {entry.name: _reading(file, entry) for entry in contents.entries}
+        self._entries = {entry.name: entry for entry in contents.entries}
         if len(self._entries) < len(contents.entries):
             twice, _ = Counter(entry.name for entry in contents.entries).most_common(1)[0]
             raise CheckpointError(path, f"two of its tensors are called {twice!r}")
-        kept = [next((name for name in group if name in self._entries), None) for group in self.ties]
-        self._aliases = {
-            alias: name for group, name in zip(self.ties, kept, strict=True) if name is not None for alias in group
-        }
+        self._by_name = contents.by_name() if contents.ties else self._entries
 
     def __getitem__(self, name: str) -> Entry:
-        found = self._entries.get(self._aliases.get(name, name) if name not in self._entries else name)
+        found = self._by_name.get(name)
         if found is None:
             raise ParameterNotFoundError("tensor", str(name), self._entries)
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self._aliases
+        return name in self._by_name
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -108,38 +103,20 @@ class Checkpoint(Mapping[str, Entry]):
 
     def suiting(self, model: Model) -> Checkpoint:
         """The same file, read as it suits a model, where it can be read in several ways."""
-        if not (self._contents.choices or self._contents.doubts or self._contents.flat):
-            return self
-        return self.reread(self._contents.suiting(model))
+        return self._told(self.contents.suiting(model))
 
-    def reread(self, contents: Contents) -> Checkpoint:
+    def _told(self, contents: Contents) -> Checkpoint:
         """The same file, its contents told otherwise."""
-        return Checkpoint(self._file, self.format, contents, self.backend)
-
-    @property
-    def originals(self) -> Originals | None:
-        """The tensors as the framework's own saver wrote them, where a model can tell by that which is which."""
-        return self._contents.originals
-
-    @property
-    def writer(self) -> str:
-        """The backend whose framework wrote the file, where the format or the file itself tells; else empty."""
-        said = self._contents.writer
-        return self.backend or next((name for name, one in plugins().items() if said and said in one.safetensors), "")
+        return Checkpoint(self.path, self.format, contents)
 
     @property
     def doubts(self) -> Mapping[str, str]:
         """Why it is not known whether some tensors have their axes in the order that is canonical, by name."""
-        return {**self._contents.unsure, **self._contents.doubts}
-
-    @property
-    def unsure(self) -> Mapping[str, str]:
-        """Those of the doubts that no layer of a model can settle."""
-        return self._contents.unsure
+        return {**self.contents.unsure, **self.contents.doubts}
 
     def is_uncertain(self, entry: Entry) -> bool:
         """Whether an entry may have its axes in another order, and its shape does not tell."""
-        return fits_turned(entry.shape) and (entry.name in self.own or entry.name in self.doubts)
+        return self.contents.is_uncertain(entry)
 
     def renamed(self, rename: Rename) -> Checkpoint:
         """The same file under other names.
@@ -158,25 +135,7 @@ class Checkpoint(Mapping[str, Entry]):
         >>> list(mp.open(path).renamed({"^": "head."}))
         ['head.weight', 'head.bias']
         """
-        new, roles = renamer(rename), roles_of(self._entries)
-        names: dict[str, str] = {}
-        for name in self._entries:
-            if new(name) in names:
-                raise ArgumentError(f"rename= turns both {names[new(name)]!r} and {name!r} into {new(name)!r}")
-            names[new(name)] = name
-        contents = replace(
-            self._contents,
-            entries=[replace(self._entries[old], name=name) for name, old in names.items()],
-            layers={renamed_layer(new, layer, roles.get(layer)): about for layer, about in self.layers.items()},
-            ties=[tuple(new(name) for name in group) for group in self.ties],
-            own=frozenset(new(name) for name in self.own),
-            doubts={new(name): why for name, why in self._contents.doubts.items()},
-            unsure={new(name): why for name, why in self.unsure.items()},
-            flat=frozenset(new(name) for name in self._contents.flat),
-            choices=(),  # they are by the old names
-            originals=None,  # the names are the user's now
-        )
-        return self.reread(contents)
+        return self._told(self.contents.renamed(renamer(rename)))
 
     def part(self, only: Patterns | None = None, ignore: Patterns | None = None) -> Checkpoint:
         """A part of the same file.
@@ -206,7 +165,7 @@ class Checkpoint(Mapping[str, Entry]):
 
     def names(self) -> list[str]:
         """The names of all tensors, the other names of tied ones behind them."""
-        return [*self._entries, *(name for name in self._aliases if name not in self._entries)]
+        return [*self._by_name]
 
     def holding(self, names: Collection[str]) -> Checkpoint:
         """The same file with the tensors of these names alone."""
@@ -217,8 +176,8 @@ class Checkpoint(Mapping[str, Entry]):
         there, left = _above(self.names()), _above(kept.values())
         inside = {name: about for name, about in self.layers.items() if name in left or name not in there}
         ties = [[name for name in group if name in names] for group in self.ties]
-        contents = self._contents
-        return self.reread(
+        contents = self.contents
+        return self._told(
             replace(
                 contents,
                 entries=[replace(self._entries[name], name=new) for name, new in kept.items()],
@@ -244,7 +203,7 @@ class Checkpoint(Mapping[str, Entry]):
 
             return replace(entry, read=read)
 
-        return self.reread(self._contents.each(watching))
+        return self._told(self.contents.each(watching))
 
     def verify(self, progress: Callable[[Entry], None] | None = None) -> tuple[int, int]:
         """Reads every tensor and compares it with its digest.
@@ -327,12 +286,7 @@ class Checkpoint(Mapping[str, Entry]):
 
     def kind_around(self, name: str) -> str:
         """The kind of the layer that a tensor belongs to, be it the layer's own or a sublayer's; empty if not known."""
-        layer = name
-        while layer:
-            layer = layer.rpartition(".")[0]
-            if layer in self.kinds:
-                return self.kinds[layer]
-        return ""
+        return self.contents.kind_around(name)
 
 
 @uncollected()
@@ -389,17 +343,22 @@ def open(path: FilePath, *, check: bool = True) -> Checkpoint:
 
 
 def _opened(file: _File, check: bool) -> Checkpoint:
-    kind, contents, backend = _found(file, check)
+    kind, contents = _found(file, check)
     if contents.content == "shard":
         contents = replace(contents, notes=[*contents.notes, PART])
-    return Checkpoint(file, kind, contents, backend)
+    return Checkpoint(file.path, kind, contents)
 
 
-def _found(file: _File, check: bool) -> tuple[str, Contents, str]:
-    """A file's format, what is in it, and the backend whose framework writes such files."""
+def _found(file: _File, check: bool) -> tuple[str, Contents]:
+    """A file's format, and what is in it, which says why it cannot be read where it cannot."""
+    kind, contents = _read_by_format(file, check)
+    return kind, contents.each(partial(_reading, file))
+
+
+def _read_by_format(file: _File, check: bool) -> tuple[str, Contents]:
     start = file.start()
     if is_safetensors(start):
-        return "safetensors", *_safetensors(file.path, check)
+        return "safetensors", _safetensors(file.path, check)
     found, broken = _formats() if start else ({}, {})
     for one in found.values():
         if one.recognizes(start) and one.holds(file.path):
@@ -408,7 +367,7 @@ def _found(file: _File, check: bool) -> tuple[str, Contents, str]:
                 continue
             if not check:
                 contents = contents.each(lambda entry: replace(entry, check=None))
-            return one.name, contents, one.backend
+            return one.name, replace(contents, backend=contents.backend or one.backend)
     if not start:
         raise CheckpointError(file.path, "is empty")
     # one of them might have known it
@@ -560,23 +519,22 @@ def _sharded(index: Index, check: bool) -> Checkpoint:
             index.path, "is damaged: its metadata or its map of tensors are not those that were written"
         )
     kinds: list[tuple[str, str]] = []
-    shards = []
+    shards: list[Contents] = []
     for path in index.files():
         if not os.path.lexists(path):
             raise CheckpointError(path, f"no such file, which {index.path.name} names")
     for path, names in zip(index.files(), index.shards.values(), strict=True):
-        guard = _File(path)
-        kind, contents, backend = _found(guard, check)
-        kinds.append((kind, backend))
+        kind, contents = _found(_File(path), check)
+        kinds.append((kind, contents.backend))
         if kinds[0] != kinds[-1]:
             raise CheckpointError(path, f"is of the format {kind}, and other shards are of {kinds[0][0]}")
         if index.about.get("checkpoint", "") != contents.part_of:
             raise CheckpointError(path, f"is of another checkpoint than {index.path.name}")
         _check_names(path, index, names, contents, check)
-        shards.append(replace(contents, entries=[_reading(guard, one) for one in _ordered(contents.entries, names)]))
+        shards.append(replace(contents, entries=_ordered(contents.entries, names)))
     kind, backend = kinds[0] if kinds else ("safetensors", "")
-    whole = _contents([], _sound_about(index.path, index.about))
-    return Checkpoint(file, kind, _together(whole, shards), backend)
+    whole = replace(_contents([], _sound_about(index.path, index.about)), backend=backend)
+    return Checkpoint(file.path, kind, _together(whole, shards).each(partial(_reading, file)))
 
 
 def _check_names(path: Path, index: Index, names: Sequence[str], contents: Contents, check: bool) -> None:
@@ -617,8 +575,8 @@ def _together(whole: Contents, shards: Sequence[Contents]) -> Contents:
     )
 
 
-def _safetensors(path: Path, check: bool) -> tuple[Contents, str]:
-    """What is in a safetensors file, and the backend whose framework wrote it, where it is known and not PyTorch's."""
+def _safetensors(path: Path, check: bool) -> Contents:
+    """What is in a safetensors file."""
     file = SafetensorsFile(path)
     about = _about(file)
     if check:
@@ -626,13 +584,13 @@ def _safetensors(path: Path, check: bool) -> tuple[Contents, str]:
         file.digests = about.get("digests", {})
     contents, writer = _contents([file.entry(name) for name in file], about), file.metadata.get("format", "")
     if about or writer in PYTORCHS:
-        return contents if about else replace(contents, writer=writer), ""
+        return contents if about else replace(contents, writer=writer)
     if not writer:
-        return unsure(contents), ""
+        return unsure(contents)
     for one in _formats()[0].values():
         if writer in one.safetensors:
-            return one.safetensors[writer](contents.entries), one.backend
-    return nobodys(contents, f"its axes are those of {writer!r}, and the shape fits them in either order"), ""
+            return replace(one.safetensors[writer](contents.entries), backend=one.backend)
+    return nobodys(contents, f"its axes are those of {writer!r}, and the shape fits them in either order")
 
 
 def _contents(entries: list[Entry], about: Mapping[str, Any]) -> Contents:

@@ -33,7 +33,7 @@ from ..names.pattern import chosen
 from ..text import counted, printable
 from ..verbs.diff import DiffReport
 from ..verbs.diff import diff as difference_of
-from ..verbs.serialize import save
+from ..verbs.save import save
 from .show import as_json, matching, statistics, tree
 
 __all__ = ["cli", "main"]

@@ -1,14 +1,18 @@
-"""What a reader found in a file: its tensors, what is known of their layers, and how it suits a model."""
+"""What is in a file, or in a model: tensors, what is known of their layers, and how they suit a model."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from ..arrays.types import Shape
+from ..arrays.types import Array, Shape
+from ..errors import ArgumentError
 from ..layer_table.kinds import KINDS
+from ..layer_table.table import Fold
+from ..names.rename import renamed_layer, roles_of
 from .entry import Entry
 
 __all__ = [
@@ -27,7 +31,7 @@ NOBODYS = "the file does not tell whose axes it has, and the shape fits them in 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a reader found in a file.
+    """What a reader found in a file; a model is taken for the same.
 
     Attributes:
         entries: the tensors, in the file's order, each tied one once.
@@ -49,6 +53,9 @@ class Contents:
         originals: the same tensors as the framework's own saver wrote them, where a model can tell by that which is
             which; None where the names tell.
         part_of: what all files of one checkpoint have in common, where the file is a part of one that says so.
+        backend: the backend whose framework wrote the file; empty for the format's.
+        folds: of a model, what is added to another tensor when a file is loaded: that one's name, and how, by name.
+        neutral: of a model, what PyTorch has and it has no place for, with its neutral values.
     """
 
     entries: Sequence[Entry]
@@ -67,13 +74,80 @@ class Contents:
     flat: frozenset[str] = frozenset()
     originals: Originals | None = None
     part_of: str = ""
+    backend: str = ""
+    folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
+    neutral: Mapping[str, Array] = field(default_factory=dict)
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kinds of the layers, as far as they are known, by the layers' names."""
+        return {name: str(about["kind"]) for name, about in self.layers.items() if "kind" in about}
+
+    def kind_around(self, name: str) -> str:
+        """The kind of the layer that a tensor belongs to, be it the layer's own or a sublayer's; empty if not known."""
+        layer = name
+        while layer:
+            layer = layer.rpartition(".")[0]
+            if layer in self.kinds:
+                return self.kinds[layer]
+        return ""
+
+    def by_name(self) -> dict[str, Entry]:
+        """The tensors by all of their names, the other names of tied ones behind the rest."""
+        found = {entry.name: entry for entry in self.entries}
+        for group in self.ties:
+            kept = next((found[name] for name in group if name in found), None)
+            if kept is not None:
+                found.update({name: kept for name in group if name not in found})
+        return found
+
+    def is_uncertain(self, entry: Entry) -> bool:
+        """Whether an entry may have its axes in another order, and its shape does not tell."""
+        doubtful = entry.name in self.own or entry.name in self.doubts or entry.name in self.unsure
+        return doubtful and fits_turned(entry.shape)
 
     def each(self, made: Callable[[Entry], Entry]) -> Contents:
         """The same contents with something done to every entry."""
         originals = self.originals
         if originals is not None:
             originals = replace(originals, entries=[made(entry) for entry in originals.entries])
-        return replace(self, entries=[made(entry) for entry in self.entries], originals=originals)
+        choices = [replace(one, contents=one.contents.each(made)) for one in self.choices]
+        return replace(self, entries=[made(entry) for entry in self.entries], originals=originals, choices=choices)
+
+    def renamed(self, new: Callable[[str], str]) -> Contents:
+        """The same contents under other names.
+
+        Args:
+            new: gives the new name of a tensor.
+
+        Raises:
+            ArgumentError: two tensors would have one name.
+        """
+        found = self.by_name()
+        names: dict[str, str] = {}
+        for name, entry in found.items():
+            other = names.setdefault(new(name), name)
+            if found[other] is not entry:
+                raise ArgumentError(f"rename= turns both {other!r} and {name!r} into {new(name)!r}")
+        return replace(
+            self,
+            entries=[replace(entry, name=new(entry.name)) for entry in self.entries],
+            layers=self.renamed_layers(new),
+            ties=[[*dict.fromkeys(new(name) for name in group)] for group in self.ties],
+            own=frozenset(new(name) for name in self.own),
+            doubts={new(name): why for name, why in self.doubts.items()},
+            unsure={new(name): why for name, why in self.unsure.items()},
+            flat=frozenset(new(name) for name in self.flat),
+            choices=(),  # they are by the old names
+            originals=None,  # the names are the user's now
+            folds={new(name): (new(into), fold) for name, (into, fold) in self.folds.items()},
+            neutral={new(name): value for name, value in self.neutral.items()},
+        )
+
+    def renamed_layers(self, new: Callable[[str], str]) -> dict[str, Mapping[str, Any]]:
+        """What is known of the layers, by their new names, which are told by those of their tensors."""
+        roles = roles_of(self.by_name())
+        return {renamed_layer(new, layer, roles.get(layer)): about for layer, about in self.layers.items()}
 
     def suiting(self, model: Model) -> Contents:
         """The same contents, read as it suits a model."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..adapter.base import Adapter
-from ..checkpoint.checkpoint import Checkpoint
 from ..formats.contents import Contents
 from ..formats.entry import Entry
 from ..layer_table.layout import seen_through
@@ -19,37 +18,38 @@ from ..text import listed
 __all__ = ["placed"]
 
 
-def placed(checkpoint: Checkpoint, tree: Tree) -> tuple[Checkpoint, dict[str, str]]:
-    """A file of the model's own framework, under the model's names, if the framework's saver names them so.
+def placed(contents: Contents, tree: Tree) -> tuple[Contents, dict[str, str]]:
+    """What is in a file of the model's own framework, under the model's names, if its saver names them so.
 
     Args:
-        checkpoint: the open file.
+        contents: what is in the file.
         tree: the model.
 
     Returns:
-        The file, and the model's layers by those of the file that have other names. Where it cannot be told, or not
-        all of the file and the model has its place in the other, the file as it was.
+        The contents, and the model's layers by those of the file that have other names. Where it cannot be told, or
+        not all of the file and the model has its place in the other, the contents as they were.
     """
-    originals = checkpoint.originals
-    if originals is None or checkpoint.backend != tree.adapter.name:
-        return checkpoint, {}
+    originals = contents.originals
+    if originals is None or contents.backend != tree.adapter.name:
+        return contents, {}
     variables = tree.adapter.saved(tree.model, originals.labels)
     held = _held(originals.entries, variables, tree.adapter)
     groups = [group for group in tree.groups if not group[0].transient]
     entries = [entry for entry in (_entry(group[0], held) for group in groups) if entry is not None]
     if not entries or len(entries) < len(groups):
-        return checkpoint, {}
+        return contents, {}
     names = {node.name for node in tree.root.walk()}
-    contents = Contents(
+    made = Contents(
         entries,
-        content=checkpoint.content,
-        layers={name: about for name, about in checkpoint.layers.items() if name in names},
-        settled=checkpoint.settled,
+        content=contents.content,
+        layers={name: about for name, about in contents.layers.items() if name in names},
+        settled=contents.settled,
         ties=[[slot.name for slot in group] for group in groups if len(group) > 1],
-        left_out=checkpoint.left_out,
+        left_out=contents.left_out,
         notes=_not_loaded(originals.entries, entries),
+        backend=contents.backend,
     )
-    return checkpoint.reread(contents), _renamed(checkpoint, entries)
+    return made, _renamed(contents, entries)
 
 
 def _held(entries: Sequence[Entry], variables: Mapping[str, Any], adapter: Adapter) -> dict[int, Entry]:
@@ -90,13 +90,13 @@ def _not_loaded(entries: Sequence[Entry], made: Sequence[Entry]) -> list[str]:
     return [f"not loaded, since it is no tensor of the model: {listed(left)}"] if left else []
 
 
-def _renamed(checkpoint: Checkpoint, entries: Sequence[Entry]) -> dict[str, str]:
+def _renamed(contents: Contents, entries: Sequence[Entry]) -> dict[str, str]:
     """The layers whose names are not the file's."""
-    names = {one: entry.name for entry in checkpoint.values() for one in entry.original or (entry.name,)}
-    found: dict[str, str] = {}
+    names = {one: entry.name for entry in contents.entries for one in entry.original or (entry.name,)}
+    known, found = contents.by_name(), dict[str, str]()
     for entry in entries:
         there = names.get(entry.original[0], entry.original[0])
-        if there != entry.name and entry.name not in checkpoint:
+        if there != entry.name and entry.name not in known:
             layer = f".{there}".rpartition(".")[0].removesuffix(".vars")[1:]
             found.setdefault(layer, entry.name.rpartition(".")[0])
     return {there: here for there, here in found.items() if there != here}

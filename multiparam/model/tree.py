@@ -121,15 +121,19 @@ class Tree:
                 return False
         return True
 
-    def file_only(self) -> tuple[dict[str, Array], list[list[str]]]:
-        """What PyTorch has and the model has no place for, and the groups of its names in shared layers."""
-        found: dict[str, Array] = {}
+    @cached_property
+    def neutral(self) -> dict[str, Array]:
+        """What PyTorch has and the model has no place for, with the neutral values, by name."""
+        nodes = self.root.walk()
+        return {join(node.name, role): value for node in nodes for role, value in node.file_only().items()}
+
+    def neutral_ties(self) -> list[list[str]]:
+        """The groups of the names of that in layers that are there several times."""
         names: dict[tuple[int, str], list[str]] = {}
-        for node in self.root.walk():
-            for role, value in node.file_only().items():
-                found[join(node.name, role)] = value
+        for node in self.root.walk() if self.neutral else ():
+            for role in node.file_only():
                 names.setdefault((id(node.native), role), []).append(join(node.name, role))
-        return found, [group for group in names.values() if len(group) > 1]
+        return [group for group in names.values() if len(group) > 1]
 
     def opaque(self) -> list[Node]:
         """The layers whose parameters cannot be told before their first batch, each once."""

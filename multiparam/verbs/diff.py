@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +16,25 @@ from ..arrays.dtypes import difference
 from ..arrays.types import Array
 from ..checkpoint.checkpoint import Checkpoint, grouped
 from ..checkpoint.checkpoint import open as open_checkpoint
-from ..errors import ArgumentError, BackendError, UncertainLayoutWarning, UninitializedError, prefix_hint
-from ..formats.contents import fits_turned
+from ..errors import BackendError, UncertainLayoutWarning, prefix_hint
+from ..formats.contents import Contents, fits_turned
 from ..formats.entry import Entry
 from ..html import report
 from ..layer_table.kinds import neutral, turned_somewhere
-from ..layer_table.settings import EDITION, UNSAID, differing, facts
+from ..layer_table.settings import UNSAID, facts
 from ..layer_table.table import Fold
-from ..matching.by_saved_names import placed
+from ..matching.pairing import Pairing, pair
+from ..matching.settings import differing_settings
+from ..matching.source import contents_of
 from ..matching.wrapping import unwrapping, without, wrappers_told
-from ..model.inventory import left_out, told
-from ..model.slot import Slot
+from ..model.inventory import told
 from ..model.tree import Tree
-from ..names.pattern import join
-from ..names.rename import Rename, extended, renamed_layer, renamer, roles_of, suggested
+from ..names.rename import Rename, extended, renamer, suggested
 from ..text import counted, row_lines, where
-from .loading import suited
 
 __all__ = ["DiffReport", "diff"]
+
+_Entries = Mapping[str, Entry]
 
 MOST = 12  # lines of each sort that a printed report has
 _UNCERTAIN = "it cannot be told in which order these have their axes, and they are compared as the report says"
@@ -150,115 +150,39 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     changed:
       2.bias  by 0.5
     """
+    a, b = _opened(a), _opened(b)
     first, second, notes = _sides(a, b, rename or {})
-    report = DiffReport(ties=[*_ties(first, second, "a"), *_ties(second, first, "b")], notes=notes)
-    report.settings = list(_settings(first, second))
+    report = DiffReport(notes=notes, settings=differing_settings(first, second))
     tell = [any(about.keys() - UNSAID for about in side.layers.values()) for side in (first, second)]
     report.without_settings = "ab"[tell.index(False)] if any(tell) and not all(tell) else ""
     report.left_out = {**first.left_out, **second.left_out}
-    folds = {**first.folds, **second.folds}
-    first.fold(folds)
-    second.fold(folds)
+    ours, theirs = first.by_name(), second.by_name()
+    report.ties = [*_ties(first, ours, theirs, "a"), *_ties(second, theirs, ours, "b")]
+    for entries in (ours, theirs):
+        _fold(entries, {**first.folds, **second.folds})
     compared = set()
-    for name in dict.fromkeys((*first.entries, *second.entries)):
-        one, other = first.entries.get(name), second.entries.get(name)
-        if one is None or other is None:
-            _only(name, first, second, report)
+    for name in dict.fromkeys((*ours, *theirs)):
+        one, other = ours.get(name), theirs.get(name)
+        if one is None:
+            report.added += [] if _changes_nothing(theirs[name], name, second, first) else [name]
+        elif other is None:
+            report.removed += [] if _changes_nothing(one, name, first, second) else [name]
         elif (id(one), id(other)) not in compared:  # a tensor that is tied in both is compared once
             compared.add((id(one), id(other)))
-            _compare(name, one, other, report, _doubt(name, first, second))
+            _compare(name, one, other, report, _doubt(name, (first, one), (second, other)))
     if report.uncertain:
-        path = next(side.path for side in (first, second) if side.doubts)
-        names = [name for name, _ in report.uncertain]
+        names, sides = [name for name, _ in report.uncertain], zip((a, b), (first, second), strict=True)
+        path = next(file.path for file, side in sides if isinstance(file, Checkpoint) and (side.doubts or side.unsure))
         warnings.warn(UncertainLayoutWarning(path, names, _UNCERTAIN), stacklevel=2)
-    fitting = first.entries.keys() & second.entries.keys()
 
     def alike(removed: str, added: str) -> bool:
-        return first.entries[removed].shape == second.entries[added].shape
+        return ours[removed].shape == theirs[added].shape
 
-    report.suggestion = extended(rename or {}, suggested(report.added, report.removed, fitting, alike))
+    report.suggestion = extended(
+        rename or {}, suggested(report.added, report.removed, ours.keys() & theirs.keys(), alike)
+    )
     report.changed.sort(key=lambda change: (not math.isnan(change[1]), -change[1]))
     return report
-
-
-@dataclass
-class _Side:
-    """One of the two that are compared.
-
-    Attributes:
-        entries: its tensors by all of their names.
-        ties: groups of names that are one tensor.
-        layers: kinds and settings of its layers.
-        settled: whether what `layers` leaves out has its default value.
-        edition: of the settings, for which that holds.
-        kinds: kinds of its layers, of containers too.
-        nowhere: what it has no place for, with neutral values.
-        folds: what is a part of another tensor in it: that one's name, and how, by name.
-        foreign: it may have ones and zeros for what a layer does not have, as some frameworks save them.
-        left_out: what it has beside tensors.
-        path: the file.
-        doubts: why it is not known in which order its tensors have their axes, where they fit in either.
-    """
-
-    entries: dict[str, Entry]
-    ties: list[tuple[str, ...]]
-    layers: Mapping[str, Mapping[str, Any]]
-    settled: bool
-    kinds: Mapping[str, str]
-    edition: int = EDITION
-    nowhere: Mapping[str, Array] = field(default_factory=dict)
-    folds: Mapping[str, tuple[str, Fold]] = field(default_factory=dict)
-    foreign: bool = False
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    path: Path | None = None
-    doubts: Mapping[str, str] = field(default_factory=dict)
-
-    def fold(self, folds: Mapping[str, tuple[str, Fold]]) -> None:
-        """Takes as one tensor what one of the two keeps as one."""
-        made: dict[tuple[int, int], tuple[Entry, Entry]] = {}
-        for name, (into, fold) in folds.items():
-            part, whole = self.entries.get(name), self.entries.get(into)
-            if part is not None and whole is not None and part.shape == whole.shape:
-                key = (id(whole), id(part))
-                made.setdefault(key, _folded(whole, part, fold))
-                self.entries[into], self.entries[name] = made[key]
-
-
-def _sides(a: Any, b: Any, rename: Rename) -> tuple[_Side, _Side, list[str]]:
-    first, second = _opened(a), _opened(b)
-    renamed, other, notes = _unwrapped(first, second, renamer(rename, set(_names(second))))
-    if isinstance(first, Checkpoint) and isinstance(second, Tree):
-        first = _suited(first if rename else placed(first, second)[0], renamed, second, other)
-    elif isinstance(first, Tree) and isinstance(second, Checkpoint):
-        second = _suited(second if rename else placed(second, first)[0], other, first, renamed)
-    return _side(first, renamed), _side(second, other), notes
-
-
-_Renamed = Callable[[str], str]
-
-
-def _unwrapped(
-    first: Checkpoint | Tree, second: Checkpoint | Tree, renamed: _Renamed
-) -> tuple[_Renamed, _Renamed, list[str]]:
-    """What turns the names of each, one of which may be a wrapped model's, and what is to be said of it."""
-    one, two = [renamed(name) for name in _names(first)], [*_names(second)]
-    taken = unwrapping(one, _groups(second, str), two)
-    others = [] if taken else unwrapping(two, _groups(first, renamed), one)
-    strip = without(taken)
-    return (
-        (lambda name: strip(renamed(name))) if taken else renamed,
-        without(others) if others else str,
-        wrappers_told([*taken, *others]),
-    )
-
-
-def _groups(thing: Checkpoint | Tree, renamed: _Renamed) -> list[list[str]]:
-    """The names of each of its tensors."""
-    if isinstance(thing, Tree):
-        return [[renamed(slot.name) for slot in group] for group in thing.groups if not group[0].transient]
-    tied = {name for group in thing.ties for name in group}
-    alone = [[renamed(name)] for name in thing if name not in tied]
-    return [*alone, *([renamed(name) for name in group] for group in thing.ties)]
 
 
 def _opened(thing: Any) -> Checkpoint | Tree:
@@ -272,85 +196,49 @@ def _opened(thing: Any) -> Checkpoint | Tree:
         raise BackendError(f"what is compared is a model, a path or an open file: {error}") from None
 
 
-def _names(thing: Checkpoint | Tree) -> Iterator[str]:
-    if isinstance(thing, Tree):
-        return (slot.name for group in thing.groups for slot in group)
-    return (name for name in (*thing, *(alias for group in thing.ties for alias in group)) if name in thing)
+def _sides(a: Checkpoint | Tree, b: Checkpoint | Tree, rename: Rename) -> tuple[Contents, Contents, list[str]]:
+    """What is in the two, under the names that are compared, and what is to be said of these."""
+    found: Pairing | None = None
+    if isinstance(a, Checkpoint) and isinstance(b, Tree):
+        found = pair(a.contents, b, rename)
+        first, second = found.contents.renamed(found.renamed), contents_of(b, "compared")
+    else:
+        second = b.contents if isinstance(b, Checkpoint) else contents_of(b, "compared")
+        renamed = renamer(rename, second.by_name().keys())
+        if isinstance(a, Tree) and isinstance(b, Checkpoint):
+            found = pair(b.contents, a, {}, called=renamed if rename else str)
+            second = found.contents.renamed(found.renamed)
+        first = (a.contents if isinstance(a, Checkpoint) else contents_of(a, "compared")).renamed(renamed)
+    return _unwrapped(first, second, found)
 
 
-def _suited(
-    checkpoint: Checkpoint, renamed: Callable[[str], str], tree: Tree, models: Callable[[str], str]
-) -> Checkpoint:
-    """A file as it suits a model; each has a function that turns its names into those that are compared."""
-    kinds = {renamed_layer(models, node.name, node.a_role): node.kind for node in tree.root.walk()}
-    slots = {models(slot.name): slot for group in tree.groups for slot in group}
-    return suited(checkpoint, tree.adapter.name, slots, kinds, renamed)
+def _unwrapped(first: Contents, second: Contents, found: Pairing | None) -> tuple[Contents, Contents, list[str]]:
+    """The two, one of which may be a wrapped model's, without the wrappers' names."""
+    one, two = [*first.by_name()], [*second.by_name()]
+    taken = unwrapping(one, _groups(second), two)
+    others = [] if taken else unwrapping(two, _groups(first), one)
+    first = first.renamed(without(taken)) if taken else first
+    second = second.renamed(without(others)) if others else second
+    return first, second, wrappers_told([*(found.wrappers if found else ()), *taken, *others])
 
 
-def _side(thing: Checkpoint | Tree, renamed: Callable[[str], str]) -> _Side:
-    side = _of_model(thing, renamed) if isinstance(thing, Tree) else _of_file(thing, renamed)
-    named: dict[str, str] = {}
-    for name in dict.fromkeys(_names(thing)):
-        if renamed(name) in named:
-            raise ArgumentError(f"rename= turns both {named[renamed(name)]!r} and {name!r} into {renamed(name)!r}")
-        named[renamed(name)] = name
-    return side
+def _groups(contents: Contents) -> list[list[str]]:
+    """The names of each tensor."""
+    found: dict[int, list[str]] = {}
+    for name, entry in contents.by_name().items():
+        found.setdefault(id(entry), []).append(name)
+    return [*found.values()]
 
 
-def _of_file(checkpoint: Checkpoint, renamed: Callable[[str], str]) -> _Side:
-    roles = roles_of(_names(checkpoint))
-
-    def layer(name: str) -> str:
-        return renamed_layer(renamed, name, roles.get(name))
-
-    return _Side(
-        {renamed(name): checkpoint[name] for name in _names(checkpoint)},
-        [tuple(renamed(name) for name in group) for group in checkpoint.ties],
-        {layer(name): about for name, about in checkpoint.layers.items()},
-        checkpoint.settled,
-        {layer(name): kind for name, kind in checkpoint.kinds.items()},
-        edition=checkpoint.edition,
-        foreign=not checkpoint.settled,
-        left_out=checkpoint.left_out,
-        path=checkpoint.path,
-        doubts={renamed(name): why for name, why in checkpoint.doubts.items() if fits_turned(checkpoint[name].shape)},
-    )
-
-
-def _of_model(tree: Tree, renamed: Callable[[str], str]) -> _Side:
-    for node in tree.opaque():
-        raise UninitializedError(
-            f"{node.name or 'the model'!r} has no parameters yet: call multiparam.materialize(net, sample) first"
-        )
-    groups = [group for group in tree.groups if not group[0].transient]
-    nodes = list(tree.root.walk())
-    layers = {node.name: renamed_layer(renamed, node.name, node.a_role) for node in nodes}
-    entries: dict[str, Entry] = {}
-    for group in groups:
-        entries.update(dict.fromkeys((renamed(slot.name) for slot in group), _entry(group[0])))
-    return _Side(
-        entries,
-        [tuple(renamed(slot.name) for slot in group) for group in groups if len(group) > 1],
-        {layers[node.name]: found for node in nodes if (found := node.described())},
-        True,
-        {layers[node.name]: node.kind for node in nodes},
-        nowhere={join(layers[node.name], role): value for node in nodes for role, value in node.file_only().items()},
-        folds={
-            join(layers[node.name], role): (renamed(join(node.name, fold.into)), fold)
-            for node in nodes
-            for role, fold in node.folds().items()
-        },
-        left_out=left_out(tree),
-    )
-
-
-def _entry(slot: Slot) -> Entry:
-    handles = slot.ready()
-    if handles is None:
-        raise UninitializedError(f"{slot.name!r} has no value yet and cannot be compared: {slot.advice()}")
-    slot.check_reachable(handles)
-    dtype = slot.node.adapter.dtype(handles[0].variable)
-    return Entry(slot.name, dtype, slot.extents(), lambda: slot.read(handles))
+def _fold(entries: dict[str, Entry], folds: Mapping[str, tuple[str, Fold]]) -> None:
+    """Takes as one tensor what one of the two keeps as one."""
+    made: dict[tuple[int, int], tuple[Entry, Entry]] = {}
+    for name, (into, fold) in folds.items():
+        part, whole = entries.get(name), entries.get(into)
+        if part is not None and whole is not None and part.shape == whole.shape:
+            key = (id(whole), id(part))
+            made.setdefault(key, _folded(whole, part, fold))
+            entries[into], entries[name] = made[key]
 
 
 def _folded(whole: Entry, part: Entry, fold: Fold) -> tuple[Entry, Entry]:
@@ -364,40 +252,31 @@ def _folded(whole: Entry, part: Entry, fold: Fold) -> tuple[Entry, Entry]:
     return replace(whole, read=total), replace(part, read=lambda: fold.split(part.value)[1])
 
 
-def _ties(one: _Side, other: _Side, where: str) -> Iterator[tuple[tuple[str, ...], str]]:
+def _ties(one: Contents, entries: _Entries, others: _Entries, where: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is one tensor in one of them, and several in the other."""
     for group in one.ties:
-        both = tuple(name for name in group if name in one.entries and name in other.entries)
-        if len({id(other.entries[name]) for name in both}) > 1:
+        both = tuple(name for name in group if name in entries and name in others)
+        if len({id(others[name]) for name in both}) > 1:
             yield both, where
 
 
-def _settings(first: _Side, second: _Side) -> Iterator[tuple[str, str, Any, Any]]:
-    for layer, given in first.layers.items():
-        told = second.layers.get(layer, {})
-        # a file that tells kinds only leaves no setting at its default
-        one = given if second.settled else {name: given[name] for name in told if name in given}
-        two = told if first.settled else {name: told[name] for name in given if name in told}
-        editions = (first.edition, second.edition)
-        yield from ((layer, *found) for found in (differing(one, two, editions) if one and two else ()))
-
-
-def _only(name: str, first: _Side, second: _Side, report: DiffReport) -> None:
-    """What one of them lacks, where that is not for want of a place for what changes nothing."""
-    one, other, names = (first, second, report.removed) if name in first.entries else (second, first, report.added)
-    entry, number = one.entries[name], other.nowhere.get(name)
-    if number is None and one.foreign:
+def _changes_nothing(entry: Entry, name: str, own: Contents, other: Contents) -> bool:
+    """Whether what one of them lacks is lacking for want of a place for what changes nothing."""
+    number: Any = other.neutral.get(name)
+    if number is None and not own.settled:  # some frameworks save ones and zeros for what a layer does not have
         layer, _, role = name.rpartition(".")
-        found = neutral(other.kinds.get(layer, ""), role)
-        number = None if found is None else np.asarray(found)
-    if number is None or entry.refusal or not (entry.value == number).all():
-        names.append(name)
+        number = neutral(other.kinds.get(layer, ""), role)
+    return number is not None and not entry.refusal and bool((entry.value == number).all())
 
 
-def _doubt(name: str, first: _Side, second: _Side) -> str:
+def _doubt(name: str, *sides: tuple[Contents, Entry]) -> str:
     """Why it is not known whether a tensor has its axes in one order in both; files that tell nothing have one."""
     layer, _, role = name.rpartition(".")
-    kinds = [side.kinds[layer] for side in (first, second) if layer in side.kinds]
-    one, other = first.doubts.get(name, ""), second.doubts.get(name, "")
+    kinds = [side.kinds[layer] for side, _ in sides if layer in side.kinds]
+    one, other = (
+        (side.doubts.get(name) or side.unsure.get(name, "")) if fits_turned(entry.shape) else ""
+        for side, entry in sides
+    )
     return (one or other) if not (one and other) and all(turned_somewhere(kind, role) for kind in kinds) else ""
 
 

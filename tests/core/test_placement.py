@@ -7,7 +7,7 @@ import multiparam as mp
 from multiparam.adapter import registry
 from multiparam.checkpoint.checkpoint import Checkpoint
 from multiparam.formats import Contents, Entry, Originals
-from multiparam.verbs.loading import load_into
+from multiparam.verbs.load import load_into
 
 
 def entry(name, *shape, start=0.0):
@@ -20,9 +20,7 @@ def linear(path, start=0.0):
 
 
 def file(tmp_path, entries, backend="numpy"):
-    mp.save(mp.nn.Linear(1, 1), tmp_path / "file.safetensors")
-    opened = mp.open(tmp_path / "file.safetensors")
-    return Checkpoint(opened._file, "own", Contents(entries, originals=Originals(entries)), backend)
+    return Checkpoint(tmp_path / "file", "own", Contents(entries, originals=Originals(entries), backend=backend))
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def saver(monkeypatch, net):
 
 
 def test_a_file_is_read_by_what_the_saver_calls_each_variable(tmp_path, net, saver):
-    report = load_into(net, file(tmp_path, [*linear("x"), *linear("y", 100)]), True, {})
+    report = load_into(net, file(tmp_path, [*linear("x"), *linear("y", 100)]))
     assert report.matched == [("y", "0"), ("x", "2")]
     weights = {name: one.value for name, one in mp.parameters(net).items()}
     assert (weights["2.bias"] == np.arange(4)).all()
@@ -62,24 +60,24 @@ def test_a_file_is_read_by_what_the_saver_calls_each_variable(tmp_path, net, sav
 def test_what_does_not_fit_wholly_is_read_by_its_names(tmp_path, net, saver, entries):
     before = [one.value for one in mp.parameters(net).values()]
     with pytest.raises(mp.MismatchError, match=r"missing: 0\.weight"):
-        load_into(net, file(tmp_path, entries), True, {})
+        load_into(net, file(tmp_path, entries))
     assert all(np.array_equal(one.value, old) for one, old in zip(mp.parameters(net).values(), before, strict=True))
 
 
 def test_only_files_of_the_models_own_framework_are(tmp_path, net, saver):
     with pytest.raises(mp.MismatchError):
-        load_into(net, file(tmp_path, [*linear("x"), *linear("y")], backend="other"), True, {})
+        load_into(net, file(tmp_path, [*linear("x"), *linear("y")], backend="other"))
 
 
 def test_a_variable_that_the_file_has_twice_has_one_value(tmp_path, net, saver):
     saver["also"] = saver["x.1"]
     same, other = entry("also", 4), entry("also", 4, start=1)
-    assert load_into(net, file(tmp_path, [*linear("x"), *linear("y"), same]), True, {}).loaded
+    assert load_into(net, file(tmp_path, [*linear("x"), *linear("y"), same])).loaded
     with pytest.raises(mp.MismatchError):
-        load_into(net, file(tmp_path, [*linear("x"), *linear("y"), other]), True, {})
+        load_into(net, file(tmp_path, [*linear("x"), *linear("y"), other]))
 
 
 def test_names_of_the_user_come_first(tmp_path, net, saver):
     rename = {r"^(x|y)\.0$": r"\1.weight", r"^(x|y)\.1$": r"\1.bias", "^x": "0", "^y": "2"}
-    load_into(net, file(tmp_path, [*linear("x"), *linear("y", 100)]), True, rename)
+    load_into(net, file(tmp_path, [*linear("x"), *linear("y", 100)]), rename=rename)
     assert (mp.parameters(net)["0.bias"].value == np.arange(4)).all()

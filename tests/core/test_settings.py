@@ -81,7 +81,7 @@ def test_what_an_earlier_file_did_not_know_of_is_not_taken_for_its_default(tmp_p
     ]
     mp.save(Sequential(LayerNorm(2)), tmp_path / "new.safetensors")
     assert mp.open(tmp_path / "new.safetensors").edition == 2
-    monkeypatch.setattr("multiparam.verbs.serialize.EDITION", 1)
+    monkeypatch.setattr("multiparam.matching.source.EDITION", 1)
     mp.save(Sequential(LayerNorm(2)), tmp_path / "old.safetensors")
     old = mp.open(tmp_path / "old.safetensors")
     assert old.edition == 1

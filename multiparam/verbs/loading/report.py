@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import misfits, prefix_hint, printable
-from ..html import Section, report
-from ..layer_table.settings import facts
-from ..model.inventory import told
-from ..names.rename import with_layers
-from ..text import counted, listed, where, wrapped
+from ...errors import misfits, prefix_hint, printable
+from ...html import Section, report
+from ...layer_table.settings import facts
+from ...model.inventory import told
+from ...names.rename import with_layers
+from ...text import counted, listed, where, wrapped
 
 __all__ = ["LoadReport"]
 
