@@ -56,7 +56,6 @@ setup: .venv/.made ## make the environment .venv with every framework but MXNet
 
 # most tests keep one core busy: two rows of them go side by side, what JAX compiles in the second one with a cache of
 # its own, since two processes may not write into one; then what builds packages, which others would see half made
-ROWS := $(MAKE) --jobs=1 --output-sync=target
 ifeq ($(BACKEND),all)
 test: setup .venv-floor/.made .venv-mxnet/.made ## run all tests; BACKEND=flax runs one backend's
 	$(MAKE) --jobs=2 --output-sync=target test-row-1 test-row-2
@@ -64,10 +63,10 @@ test: setup .venv-floor/.made .venv-mxnet/.made ## run all tests; BACKEND=flax r
 	@echo "all tests passed"
 
 test-row-1:
-	$(ROWS) test-keras test-parity test-models test-flax test-linen
+	$(MAKE) --jobs=1 --output-sync=target test-keras test-parity test-models test-flax test-linen
 
 test-row-2:
-	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.jax-cache/2 $(ROWS) lint test-core test-floor test-numpy test-torch test-paddle test-mxnet test-files test-exchange test-bench test-docs notebooks test-notebooks docs
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.jax-cache/2 $(MAKE) --jobs=1 --output-sync=target lint test-core test-floor test-numpy test-torch test-paddle test-mxnet test-files test-exchange test-bench test-docs notebooks test-notebooks docs
 else
 test: test-$(BACKEND)
 	@echo "all tests of '$(BACKEND)' passed"

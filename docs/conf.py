@@ -31,7 +31,8 @@ html_copy_source = False
 html_theme_options = {"source_repository": "", "top_of_page_buttons": []}
 
 nitpicky = True
-nitpick_ignore = [("py:class", "multiparam.adapter.by_identity.Kept")]  # a type variable
+# type variables
+nitpick_ignore = [("py:class", f"multiparam.adapter.{name}") for name in ("by_identity.Kept", "base.C")]
 nb_execution_mode = "off"  # the notebooks come with their outputs
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_block"]
@@ -48,7 +49,7 @@ napoleon_custom_sections = [("Attributes", "params_style")]  # which would be ca
 python_maximum_signature_line_length = 88
 
 # aliases of types, which are text
-ALIASES = frozenset(("Array", "FilePath", "Patterns", "Sampler", "Selection", "Shape", "Target"))
+ALIASES = frozenset(("Array", "FilePath", "Patterns", "Rename", "Sampler", "Selection", "Shape", "Target"))
 # what annotations name of other packages and of Python, whose inventories would have to be fetched
 FOREIGN = re.compile(r"(abc|builtins|collections|contextlib|enum|ml_dtypes|numpy|os|pathlib|typing)(\.|$)")
 

@@ -14,13 +14,19 @@ import numpy as np
 from flax import nnx
 
 from multiparam.adapter import (
-    Adapter,
     ArgumentError,
+    Bridges,
     Computed,
+    Computes,
+    Differentiates,
+    Freezes,
     Handle,
     Inventory,
+    Lazy,
     Members,
     Row,
+    Runs,
+    Ties,
     TieSide,
     collect,
     each_array,
@@ -32,14 +38,14 @@ from multiparam.adapter import (
     resolve,
     see,
     unsee,
+    unused_net,
 )
 from multiparam.model.bridge import bridged_row
 
-from . import plugin
+from . import layers, plugin
 from .additions import ACTIVATIONS, NamedSequential
 from .arrays import LEFT_BEHIND, ArrayAt, array_at, holds_array, inventory, is_array
 from .attributes import attributes
-from .layers import table
 from .settings import said
 
 _VIEW = "_multiparam_view_"
@@ -66,14 +72,13 @@ _FUNCTIONS = {name: Row(kind, object) for kind, name in ACTIVATIONS.items()} | {
 }
 
 
-class FlaxAdapter(Adapter):
+class FlaxAdapter(Runs, Differentiates, Freezes, Lazy, Ties, Computes, Bridges):
     """`nnx.Module`s."""
 
     plugin = plugin
+    table = layers.table()
 
     def __init__(self) -> None:
-        super().__init__()
-        self.table = table()
         self._rows: dict[int, tuple[Any, tuple[str, ...], Row | None]] = {}
 
     def is_model(self, native: Any) -> bool:
@@ -137,20 +142,20 @@ class FlaxAdapter(Adapter):
             optional=frozenset(arrays),
         )
 
-    def child(self, native: Any, key: str) -> Any:
-        if isinstance(native, NamedSequential) and key in native.names:
-            return native.layers[native.names.index(key)]
-        if isinstance(native, nnx.Sequential) and key.isdigit():
-            return resolve(native.layers, key)
-        return resolve(native, escape(key))
-
-    def part(self, native: Any, name: str) -> Any:
+    def lookup(self, native: Any, name: str) -> Any:
         if hasattr(native, _VIEW + name):
             return _viewed(native, name)
+        if isinstance(native, NamedSequential) and name in native.names:
+            return native.layers[native.names.index(name)]
+        if isinstance(native, nnx.Sequential) and name.isdigit():
+            return resolve(native.layers, name)
         found = resolve(native, name)
         if is_array(found) and _is_layer(native):
             return array_at(native, name)
-        return found if _is_variable(found) else None
+        if _is_variable(found):
+            return found
+        below = resolve(native, escape(name))
+        return below if _is_layer(below) or is_container(below) else None
 
     def inventory(self, model: Any) -> Inventory:
         return inventory(model, self.name)
@@ -258,9 +263,9 @@ class FlaxAdapter(Adapter):
         def scalar(net: Any, *batches: Any) -> Any:
             value = loss(net, *batches)
             if not isinstance(value, jax.Array) or np.size(value) != 1 or not jnp.issubdtype(value.dtype, jnp.inexact):
-                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+                raise self.no_scalar(value)
             if variables and not isinstance(value, jax.core.Tracer):
-                raise self.unused_net()
+                raise unused_net()
             return jnp.reshape(value, ())
 
         wanted = {id(variable) for variable in variables}
@@ -410,7 +415,3 @@ def _evaluating(model: Any) -> Iterator[None]:
     finally:
         for module, name, value in changed:
             setattr(module, name, value)
-
-
-def _described(value: Any) -> str:
-    return f"of shape {np.shape(value)}" if isinstance(value, jax.Array) else type(value).__name__

@@ -15,12 +15,19 @@ import numpy as np
 from keras.src.models import Functional
 
 from multiparam.adapter import (
-    Adapter,
-    ArgumentError,
+    Bridges,
     Computed,
+    Computes,
+    Differentiates,
+    Freezes,
     Handle,
     Inventory,
+    KeepsOwnState,
+    Lazy,
     Members,
+    Runs,
+    SavesNames,
+    Ties,
     TieSide,
     each_array,
     escape,
@@ -30,12 +37,13 @@ from multiparam.adapter import (
     resolve,
     see,
     unsee,
+    unused_net,
 )
 
-from . import plugin
+from . import layers, plugin
 from .compiled import reset
 from .images import image_ranks_of
-from .layers import ACTIVATIONS, table
+from .layers import ACTIVATIONS
 from .own_state import Kept, inventory, kept
 from .settings import said
 from .walk import (
@@ -55,14 +63,13 @@ _BEFORE = "Initialize the model before it is quantized, and quantize it then"
 _WAITING = "_multiparam_waiting"
 
 
-class KerasAdapter(Adapter):
+class KerasAdapter(Runs, Differentiates, Freezes, Lazy, Ties, SavesNames, Computes, KeepsOwnState, Bridges):
     """Keras 3 layers and models, on whichever backend Keras itself runs."""
 
     plugin = plugin
+    table = layers.table()
 
     def __init__(self) -> None:
-        super().__init__()
-        self.table = table()
         self._engine = importlib.import_module(f".engine_{keras.backend.backend()}", __package__)
         self._replaced: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -102,20 +109,23 @@ class KerasAdapter(Adapter):
             opaque=is_opaque(native) and (row is None or row.lazy is None or row.lazy(native) is None),
         )
 
-    def child(self, native: Any, key: str) -> Any:
+    def lookup(self, native: Any, name: str) -> Any:
+        views = getattr(native, "__dict__", {}).get(VIEWS, {})
+        if name in views:
+            return views[name]
+        found = variable_at(native, name)
+        found = kept(native).get(name) if found is None and is_layer(native) else found
+        return self._below(native, name) if found is None else found
+
+    def _below(self, native: Any, key: str) -> Any:
+        """A layer or container in another."""
         if type(native) is keras.Sequential and key.isdigit() and int(key) < len(native.layers):
             return native.layers[int(key)]
         found = resolve(native, escape(key))
         if is_layer(found) or is_container(found):
             return found
         found = listed_child(native, key) if isinstance(native, keras.Model) else None
-        return super().child(native, key) if found is None else found
-
-    def part(self, native: Any, name: str) -> Any:
-        if name in getattr(native, "__dict__", {}).get(VIEWS, {}):
-            return native.__dict__[VIEWS][name]
-        found = variable_at(native, name)
-        return kept(native).get(name) if found is None and is_layer(native) else found
+        return dict(self.members(native).children).get(key) if found is None else found
 
     def inventory(self, model: Any) -> Inventory:
         return inventory(model, self.name)
@@ -262,13 +272,13 @@ class KerasAdapter(Adapter):
         def scalar(net: Any, *batches: Any) -> Any:
             value = loss(net, *batches)
             if not keras.ops.is_tensor(value) or keras.ops.size(value) != 1:
-                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+                raise self.no_scalar(value)
             return value
 
         batches = [each_array(keras.ops.convert_to_tensor, one) for one in inputs]
         found = self._engine.gradients(model, scalar, batches, variables) if variables else []
         if variables and not found:
-            raise self.unused_net()
+            raise unused_net()
         return [
             self._engine.to_numpy(g).astype(self.dtype(v), copy=False) for g, v in zip(found, variables, strict=True)
         ]

@@ -15,20 +15,23 @@ from flax.nnx.bridge import ToLinen
 from flax.traverse_util import flatten_dict
 
 from multiparam.adapter import (
-    Adapter,
     ArgumentError,
+    Bridges,
     Computed,
+    Computes,
+    Differentiates,
     Inventory,
     LeftOut,
     Members,
     Row,
+    Runs,
     each_array,
     fresh,
+    unused_net,
 )
 from multiparam.model.bridge import bridged_row
 
-from . import plugin
-from .layers import table
+from . import layers, plugin
 from .model import LEFT_BEHIND, PARAMETERS, Bound, Leaf, Linen, Place, is_array, model_of, place_of
 from .settings import said
 
@@ -41,14 +44,11 @@ _ELSEWHERE = (
 _IN_ATTENTION = frozenset(("query", "key", "value", "out"))  # whose kernels have as many axes as a convolution's
 
 
-class LinenAdapter(Adapter):
+class LinenAdapter(Runs, Differentiates, Computes, Bridges):
     """`Linen(module, variables)`, bound modules, and the layers below them."""
 
     plugin = plugin
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = table()
+    table = layers.table()
 
     def is_model(self, native: Any) -> bool:
         return isinstance(native, (Linen, nn.Module, Place))
@@ -110,12 +110,7 @@ class LinenAdapter(Adapter):
                 kept[".".join((collection, *path))] = LeftOut.of(value) if leaf is None else leaf
         return Inventory(self.name, kept)
 
-    def child(self, native: Any, key: str) -> Any:
-        place = place_of(native)
-        here = any(isinstance(found.get(key), Mapping) for found in place.entries().values())
-        return place.model.place((*place.path, key)) if here else None
-
-    def part(self, native: Any, name: str) -> Any:
+    def lookup(self, native: Any, name: str) -> Any:
         place = place_of(native)
         entries = place.entries()
         collection, _, own = name.rpartition(":")
@@ -124,7 +119,8 @@ class LinenAdapter(Adapter):
         for collection in sorted(entries, key=lambda one: one != PARAMETERS):
             if name in entries[collection] and not isinstance(entries[collection][name], Mapping):
                 return place.leaf(collection, name)
-        return None
+        below = any(isinstance(found.get(name), Mapping) for found in entries.values())
+        return place.model.place((*place.path, name)) if below else None
 
     # --- variables ---------------------------------------------------------------------------------------------
 
@@ -223,10 +219,9 @@ class LinenAdapter(Adapter):
         def scalar(values: list[Any]) -> Any:
             value = loss(_with_values(held, variables, values), *batches)
             if not isinstance(value, jax.Array) or np.size(value) != 1 or not jnp.issubdtype(value.dtype, jnp.inexact):
-                shape = f"of shape {np.shape(value)}" if isinstance(value, jax.Array) else type(value).__name__
-                raise ArgumentError(f"the loss must be a scalar tensor, and is {shape}")
+                raise self.no_scalar(value)
             if variables and not isinstance(value, jax.core.Tracer):
-                raise self.unused_net()
+                raise unused_net()
             return jnp.reshape(value, ())
 
         return [np.asarray(one) for one in jax.grad(scalar)([variable.value for variable in variables])]

@@ -15,13 +15,26 @@ with warnings.catch_warnings():
     from mxnet import autograd, gluon
     from mxnet.util import is_np_array
 
-from multiparam.adapter import NOTHING, Adapter, ArgumentError, Handle, Inventory, Members, TieSide, each_array
+from multiparam.adapter import (
+    NOTHING,
+    ArgumentError,
+    Differentiates,
+    Freezes,
+    Handle,
+    Inventory,
+    Lazy,
+    Members,
+    Runs,
+    Ties,
+    TieSide,
+    each_array,
+    unused_net,
+)
 
-from . import plugin
+from . import layers, plugin
 from .constants import constants
 from .deferred import begin, when_ready
 from .held import auxiliary, is_registered, unregistered
-from .layers import table
 from .replacing import Transposed, forget, own_again, put
 from .settings import said
 from .tensors import clear, from_numpy, numpy_dtype, store, to_numpy
@@ -30,15 +43,12 @@ _NONE: frozenset[str] = frozenset()
 _FUSING = (gluon.nn.Dense, gluon.nn.conv_layers._Conv)  # layers that call an activation by themselves, `act`
 
 
-class MXNetAdapter(Adapter):
+class MXNetAdapter(Runs, Differentiates, Freezes, Lazy, Ties):
     """`mxnet.gluon.Block`s, of `mx.nd` and of `mx.np` arrays."""
 
     plugin = plugin
+    table = layers.table()
     reads_copies = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = table()
 
     def is_model(self, native: Any) -> bool:
         return isinstance(native, gluon.Block)
@@ -69,13 +79,10 @@ class MXNetAdapter(Adapter):
             children=children,
         )
 
-    def child(self, native: gluon.Block, key: str) -> Any:
-        return native._children.get(key)
-
-    def part(self, native: gluon.Block, name: str) -> Any:
+    def lookup(self, native: gluon.Block, name: str) -> Any:
         found = native._reg_params.get(name)
         found = unregistered(native).get(name) if found is None else found
-        return None if found is None else _seen(found)
+        return native._children.get(name) if found is None else _seen(found)
 
     def inventory(self, model: gluon.Block) -> Inventory:
         neutral = {
@@ -185,7 +192,7 @@ class MXNetAdapter(Adapter):
         with autograd.record():
             value = loss(model, *_tensors(model, inputs))
         if not isinstance(value, mx.nd.NDArray) or value.size != 1:
-            raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+            raise self.no_scalar(value)
         _forget_gradients(variables)
         try:
             value.backward()
@@ -193,7 +200,7 @@ class MXNetAdapter(Adapter):
             if "not in a computational graph" not in str(error):
                 raise
         if variables and not any(one._fresh_grad for variable in variables for one in variable._data):
-            raise self.unused_net()
+            raise unused_net()
         for variable in variables:
             for one in variable._data:
                 one._fresh_grad = True
@@ -294,7 +301,3 @@ def _is_marked(parameter: Any) -> bool:
     except mx.MXNetError:
         return False
     return True
-
-
-def _described(value: Any) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, mx.nd.NDArray) else type(value).__name__

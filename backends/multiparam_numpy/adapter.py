@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 
 from multiparam.adapter import (
-    Adapter,
     At,
+    Freezes,
     Handle,
     LayerTable,
+    Lazy,
     Members,
     Row,
+    Runs,
+    Ties,
     TieSide,
     collect,
     entries,
     escape,
     fresh,
+    is_container,
     replace,
     resolve,
 )
@@ -85,14 +89,11 @@ def _sequential(children: Mapping[str, Module], named: bool) -> layers.Sequentia
     return layers.Sequential.of(children)
 
 
-class NumpyAdapter(Adapter):
+class NumpyAdapter(Runs, Freezes, Lazy, Ties):
     """Modules of `multiparam_numpy`, whose layouts are the canonical ones."""
 
     plugin = plugin
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = LayerTable(_rows())
+    table = LayerTable(_rows())
 
     def is_model(self, native: Any) -> bool:
         return isinstance(native, Module)
@@ -119,14 +120,14 @@ class NumpyAdapter(Adapter):
             children=[*listed, *children],
         )
 
-    def child(self, native: Any, key: str) -> Any:
-        if isinstance(native, layers.Sequential) and key in native.layers:
-            return native.layers[key]
-        return resolve(native, escape(key))
-
-    def part(self, native: Any, name: str) -> Any:
+    def lookup(self, native: Any, name: str) -> Any:
+        if isinstance(native, layers.Sequential) and name in native.layers:
+            return native.layers[name]
         found = resolve(native, name)
-        return _handle(found) if _is_variable(found) else None
+        if _is_variable(found):
+            return _handle(found)
+        below = resolve(native, escape(name))
+        return below if _is_layer(below) or is_container(below) else None
 
     def read(self, variable: Variable) -> Any:
         return variable.value

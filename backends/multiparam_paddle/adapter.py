@@ -21,26 +21,31 @@ from paddle.nn.layer.rnn import RNNBase
 
 from multiparam.adapter import (
     NOTHING,
-    Adapter,
-    ArgumentError,
     Computed,
+    Computes,
+    Differentiates,
+    Freezes,
     Handle,
     Inventory,
+    Lazy,
     LeftOut,
     Members,
+    Runs,
+    Ties,
     TieSide,
     copy,
     each_array,
+    evaluating,
     same_children,
     same_variables,
     see,
     unsee,
+    unused_net,
 )
 
-from . import plugin
+from . import layers, plugin
 from .compiled import compiled_parts, forget
 from .fused import all_or_none, is_fused, is_unrolled, put, rename_aliases
-from .layers import table
 from .settings import said
 from .tensors import from_numpy, memory, numpy_dtype, to_numpy
 
@@ -55,14 +60,11 @@ _NONE: frozenset[str] = frozenset()
 _GENERATOR = "_dropout_state"  # of a recurrent layer
 
 
-class PaddleAdapter(Adapter):
+class PaddleAdapter(Runs, Differentiates, Freezes, Lazy, Ties, Computes):
     """`paddle.nn.Layer`s."""
 
     plugin = plugin
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = table()
+    table = layers.table()
 
     def is_model(self, native: Any) -> bool:
         return isinstance(native, nn.Layer)
@@ -107,11 +109,8 @@ class PaddleAdapter(Adapter):
             return super().holds(native, members)
         return same_variables(own, members.parameters) and (not below or same_children(below.items(), members.children))
 
-    def child(self, native: nn.Layer, key: str) -> Any:
-        return native._sub_layers.get(key)
-
-    def part(self, native: nn.Layer, name: str) -> Any:
-        for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
+    def lookup(self, native: nn.Layer, name: str) -> Any:
+        for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {}), native._sub_layers):
             if holder.get(name) is not None:
                 return holder[name]
         return None
@@ -196,7 +195,7 @@ class PaddleAdapter(Adapter):
         return super().images(native) | (frozenset((len(order),)) if self.channels_last(native) else frozenset())
 
     def run(self, model: nn.Layer, inputs: Sequence[Any]) -> Any:
-        with _evaluating(model), paddle.no_grad():
+        with evaluating(model, model.sublayers(include_self=True)), paddle.no_grad():
             return model(*_tensors(inputs))
 
     @contextmanager
@@ -224,12 +223,12 @@ class PaddleAdapter(Adapter):
         with paddle.enable_grad():
             value = loss(model, *_tensors(inputs))
             if not isinstance(value, paddle.Tensor) or value.size != 1:
-                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+                raise self.no_scalar(value)
             found: Sequence[Any] = [None] * len(variables)
             if not value.stop_gradient and variables:
                 found = paddle.grad(value.reshape([]), asked, allow_unused=True)[: len(variables)]
         if variables and all(one is None for one in found):
-            raise self.unused_net()
+            raise unused_net()
         for variable, gradient in zip(variables, found, strict=True):
             variable.grad = paddle.zeros_like(variable) if gradient is None else gradient.detach()
         return [to_numpy(variable.grad) for variable in variables]
@@ -304,18 +303,3 @@ def _order(native: Any) -> str:
 
 def _tensors(inputs: Sequence[Any]) -> list[Any]:
     return [each_array(lambda array: from_numpy(np.asarray(array)), one) for one in inputs]
-
-
-@contextmanager
-def _evaluating(model: nn.Layer) -> Iterator[None]:
-    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer in training:
-            layer.training = True
-
-
-def _described(value: Any) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, paddle.Tensor) else type(value).__name__

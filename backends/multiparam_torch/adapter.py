@@ -13,26 +13,33 @@ from torch.nn.parameter import UninitializedTensorMixin, is_lazy
 
 from multiparam.adapter import (
     NOTHING,
-    Adapter,
     ArgumentError,
     Computed,
+    Computes,
+    Differentiates,
+    Freezes,
     Handle,
     Inventory,
+    KeepsOwnState,
+    Lazy,
     Members,
+    Runs,
+    Ties,
     TieSide,
     copy,
     each_array,
+    evaluating,
     fresh,
     leaves,
     same_children,
     same_variables,
     see,
     unsee,
+    unused_net,
 )
 
-from . import plugin
+from . import layers, plugin
 from .effective import Effective, computed, effective
-from .layers import table
 from .own_state import Kept, inventory, keeps_more, kept
 from .settings import said
 from .tensors import from_numpy, has_numbers, is_expanded, memory, numpy_dtype, to_numpy, unreachable
@@ -54,14 +61,11 @@ class _Pending(list[Callable[[Any], None]]):
     started = False
 
 
-class TorchAdapter(Adapter):
+class TorchAdapter(Runs, Differentiates, Freezes, Lazy, Ties, Computes, KeepsOwnState):
     """`torch.nn.Module`s, whose names and layouts are the canonical ones."""
 
     plugin = plugin
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = table()
+    table = layers.table()
 
     def is_model(self, native: Any) -> bool:
         return isinstance(native, nn.Module)
@@ -105,12 +109,8 @@ class TorchAdapter(Adapter):
         key = wrapping(type(native))
         return native._modules.get(key) if key else None
 
-    def child(self, native: nn.Module, key: str) -> Any:
-        # a scripted module's modules have no get
-        return native._modules[key] if key in native._modules else None  # noqa: SIM401
-
-    def part(self, native: nn.Module, name: str) -> Any:
-        for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {})):
+    def lookup(self, native: nn.Module, name: str) -> Any:
+        for holder in (native._parameters, native._buffers, native.__dict__.get(_VIEWS, {}), native._modules):
             if name in holder and holder[name] is not None:  # a scripted module's have no get
                 return holder[name]
         found = kept(native)[0].get(name) if keeps_more(type(native)) else None
@@ -196,7 +196,7 @@ class TorchAdapter(Adapter):
     # --- running -----------------------------------------------------------------------------------------------
 
     def run(self, model: nn.Module, inputs: Sequence[Any]) -> Any:
-        with _evaluating(model), torch.no_grad():
+        with evaluating(model, model.modules()), torch.no_grad():
             return model(*_tensors(model, inputs))
 
     @contextmanager
@@ -234,12 +234,12 @@ class TorchAdapter(Adapter):
         with torch.enable_grad():
             value = loss(model, *_tensors(model, inputs))
             if not isinstance(value, torch.Tensor) or value.numel() != 1:
-                raise ArgumentError(f"the loss must be a scalar tensor, and is {_described(value)}")
+                raise self.no_scalar(value)
             found: Sequence[torch.Tensor | None] = [None] * len(variables)
             if value.requires_grad and variables:
                 found = torch.autograd.grad(value.reshape(()), variables, allow_unused=True)
         if variables and all(one is None for one in found):
-            raise self.unused_net()
+            raise unused_net()
         for variable, gradient in zip(variables, found, strict=True):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient.detach()
         return [_dense(variable.grad) for variable in variables]
@@ -332,18 +332,3 @@ def _tensors(model: nn.Module, inputs: Sequence[Any]) -> list[Any]:
 def _is_compiled(layer: nn.Module) -> bool:
     """Whether `torch.compile` or the layer's own `compile()` made it."""
     return getattr(layer, "_compiled_call_impl", None) is not None or hasattr(layer, "_orig_mod")
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _described(value: Any) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__

@@ -17,8 +17,23 @@ from ..layer_table.steps import Flatten, Flip, Insert, Merge, Reorder, Split, Ta
 from ..layer_table.table import Fold, LayerTable, LazyShape, Row, Setting, each_rank, told_kind
 from ..names.pattern import escape
 from .attributes import check_replaceable, collect, entries, is_container, replace, resolve
-from .base import Adapter, Computed, Inventory, LeftOut, TieSide
+from .base import Adapter, Inventory, LeftOut
 from .by_identity import ByIdentity
+from .capabilities import (
+    Bridges,
+    Computed,
+    Computes,
+    Differentiates,
+    Freezes,
+    KeepsOwnState,
+    Lazy,
+    Runs,
+    SavesNames,
+    Ties,
+    TieSide,
+    evaluating,
+    unused_net,
+)
 from .members import NOTHING, Members, same_children, same_variables
 from .plugin import Capability, Plugin
 from .transposed import see, unsee
@@ -31,20 +46,26 @@ __all__ = [
     "Array",
     "At",
     "Block",
+    "Bridges",
     "ByIdentity",
     "Capability",
     "Computed",
+    "Computes",
     "Concat",
+    "Differentiates",
     "Flatten",
     "Flip",
     "Fold",
+    "Freezes",
     "GATES",
     "Handle",
     "Insert",
     "Inventory",
     "KINDS",
+    "KeepsOwnState",
     "NOTHING",
     "LayerTable",
+    "Lazy",
     "LazyShape",
     "LeftOut",
     "Members",
@@ -54,12 +75,15 @@ __all__ = [
     "RecurrentCell",
     "Reorder",
     "Row",
+    "Runs",
+    "SavesNames",
     "Setting",
     "Shape",
     "Source",
     "Split",
     "Take",
     "TieSide",
+    "Ties",
     "Transpose",
     "Transposed",
     "UninitializedError",
@@ -77,6 +101,7 @@ __all__ = [
     "einsum_sources",
     "entries",
     "escape",
+    "evaluating",
     "fresh",
     "general_sources",
     "image_ranks",
@@ -94,4 +119,5 @@ __all__ = [
     "told_kind",
     "transposed_convolution",
     "unsee",
+    "unused_net",
 ]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, overload
 
 import numpy as np
 
 from ..arrays.copying import copy
 from ..arrays.types import Array, Shape
-from ..errors import ArgumentError, UnsupportedError
+from ..errors import UnsupportedError
 from ..layer_table.kinds import image_ranks
-from ..layer_table.layout import Handle
 from ..layer_table.table import LayerTable, Row
 from ..names.pattern import escape
-from .attributes import check_replaceable, is_container
-from .by_identity import ByIdentity
+from .attributes import is_container
 from .members import Members, same_members
 from .plugin import Capability, Plugin
 
-__all__ = ["Adapter", "Computed", "Inventory", "LeftOut", "TieSide"]
+__all__ = ["Adapter", "Inventory", "LeftOut"]
+
+C = TypeVar("C", bound="Adapter")
 
 
 @dataclass(frozen=True)
@@ -66,59 +65,23 @@ class Inventory:
     loading: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Computed:
-    """A tensor that a layer computes from parameters, which a rule is about in their place.
-
-    Attributes:
-        role: its native name, `"weight"`.
-        originals: the native variables of the parameters that it is computed from.
-        what: what computes it, `"WeightNorm"`.
-        variable: what stands for it: `read`, `write` and `problem` take it, and `part` gives it by its name. None where
-            it cannot be set.
-        why: where it cannot, what to do instead, as an advice.
-    """
-
-    role: str
-    originals: Sequence[Any]
-    what: str
-    variable: Any = None
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class TieSide:
-    """One end of a tie: a native tensor of a layer.
-
-    Attributes:
-        layer: the native layer.
-        part: the native tensor's name in it.
-        handle: the variable it is now.
-    """
-
-    layer: Any
-    part: str
-    handle: Handle
-
-
 class Adapter(ABC):
     """One backend. Subclass it and name it in a `Plugin`.
 
-    Reading and writing are the minimum; the methods of a capability need only be there if it is declared.
+    Reading and writing are the minimum: the abstract methods, and `memory` or `write`. What a backend can do beyond
+    that are the classes of `multiparam.adapter.capabilities`, which its adapter inherits from too.
 
     Attributes:
+        capability: what a class of adapters can do; None of one that nothing is declared for.
         plugin: the backend's declaration: its name and what it can do.
         table: the layer table.
-        gradients_of: what `gradients` gave for a layer's tensors, by their native names, where no variable keeps it.
         reads_copies: what `read` gives is nobody else's, so that it need not be copied when it is written to a file.
     """
 
+    capability: ClassVar[Capability | None] = None
     plugin: ClassVar[Plugin]
     table: LayerTable
     reads_copies: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self.gradients_of: ByIdentity[dict[str, Array]] = ByIdentity()
 
     @property
     def name(self) -> str:
@@ -143,10 +106,6 @@ class Adapter(ABC):
         """
         return None
 
-    def child(self, native: Any, key: str) -> Any:
-        """One of the children that `members` lists, or None; faster than listing where the adapter knows how."""
-        return next((child for name, child in self.members(native).children if name == key), None)
-
     @abstractmethod
     def members(self, native: Any) -> Members:
         """What a layer or container directly holds."""
@@ -155,10 +114,11 @@ class Adapter(ABC):
         """Whether a layer still holds what `members` told; an adapter may see it sooner than by telling anew."""
         return same_members(self.members(native), members)
 
-    def part(self, native: Any, name: str) -> Any:
-        """One of the variables that `members` lists, found without listing; None where there is none (any more)."""
+    def lookup(self, native: Any, name: str) -> Any:
+        """A variable, layer or container that `members` lists, found without listing; None where there is none now."""
         members = self.members(native)
-        return members.parameters.get(name, members.buffers.get(name))
+        found = members.parameters.get(name, members.buffers.get(name))
+        return dict(members.children).get(name) if found is None else found
 
     def layer_class(self, native: Any) -> type:
         """The class by which the layer table knows a native layer."""
@@ -192,19 +152,6 @@ class Adapter(ABC):
     component = staticmethod(escape)
     """A native name as a component of canonical ones; PyTorch's adapter leaves it as it is."""
 
-    def saved(self, model: Any, labels: Mapping[str, str]) -> Mapping[str, Any]:
-        """A model's variables by the names that the framework's own saver gives them in a file.
-
-        Only where a reader of such files gives `Contents.originals`. What the saver keeps beside parameters is there
-        too. Empty where it cannot be told.
-
-        Args:
-            model: the native model.
-            labels: the names that a file tells of its layers, by their paths in it; where they contradict the model's,
-                the file is another's.
-        """
-        return {}
-
     def inventory(self, model: Any) -> Inventory:
         """What the framework's own saver would keep of a model.
 
@@ -212,6 +159,20 @@ class Adapter(ABC):
         adapter's own walk.
         """
         return Inventory(self.name)
+
+    # --- images ------------------------------------------------------------------------------------------------
+
+    def channels_last(self, native: Any) -> bool:
+        """Whether a layer that works on images has their channels in the last axis."""
+        return False
+
+    def images(self, native: Any) -> frozenset[int]:
+        """How many axes the images have that a layer takes with their channels last; empty if it takes none."""
+        return image_ranks(self.kind(native)) if self.channels_last(native) else frozenset()
+
+    def untold(self, native: Any) -> tuple[frozenset[int], str]:
+        """How many axes images have of which it cannot be told whether a layer takes them, and why that is so."""
+        return frozenset(), ""
 
     # --- variables ---------------------------------------------------------------------------------------------
 
@@ -240,15 +201,6 @@ class Adapter(ABC):
         """Why a variable cannot be written, as a sentence about it; empty if it can."""
         return ""
 
-    def any_shape(self, variable: Any) -> bool:
-        """Whether a buffer takes numbers of any shape and dtype, as what a layer saves by methods of its own does."""
-        return False
-
-    def restorer(self, variable: Any) -> Callable[[], None]:
-        """What puts back what a buffer of any shape has now, if a layer does not take what a file has for it."""
-        before = np.array(self.read(variable))
-        return lambda: self.write(variable, before)
-
     def unreachable(self, variable: Any) -> str:
         """Why this process cannot read or write a variable's numbers, as a sentence about it; empty if it can.
 
@@ -257,21 +209,9 @@ class Adapter(ABC):
         """
         return ""
 
-    def computed(self, native: Any) -> Iterable[Computed]:
-        """The tensors that a layer computes from parameters, its own or those of layers below."""
-        return ()
-
-    def problem(self, variable: Any, value: Array) -> str:
-        """Why a computed tensor cannot become an array; empty if it can. Nothing is changed."""
-        return ""
-
     def abstract(self, variable: Any) -> str:
         """What gives a variable without numbers some, where no batch does, as an advice; empty if a batch does."""
         return ""
-
-    def model_of(self, definition: Any, state: Any) -> Any:
-        """A model made of what a wrapper of another backend's holds of it: its definition, and its tensors."""
-        raise self.unsupported("being wrapped in other frameworks' models")
 
     def written(self, layer: Any) -> None:
         """Called after variables of a layer were written, for layers that keep something computed from them."""
@@ -289,14 +229,6 @@ class Adapter(ABC):
         """The framework's own object, where what `members` lists only stands for it."""
         return variable
 
-    def carrier(self, variable: Any) -> Any:
-        """The tensor of another framework that has a variable's numbers, where layers lie in a model of that one.
-
-        Raises:
-            UnsupportedError: there is none.
-        """
-        raise self.unsupported(Capability.GRADIENTS, "its layers lie in a model of another framework")
-
     def device(self, variable: Any) -> str:
         """Where the variable lies, in the framework's own words."""
         return "cpu"
@@ -313,121 +245,31 @@ class Adapter(ABC):
     def array(self, tensor: Any) -> Array:
         """A native tensor's numbers."""
 
-    # --- trainable ---------------------------------------------------------------------------------------------
-
-    def trainable(self, variable: Any) -> bool:
-        """Whether optimizers may change the variable."""
-        return True
-
-    def set_trainable(self, model: Any, layers: Sequence[Any], variable: Any, value: bool) -> None:
-        """Freezes or thaws a variable.
-
-        Args:
-            model: the model it was reached through.
-            layers: the native layers from the model down to the variable's owner, for each place that holds it.
-            variable: the native variable.
-            value: whether optimizers may change it.
-        """
-        raise self.unsupported(Capability.TRAINABLE)
-
-    # --- running -----------------------------------------------------------------------------------------------
-
-    def channels_last(self, native: Any) -> bool:
-        """Whether a layer that works on images has their channels in the last axis."""
-        return False
-
-    def images(self, native: Any) -> frozenset[int]:
-        """How many axes the images have that a layer takes with their channels last; empty if it takes none."""
-        return image_ranks(self.kind(native)) if self.channels_last(native) else frozenset()
-
-    def untold(self, native: Any) -> tuple[frozenset[int], str]:
-        """How many axes images have of which it cannot be told whether a layer takes them, and why that is so."""
-        return frozenset(), ""
-
-    def run(self, model: Any, inputs: Sequence[Array]) -> Any:
-        """The forward pass in eval mode without gradient, as native tensors; lazy layers get their shapes."""
-        raise self.unsupported(Capability.RUN)
-
-    def watch(self, layers: Sequence[Any], seen: Callable[..., None]) -> AbstractContextManager[None]:
-        """A context in which `seen(layer, output, inputs)` is called after each call of one of the layers.
-
-        Calls inside of a compiled part, which have no numbers yet, are left out. An adapter without it lets `verify`
-        compare whole models only; one that does not tell the inputs, which may be left out, lets it know less of where
-        a difference comes from.
-        """
-        return nullcontext()
-
-    def begin(self, model: Any) -> None:
-        """Gives first numbers to what has a shape and only waits to be told to, before a verb sets others."""
-        return
-
-    def when_ready(self, layer: Any, call: Callable[[Any], None]) -> None:
-        """Calls `call(layer)` once a lazy layer has its parameters, before its first forward pass uses them.
-
-        Several calls for one layer are carried out in their order.
-        """
-        raise self.unsupported(Capability.LAZY)
-
-    def gradients(
-        self, model: Any, loss: Callable[..., Any], inputs: Sequence[Array], variables: Sequence[Any]
-    ) -> list[Array]:
-        """The loss's gradients for the given variables, in their order; zeros for those the loss does not use.
-
-        Raises:
-            ArgumentError: the loss is no scalar, or `unused_net()`.
-        """
-        raise self.unsupported(Capability.GRADIENTS)
-
-    def unused_net(self) -> ArgumentError:
-        """The error for a loss that uses none of the variables, of which there are some."""
-        return ArgumentError(
-            "the loss uses no trainable parameter of the net that it is given: it is called as loss(net, *inputs), "
-            "and has to compute with this net, not with another variable for the model"
-        )
-
-    def grad(self, variable: Any) -> Array | None:
-        """The gradient that the framework keeps with a variable, of the variable's shape; None if there is none."""
-        return None
-
-    def set_grad(self, variable: Any, value: Array | None) -> bool:
-        """Hears what `gradients` gave for a variable, or that there is nothing, so that the framework's own goes.
-
-        Returns:
-            Whether the framework keeps gradients with its variables, in which `gradients` has set them; where it does
-            not, they are kept beside the layers.
-        """
-        return False
-
-    # --- ties --------------------------------------------------------------------------------------------------
-
-    def check_tie(self, side: TieSide, handle: Handle) -> None:
-        """Raises a MultiparamError if `tie` or `untie` would fail; called for all of them before the first is made."""
-        check_replaceable(side.layer, side.part, attribute=handle.axes is not None)
-
-    def tie(self, model: Any, side: TieSide, handle: Handle) -> None:
-        """Makes a layer's tensor be another variable, seen through the handle's axes; the layer's own is let go.
-
-        Args:
-            model: the model, whose cached functions must be dropped.
-            side: the layer's tensor that changes.
-            handle: what it becomes.
-        """
-        raise self.unsupported(Capability.TIE)
-
-    def untie(self, model: Any, side: TieSide, value: Array) -> None:
-        """Gives a layer's tensor a variable of its own again, with the given numbers as the layer sees them."""
-        raise self.unsupported(Capability.TIE)
-
-    def notes_on_change(self, model: Any) -> list[str]:
-        """What a user must know after a tie, an untie or a freeze: which optimizer has to be rebuilt, say."""
-        return []
-
     # --- capabilities ------------------------------------------------------------------------------------------
 
-    def require(self, capability: Capability) -> None:
-        """Raises UnsupportedError unless the capability is declared."""
-        if capability not in self.plugin.capabilities:
-            raise self.unsupported(capability)
+    @overload
+    def require(self, capability: Capability) -> Adapter: ...
+
+    @overload
+    def require(self, capability: type[C]) -> C: ...
+
+    def require(self, capability: Capability | type[C]) -> Adapter | C:
+        """The adapter, if it can do what is asked for.
+
+        Args:
+            capability: what is declared, or the class of adapters that can do it, which is then what is given.
+
+        Raises:
+            UnsupportedError: it cannot.
+        """
+        declared = capability if isinstance(capability, Capability) else capability.capability
+        if declared is not None and declared not in self.plugin.capabilities:
+            raise self.unsupported(declared)
+        if isinstance(capability, Capability):
+            return self
+        if not isinstance(self, capability):
+            raise self.unsupported(declared or capability.__name__)
+        return self
 
     def unsupported(self, capability: Capability | str, why: str = "") -> UnsupportedError:
         """The error for something this backend cannot do."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..adapter.base import Adapter
+from ..adapter.capabilities import SavesNames
 from ..formats.contents import Contents
 from ..formats.entry import Entry
 from ..layer_table.layout import seen_through
@@ -29,10 +30,10 @@ def placed(contents: Contents, tree: Tree) -> tuple[Contents, dict[str, str]]:
         The contents, and the model's layers by those of the file that have other names. Where it cannot be told, or
         not all of the file and the model has its place in the other, the contents as they were.
     """
-    originals = contents.originals
-    if originals is None or contents.backend != tree.adapter.name:
+    originals, adapter = contents.originals, tree.adapter
+    if originals is None or contents.backend != adapter.name or not isinstance(adapter, SavesNames):
         return contents, {}
-    variables = tree.adapter.saved(tree.model, originals.labels)
+    variables = adapter.saved(tree.model, originals.labels)
     held = _held(originals.entries, variables, tree.adapter)
     groups = [group for group in tree.groups if not group[0].transient]
     entries = [entry for entry in (_entry(group[0], held) for group in groups) if entry is not None]

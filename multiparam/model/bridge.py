@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..adapter.capabilities import Bridges
 from ..adapter.registry import adapter
 from ..layer_table.layout import Source
 from ..layer_table.table import Row
@@ -14,7 +15,9 @@ from .tree import Tree
 __all__ = ["bridged_row"]
 
 
-def bridged_row(native: type, backend: str, model: Callable[[Any], Any], part: Callable[[Sequence[str]], str]) -> Row:
+def bridged_row(
+    native: type, backend: str, model: Callable[[Bridges], Any], part: Callable[[Sequence[str]], str]
+) -> Row:
     """The row of a layer that wraps a model of another backend.
 
     Args:
@@ -23,7 +26,7 @@ def bridged_row(native: type, backend: str, model: Callable[[Any], Any], part: C
         model: makes that model, given the backend's adapter; only its layers and shapes matter.
         part: the name in the wrapping layer of a native tensor, given the keys that lead to it in that model.
     """
-    other = adapter(backend)
+    other = adapter(backend).require(Bridges)
     tree = Tree(other, model(other))
     found: dict[bool, dict[str, Source]] = {False: {}, True: {}}
     for group in tree.groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from ..adapter.capabilities import Computes
 from ..layer_table.layout import At
 from .node import Node
 from .parameter import Parameter
@@ -34,7 +35,7 @@ def computed_slots(node: Node) -> list[Slot]:
     if node.is_inner:
         return []
     found = []
-    for one in node.adapter.computed(node.native):
+    for one in node.adapter.computed(node.native) if isinstance(node.adapter, Computes) else ():
         row = node.row
         sources = {} if row is None else row.sources_of(node.native)
         source = next((own for own in sources.values() if own.parts == (one.role,)), At(one.role))

@@ -182,7 +182,7 @@ class Node:
         for key in path:
             below = next((child for one, child in members.children if one == key), None)
             if below is None:  # of a layer that has other members than it leads to, as a fused one
-                below = self.adapter.child(layers[-1], key)
+                below = self.adapter.lookup(layers[-1], key)
             if below is None:
                 return None
             layers.append(below)
@@ -192,15 +192,15 @@ class Node:
     def look(self, part: str) -> Any:
         """As `find`, as it is now, however the model was changed since the walk."""
         owner = self.owner_now(part)
-        return None if owner is None else self.adapter.part(owner[0][-1], owner[1])
+        return None if owner is None else self.adapter.lookup(owner[0][-1], owner[1])
 
     def owner_now(self, part: str) -> tuple[tuple[Any, ...], str] | None:
         """As `owner`, as it is now."""
-        own = "/" not in part or self.adapter.part(self.native, part) is not None
+        own = "/" not in part or self.adapter.lookup(self.native, part) is not None
         *path, name = [part] if own else part.split("/")
         layers = [self.native]
         for key in path:
-            below = self.adapter.child(layers[-1], key)
+            below = self.adapter.lookup(layers[-1], key)
             if below is None:
                 return None
             layers.append(below)
@@ -232,7 +232,7 @@ class Node:
         """Whether it is still where it was found, however the model was changed since."""
         node = self.layer
         while (parent := node.parent) is not None:
-            there, _ = unwrapped(parent.adapter, parent.adapter.child(parent.native, node.key))
+            there, _ = unwrapped(parent.adapter, parent.adapter.lookup(parent.native, node.key))
             if there is not node.native:
                 return False
             node = parent

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..adapter.base import Adapter
-from ..adapter.plugin import Capability
+from ..adapter.capabilities import Freezes
 from ..adapter.registry import recognized
 from ..arrays.dtypes import ReadOnlyArray, checked, converted, frozen
 from ..arrays.types import Array
@@ -124,19 +124,19 @@ class Parameter:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        for position, handle in enumerate(self._freezable(value)):
+        adapter, handles = self._freezable(value)
+        for position, handle in enumerate(handles):
             for slot in self.slots:
                 below, _ = slot.node.owner_now(slot.source.parts[position]) or ((slot.node.native,), "")
-                self._adapter.set_trainable(self._model, (*slot.node.above, *below), handle.variable, bool(value))
+                adapter.set_trainable(self._model, (*slot.node.above, *below), handle.variable, bool(value))
 
-    def _freezable(self, value: Any) -> tuple[Handle, ...]:
-        """What is frozen or thawed, if it can be."""
+    def _freezable(self, value: Any) -> tuple[Freezes, tuple[Handle, ...]]:
+        """What is frozen or thawed, if it can be, and who does it."""
         if not isinstance(value, (bool, np.bool_)):
             raise ArgumentError(f".trainable is True or False, not {value!r}")
         if self._slot.is_buffer:
             raise UnsupportedError(self._adapter.name, "trainable", f"{self.name!r} is a buffer, which nothing trains")
-        self._adapter.require(Capability.TRAINABLE)
-        return self._handles("cannot be frozen or thawed")
+        return self._adapter.require(Freezes), self._handles("cannot be frozen or thawed")
 
     # --- its numbers -------------------------------------------------------------------------------------------
 
@@ -282,10 +282,10 @@ class Parameter:
         """As `trainable`, where the walk found it."""
         if self._slot.is_buffer:
             return False
-        handles = self._slot.handles()
-        if handles is None:
+        handles, adapter = self._slot.handles(), self._adapter
+        if handles is None or not isinstance(adapter, Freezes):
             return True
-        states = {self._adapter.trainable(handle.variable) for handle in handles}
+        states = {adapter.trainable(handle.variable) for handle in handles}
         if len(states) > 1:
             raise MismatchError(
                 f"{self.name!r} is made of {len(handles)} native tensors, of which some are trainable and some are "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..adapter.base import Computed
+from ..adapter.capabilities import Computed, Differentiates, KeepsOwnState
 from ..arrays.types import Array, Shape
 from ..layer_table.layout import Handle, Source, put_through, seen_through, stand_in
 from ..layer_table.table import LazyShape
@@ -212,7 +212,10 @@ class Slot:
 
     def any_shape(self, handles: tuple[Handle, ...]) -> bool:
         """Whether it takes numbers of any shape and dtype."""
-        return self.is_buffer and any(self.node.adapter.any_shape(handle.variable) for handle in handles)
+        adapter = self.node.adapter
+        if not (self.is_buffer and isinstance(adapter, KeepsOwnState)):
+            return False
+        return any(adapter.any_shape(handle.variable) for handle in handles)
 
     def keeps_all(self, handles: tuple[Handle, ...]) -> bool:
         """Whether the layer can keep any array of the right shape."""
@@ -249,15 +252,20 @@ class Slot:
 
     def grad(self, part: str, handle: Handle) -> Array | None:
         """The gradient that one of its variables has now, or None."""
-        found = self.node.adapter.grad(handle.variable)
+        adapter = self.node.adapter
+        if not isinstance(adapter, Differentiates):
+            return None
+        found = adapter.grad(handle.variable)
         if found is None and (owner := self.node.owner_now(part)) is not None:
-            found = (self.node.adapter.gradients_of.get(owner[0][-1]) or {}).get(owner[1])
+            found = (adapter.gradients_of.get(owner[0][-1]) or {}).get(owner[1])
         return found
 
     def set_grad(self, part: str, handle: Handle, value: Array | None) -> None:
         """Keeps the gradient of one of its variables, or forgets it."""
         adapter = self.node.adapter
-        if adapter.set_grad(handle.variable, value) or (owner := self.owner(part)) is None:
+        if not isinstance(adapter, Differentiates) or adapter.set_grad(handle.variable, value):
+            return
+        if (owner := self.owner(part)) is None:
             return
         kept = adapter.gradients_of.made(owner[0][-1], dict)
         if value is None:

@@ -11,6 +11,7 @@ import pytest
 
 import multiparam as mp
 from multiparam.adapter import Capability
+from multiparam.adapter.capabilities import CAPABILITIES
 
 from .models import NativeModels
 
@@ -180,6 +181,11 @@ class AccessTests(NativeModels):
         assert "= 2.weight" in shown
         assert mp.summary(self.shared()).total == 4 * 8 + 8 + 8 * 8 + 8 + 8 + 1
         assert "<table>" in mp.summary(self.shared())._repr_html_()
+
+    def test_what_is_declared_is_what_the_adapter_inherits(self) -> None:
+        declared = self.adapter.plugin.capabilities
+        inherited = {one.capability for one in CAPABILITIES if isinstance(self.adapter, one)}
+        assert inherited == declared & {one.capability for one in CAPABILITIES}
 
     def test_undeclared_capabilities_are_refused(self) -> None:
         declared = self.adapter.plugin.capabilities

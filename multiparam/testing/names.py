@@ -72,8 +72,8 @@ class NameTests(NativeModels):
         for model in (self.mlp(), self.nested(), self.containers(), self.twice(), self.shared(), self.custom()):
             for layer in mp.layers(model).walk():
                 for key, child in self.adapter.members(layer.native).children:
-                    assert self.adapter.child(layer.native, key) is child
-                assert self.adapter.child(layer.native, "no such child") is None
+                    assert self.adapter.lookup(layer.native, key) is child
+                assert self.adapter.lookup(layer.native, "no such child") is None
 
     def test_a_part_of_a_model_is_a_model(self) -> None:
         layer = mp.layers(self.named())["hidden"].native

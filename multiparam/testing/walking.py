@@ -15,7 +15,7 @@ from multiparam.adapter import Capability
 
 from .models import NativeModels
 
-LOOKS = ("members", "child", "part")
+LOOKS = ("members", "lookup")
 
 
 class WalkingTests(NativeModels):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..adapter.base import Adapter
-from ..adapter.plugin import Capability
+from ..adapter.capabilities import Computes, Lazy
 from ..adapter.registry import infer_model
 from ..arrays.dtypes import converted, is_float, rank_of
 from ..arrays.random import fill
@@ -293,7 +293,8 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
         raise ArgumentError("\n".join(["nothing was written; all parameters are left", *_ask(report.left_out)]))
     for parameter, _ in todo:
         _check_reachable(parameter)
-    adapter.begin(tree.model)
+    if isinstance(adapter, Lazy):
+        adapter.begin(tree.model)
     for parameter, _ in todo:
         _check_numbers(parameter)
     settled = {parameter.name for parameter in candidates if _ready(parameter)}
@@ -307,7 +308,7 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
             later.setdefault(id(node.native), (node, {}))[1][parameter.name] = rule
     opaque = tree.opaque()
     if later or opaque:
-        adapter.require(Capability.LAZY)
+        adapter.require(Lazy)
     _check_writable([parameter for parameter, _ in now])
     for parameter, rule in now:
         if isinstance(rule, Constant):  # one of its numbers tells for all
@@ -325,10 +326,11 @@ def _apply(adapter: Adapter, tree: Tree, candidates: Any, decide: Decide, report
             parameter.put(_made(parameter, rule, report.seed))
     report.entries += [InitializedParameter(p.name, p.slot.shape(), rule) for p, rule in todo]
     report.deferred += [p.name for p, _ in todo if not _ready(p)]
-    for node, rules in later.values():
-        node.adapter.when_ready(node.native, _carry_out(node.adapter, node.name, _by_name(rules), report.seed))
-    for node in opaque:
-        node.adapter.when_ready(node.native, _carry_out(node.adapter, node.name, _except(settled, decide), report.seed))
+    waiting = [(node, _by_name(rules)) for node, rules in later.values()]
+    waiting += [(node, _except(settled, decide)) for node in opaque]
+    for node, rule_of in waiting:
+        call = _carry_out(node.adapter, node.name, rule_of, report.seed)
+        node.adapter.require(Lazy).when_ready(node.native, call)
 
 
 def _carry_out(adapter: Adapter, name: str, decide: Decide, seed: int) -> Callable[[Any], None]:
@@ -404,7 +406,8 @@ def _check_computed(parameter: Parameter, rule: Rule, value: Array) -> None:
     handles = parameter.slot.handles()
     if computed is None or handles is None:
         return
-    if why := parameter.slot.node.adapter.problem(handles[0].variable, value):
+    adapter = parameter.slot.node.adapter
+    if isinstance(adapter, Computes) and (why := adapter.problem(handles[0].variable, value)):
         raise ArgumentError(
             f"{parameter.name!r} is computed by {computed.what} and cannot be made {rule!r}: {why}; nothing was "
             f"written. Initialize the layer before {computed.what} is put on it, or name in a pattern what it is "

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..adapter.base import Adapter
+from ..adapter.capabilities import Bridges, Differentiates, Runs
 from ..adapter.plugin import Capability
 from ..adapter.registry import infer_model
 from ..arrays.dtypes import frozen, is_float, numeric, rank_of
@@ -58,8 +59,7 @@ def run(net: Any, x: Any, *, native: bool = False) -> Any:
     >>> mp.run(mp.nn.ReLU(backend="numpy"), np.array([-1.0, 2.0]))
     array([0., 2.], dtype=float32)
     """
-    adapter = infer_model(net)
-    adapter.require(Capability.RUN)
+    adapter = infer_model(net).require(Runs)
     tree = Tree(adapter, net)
     check_numbers(tree, ArgumentError)
     inputs = x if isinstance(x, tuple) else (x,)
@@ -124,8 +124,7 @@ def gradients(net: Any, loss: Callable[..., Any], *inputs: Any, native: bool = F
     >>> mp.gradients(net, lambda net, x: net(x).sum(), np.array([[3.0, 4.0]]))["weight"]
     array([[3., 4.]], dtype=float32)
     """
-    adapter = infer_model(net)
-    adapter.require(Capability.GRADIENTS)
+    adapter = infer_model(net).require(Differentiates)
     mapping = parameters(net)
     tree = mapping.tree
     if not callable(loss):
@@ -165,7 +164,11 @@ def _is_differentiable(slot: Slot) -> bool:
 def _carrier(adapter: Adapter, slot: Slot, handle: Handle) -> Any:
     """A variable as the model's own framework differentiates it."""
     own = slot.node.adapter
-    return handle.variable if own is adapter else own.carrier(handle.variable)
+    if own is adapter:
+        return handle.variable
+    if isinstance(own, Bridges):
+        return own.carrier(handle.variable)
+    raise own.unsupported(Capability.GRADIENTS, "its layers lie in a model of another framework")
 
 
 def _check_takes(loss: Callable[..., Any], count: int) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..adapter.base import Adapter, TieSide
+from ..adapter.base import Adapter
+from ..adapter.capabilities import Ties, TieSide
 from ..adapter.plugin import Capability
 from ..adapter.registry import infer_model
 from ..errors import ArgumentError, MismatchError, MismatchReport, ParameterNotFoundError, UninitializedError
@@ -64,12 +65,11 @@ def tie(net: Any, name: str | Parameter, *, to: str | Parameter) -> TieReport:
     >>> mp.tied(net)
     [('0.weight', '2.weight'), ('0.bias', '2.bias')]
     """
-    adapter = infer_model(net)
-    adapter.require(Capability.TIE)
+    adapter = infer_model(net).require(Ties)
     return tie_slots(adapter, net, Tree(adapter, net), [(_name(name), _name(to))])
 
 
-def tie_slots(adapter: Adapter, net: Any, tree: Tree, wanted: Sequence[tuple[str, str]]) -> TieReport:
+def tie_slots(adapter: Ties, net: Any, tree: Tree, wanted: Sequence[tuple[str, str]]) -> TieReport:
     """Ties pairs of names: checks all, then changes."""
     pairs = [pair for name, to in wanted for pair in _pairs(tree, name, to)]
     plans = [(slot, target) for slot, target in pairs if slot.storage() != target.storage()]
@@ -121,8 +121,7 @@ def untie(net: Any, name: str | Parameter) -> TieReport:
     >>> mp.tied(net)
     [('0.weight', '1.weight')]
     """
-    adapter = infer_model(net)
-    adapter.require(Capability.TIE)
+    adapter = infer_model(net).require(Ties)
     tree = Tree(adapter, net)
     groups = {slot.name: group for group in tree.groups for slot in group}
     name = _name(name)
@@ -154,7 +153,7 @@ def untie(net: Any, name: str | Parameter) -> TieReport:
     return _done(adapter, net, [slot.name for slot in slots])
 
 
-def check_pair(adapter: Adapter, slot: Slot, target: Slot) -> None:
+def check_pair(adapter: Ties, slot: Slot, target: Slot) -> None:
     """Raises what `tie` raises unless the first slot can become the second."""
     for one in (slot, target):
         _check_own(adapter, one)
@@ -290,7 +289,7 @@ def _orphans(tree: Tree, slot: Slot) -> list[Slot]:
     return views if len(views) == len(others) and _sides(slot)[0].handle.axes is None else []
 
 
-def _inherit(adapter: Adapter, net: Any, heirs: list[Slot]) -> None:
+def _inherit(adapter: Ties, net: Any, heirs: list[Slot]) -> None:
     """The first of the heirs gets a variable of its own, which the others then see."""
     for position, heir in enumerate(heirs):
         if position == 0:
@@ -301,6 +300,6 @@ def _inherit(adapter: Adapter, net: Any, heirs: list[Slot]) -> None:
             adapter.tie(net, side, handle)
 
 
-def _done(adapter: Adapter, net: Any, names: list[str]) -> TieReport:
+def _done(adapter: Ties, net: Any, names: list[str]) -> TieReport:
     bump_version()
     return TieReport(names, adapter.notes_on_change(net) if names else [])

@@ -100,6 +100,23 @@ def test_adapters_import_the_surface_and_themselves_only(path):
     assert {name for name in ours if name.partition(".")[0] != own} <= surface
 
 
+def test_the_adapter_surface_is_small():
+    from multiparam.adapter import Adapter
+
+    own = {name for name, one in vars(Adapter).items() if not name.startswith("_") and callable(one)}
+    assert len(own) <= 34
+    # and memory or write
+    assert Adapter.__abstractmethods__ == {
+        *("is_model", "is_tensor", "members", "read", "shape", "dtype", "tensor", "array"),
+    }
+
+
+def test_a_verb_is_read_in_a_sitting():
+    for path in (ROOT / "multiparam/verbs").rglob("*.py"):
+        longest = 510 if path.name == "initialize.py" else 350
+        assert len(path.read_text("utf-8").splitlines()) <= longest, path
+
+
 def test_the_example_is_short_and_imports_the_surface_only():
     for path in sorted((ROOT / "examples/third_party_adapter/multiparam_tinygrad").glob("*.py")):
         assert len(path.read_text("utf-8").splitlines()) < 200

@@ -60,14 +60,11 @@ def _rows() -> list[Row]:
     ]
 
 
-class TinygradAdapter(core.Adapter):
+class TinygradAdapter(core.Runs, core.Differentiates, core.Freezes, core.Ties):
     """Objects that are called and hold tensors, which is all that tinygrad asks of a model."""
 
     plugin = plugin
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = core.LayerTable(_rows())
+    table = core.LayerTable(_rows())
 
     def is_model(self, native: Any) -> bool:
         return _is_layer(native) and bool(get_state_dict(native, tensor_type=(Tensor, Handle)))
@@ -146,10 +143,10 @@ class TinygradAdapter(core.Adapter):
     def gradients(self, model: Any, loss: Callable[..., Any], inputs: Sequence[Any], variables: Sequence[Any]) -> Any:
         value = loss(model, *map(self.tensor, inputs))
         if not isinstance(value, Tensor) or value.numel() != 1:
-            raise core.ArgumentError(f"the loss must be a scalar tensor, and is {getattr(value, 'shape', value)}")
+            raise self.no_scalar(value)
         found = value.reshape(()).gradient(*variables)
         if found and all(one.device is None for one in found):  # constant zeros, which lie nowhere
-            raise self.unused_net()
+            raise core.unused_net()
         for variable, one in zip(variables, found, strict=True):
             variable.grad = (one.clone(device=variable.device) if one.device is None else one).realize()
         return [self.array(variable.grad) for variable in variables]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...adapter.base import Adapter
-from ...adapter.plugin import Capability
+from ...adapter.capabilities import Ties
 from ...arrays.dtypes import check_converts, rank_of
 from ...errors import MismatchError, MismatchReport
 from ...formats.entry import Entry
@@ -229,9 +229,9 @@ def plan_ties(plan: Plan) -> None:
         apart = [name for name in there[1:] if slots[name].storage() != slots[there[0]].storage()]
         if not apart:
             continue
-        tree.adapter.require(Capability.TIE)
+        adapter = tree.adapter.require(Ties)
         if {name for name, *_ in (*plan.misshaped, *plan.mistyped)}.isdisjoint(there):
             for name in apart:
-                check_pair(tree.adapter, slots[name], slots[there[0]])
+                check_pair(adapter, slots[name], slots[there[0]])
         plan.ties += [(name, there[0]) for name in apart]
         plan.report.tied.append(tuple(there))

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from ...adapter.capabilities import KeepsOwnState, Ties
 from ...arrays.copying import copy_each
 from ...arrays.dtypes import converted
 from ...arrays.types import Array
@@ -33,7 +34,7 @@ def carry_out(plan: Plan) -> None:
         slot.node.adapter.written(slot.node.native)
     if plan.ties:
         tree = plan.pairing.tree
-        plan.report.notes += tie_slots(tree.adapter, tree.model, tree, plan.ties).notes
+        plan.report.notes += tie_slots(tree.adapter.require(Ties), tree.model, tree, plan.ties).notes
 
 
 def _hand_over(plan: Plan) -> None:
@@ -42,7 +43,7 @@ def _hand_over(plan: Plan) -> None:
     handed = ""
     try:
         for handed, adapter, variable, entry in plan.handed:  # noqa: B007 - the last one is told below
-            restorers.append(adapter.restorer(variable))
+            restorers.append(adapter.require(KeepsOwnState).restorer(variable))
             adapter.write(variable, entry.read())
     except BaseException as error:
         for restore in reversed(restorers):

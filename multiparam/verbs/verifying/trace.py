@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...adapter.base import Adapter
-from ...adapter.plugin import Capability
+from ...adapter.capabilities import Runs
 from ...adapter.registry import infer_model
 from ...arrays.nested import leaves
 from ...arrays.types import Array
@@ -83,8 +83,7 @@ def traced(
         native: inputs and outputs are in the model's own order of axes.
         seen: called after each call of a layer.
     """
-    adapter = infer_model(model)
-    adapter.require(Capability.RUN)
+    adapter = infer_model(model).require(Runs)
     tree, given = Tree(adapter, model), sample if isinstance(sample, tuple) else (sample,)
     check_numbers(tree)
     turned = Turned() if native else turned_ranks(tree, given)
