@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# imported here, since pytester forgets what a run has imported, and numpy can be loaded once in a process
+import multiparam as mp
+
+# imported here, since pytester forgets what a run has imported: numpy can be loaded once in a process, and multiparam
+# must not be there in part
 assert np.__version__
+assert [getattr(mp, name) for name in mp.__all__]
 
 NUMPY_TESTS = Path(__file__).parents[1] / "test_numpy.py"
 
