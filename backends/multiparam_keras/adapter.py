@@ -113,19 +113,19 @@ class KerasAdapter(Runs, Differentiates, Freezes, Lazy, Ties, SavesNames, Comput
         views = getattr(native, "__dict__", {}).get(VIEWS, {})
         if name in views:
             return views[name]
-        found = variable_at(native, name)
+        found = self._below(native, name)
+        found = variable_at(native, name) if found is None else found
         found = kept(native).get(name) if found is None and is_layer(native) else found
-        return self._below(native, name) if found is None else found
+        return dict(self.members(native).children).get(name) if found is None else found
 
     def _below(self, native: Any, key: str) -> Any:
-        """A layer or container in another."""
+        """A layer or container in another, where it is found without listing."""
         if type(native) is keras.Sequential and key.isdigit() and int(key) < len(native.layers):
             return native.layers[int(key)]
         found = resolve(native, escape(key))
         if is_layer(found) or is_container(found):
             return found
-        found = listed_child(native, key) if isinstance(native, keras.Model) else None
-        return dict(self.members(native).children).get(key) if found is None else found
+        return listed_child(native, key) if isinstance(native, keras.Model) else None
 
     def inventory(self, model: Any) -> Inventory:
         return inventory(model, self.name)
