@@ -290,3 +290,6 @@ def test_what_a_layer_saves_beside_its_weights_is_not_loaded_and_said(tmp_path):
     report = mp.load(saved(net, tmp_path / "net.weights.h5"), into=ours)
     assert np.array_equal(net.layers[0].kernel, ours.layers[0].kernel)
     assert report.notes == ["not loaded, since it is no tensor of the model: layers.own.vars.2"]
+    found = mp.diff(tmp_path / "net.weights.h5", ours)
+    assert found.equal
+    assert found.left_out["layers.own.vars.2"] == "no tensor of the model"

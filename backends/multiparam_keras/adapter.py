@@ -15,7 +15,7 @@ import numpy as np
 from keras.src.models import Functional
 
 from multiparam.adapter import (
-    Bridges,
+    Carries,
     Computed,
     Computes,
     Differentiates,
@@ -63,7 +63,7 @@ _BEFORE = "Initialize the model before it is quantized, and quantize it then"
 _WAITING = "_multiparam_waiting"
 
 
-class KerasAdapter(Runs, Differentiates, Freezes, Lazy, Ties, SavesNames, Computes, KeepsOwnState, Bridges):
+class KerasAdapter(Runs, Differentiates, Freezes, Lazy, Ties, SavesNames, Computes, KeepsOwnState, Carries):
     """Keras 3 layers and models, on whichever backend Keras itself runs."""
 
     plugin = plugin
@@ -116,7 +116,7 @@ class KerasAdapter(Runs, Differentiates, Freezes, Lazy, Ties, SavesNames, Comput
         found = self._below(native, name)
         found = variable_at(native, name) if found is None else found
         found = kept(native).get(name) if found is None and is_layer(native) else found
-        return dict(self.members(native).children).get(name) if found is None else found
+        return super().lookup(native, name) if found is None else found
 
     def _below(self, native: Any, key: str) -> Any:
         """A layer or container in another, where it is found without listing."""

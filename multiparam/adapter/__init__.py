@@ -21,6 +21,7 @@ from .base import Adapter, Inventory, LeftOut
 from .by_identity import ByIdentity
 from .capabilities import (
     Bridges,
+    Carries,
     Computed,
     Computes,
     Differentiates,
@@ -49,6 +50,7 @@ __all__ = [
     "Bridges",
     "ByIdentity",
     "Capability",
+    "Carries",
     "Computed",
     "Computes",
     "Concat",

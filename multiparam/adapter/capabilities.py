@@ -22,6 +22,7 @@ from .plugin import Capability
 __all__ = [
     "CAPABILITIES",
     "Bridges",
+    "Carries",
     "Computed",
     "Computes",
     "Differentiates",
@@ -238,19 +239,19 @@ class KeepsOwnState(Adapter):
 
 
 class Bridges(Adapter):
-    """A backend whose layers may lie in a model of another framework."""
+    """A backend whose models other backends' layers may wrap."""
 
+    @abstractmethod
     def model_of(self, definition: Any, state: Any) -> Any:
         """A model made of what a wrapper of another backend's holds of it: its definition, and its tensors."""
-        raise self.unsupported("being wrapped in other frameworks' models")
 
+
+class Carries(Adapter):
+    """A backend whose layers compute with another framework's tensors, and may lie in a model of that one."""
+
+    @abstractmethod
     def carrier(self, variable: Any) -> Any:
-        """The tensor of another framework that has a variable's numbers, where layers lie in a model of that one.
-
-        Raises:
-            UnsupportedError: there is none.
-        """
-        raise self.unsupported(Capability.GRADIENTS, "its layers lie in a model of another framework")
+        """The tensor of the other framework that has a variable's numbers."""
 
 
 CAPABILITIES = (Runs, Differentiates, Freezes, Lazy, Ties)  # which a plug-in declares

@@ -84,7 +84,7 @@ class Checkpoint(Mapping[str, Entry]):
         if len(self._entries) < len(contents.entries):
             twice, _ = Counter(entry.name for entry in contents.entries).most_common(1)[0]
             raise CheckpointError(path, f"two of its tensors are called {twice!r}")
-        self._by_name = contents.by_name() if contents.ties else self._entries
+        self._by_name = contents.by_name
 
     def __getitem__(self, name: str) -> Entry:
         found = self._by_name.get(name)

@@ -92,7 +92,8 @@ class Contents:
                 return self.kinds[layer]
         return ""
 
-    def by_name(self) -> dict[str, Entry]:
+    @cached_property
+    def by_name(self) -> Mapping[str, Entry]:
         """The tensors by all of their names, the other names of tied ones behind the rest."""
         found = {entry.name: entry for entry in self.entries}
         for group in self.ties:
@@ -100,6 +101,11 @@ class Contents:
             if kept is not None:
                 found.update({name: kept for name in group if name not in found})
         return found
+
+    @cached_property
+    def roles(self) -> Mapping[str, str]:
+        """What a tensor of each layer is called in it, by the layers' names."""
+        return roles_of(self.by_name)
 
     def is_uncertain(self, entry: Entry) -> bool:
         """Whether an entry may have its axes in another order, and its shape does not tell."""
@@ -123,7 +129,7 @@ class Contents:
         Raises:
             ArgumentError: two tensors would have one name.
         """
-        found = self.by_name()
+        found = self.by_name
         names: dict[str, str] = {}
         for name, entry in found.items():
             other = names.setdefault(new(name), name)
@@ -146,11 +152,16 @@ class Contents:
 
     def renamed_layers(self, new: Callable[[str], str]) -> dict[str, Mapping[str, Any]]:
         """What is known of the layers, by their new names, which are told by those of their tensors."""
-        roles = roles_of(self.by_name())
-        return {renamed_layer(new, layer, roles.get(layer)): about for layer, about in self.layers.items()}
+        return {self.renamed_layer(new, layer): about for layer, about in self.layers.items()}
+
+    def renamed_layer(self, new: Callable[[str], str], layer: str) -> str:
+        """A layer's new name, which is told by that of one of its tensors."""
+        return renamed_layer(new, layer, self.roles.get(layer))
 
     def suiting(self, model: Model) -> Contents:
-        """The same contents, read as it suits a model."""
+        """The same contents, read as it suits a model, where they can be read in several ways."""
+        if not (self.choices or self.doubts or self.flat):
+            return self
         chosen: dict[str, Choice] = {}
         for choice in self.choices:
             if choice.layer not in chosen and choice.suits(model):

@@ -14,12 +14,11 @@ from ..formats.entry import Entry
 from ..layer_table.layout import seen_through
 from ..model.slot import Slot
 from ..model.tree import Tree
-from ..text import listed
 
 __all__ = ["placed"]
 
 
-def placed(contents: Contents, tree: Tree) -> tuple[Contents, dict[str, str]]:
+def placed(contents: Contents, tree: Tree) -> tuple[Contents, dict[str, str], list[str]]:
     """What is in a file of the model's own framework, under the model's names, if its saver names them so.
 
     Args:
@@ -27,18 +26,19 @@ def placed(contents: Contents, tree: Tree) -> tuple[Contents, dict[str, str]]:
         tree: the model.
 
     Returns:
-        The contents, and the model's layers by those of the file that have other names. Where it cannot be told, or
-        not all of the file and the model has its place in the other, the contents as they were.
+        The contents; the model's layers by those of the file that have other names; and the names of what the saver
+        put beside the model's tensors, such as how far a metric has counted. Where it cannot be told, or not all of
+        the file and the model has its place in the other, the contents as they were.
     """
     originals, adapter = contents.originals, tree.adapter
     if originals is None or contents.backend != adapter.name or not isinstance(adapter, SavesNames):
-        return contents, {}
+        return contents, {}, []
     variables = adapter.saved(tree.model, originals.labels)
     held = _held(originals.entries, variables, tree.adapter)
     groups = [group for group in tree.groups if not group[0].transient]
     entries = [entry for entry in (_entry(group[0], held) for group in groups) if entry is not None]
     if not entries or len(entries) < len(groups):
-        return contents, {}
+        return contents, {}, []
     names = {node.name for node in tree.root.walk()}
     made = Contents(
         entries,
@@ -47,10 +47,10 @@ def placed(contents: Contents, tree: Tree) -> tuple[Contents, dict[str, str]]:
         settled=contents.settled,
         ties=[[slot.name for slot in group] for group in groups if len(group) > 1],
         left_out=contents.left_out,
-        notes=_not_loaded(originals.entries, entries),
         backend=contents.backend,
     )
-    return made, _renamed(contents, entries)
+    used = {name for entry in entries for name in entry.original}
+    return made, _renamed(contents, entries), [one.name for one in originals.entries if one.name not in used]
 
 
 def _held(entries: Sequence[Entry], variables: Mapping[str, Any], adapter: Adapter) -> dict[int, Entry]:
@@ -84,17 +84,10 @@ def _entry(slot: Slot, held: Mapping[int, Entry]) -> Entry | None:
     )
 
 
-def _not_loaded(entries: Sequence[Entry], made: Sequence[Entry]) -> list[str]:
-    """What the framework saves beside a model's tensors, such as how far a metric has counted."""
-    used = {name for entry in made for name in entry.original}
-    left = [entry.name for entry in entries if entry.name not in used]
-    return [f"not loaded, since it is no tensor of the model: {listed(left)}"] if left else []
-
-
 def _renamed(contents: Contents, entries: Sequence[Entry]) -> dict[str, str]:
     """The layers whose names are not the file's."""
     names = {one: entry.name for entry in contents.entries for one in entry.original or (entry.name,)}
-    known, found = contents.by_name(), dict[str, str]()
+    known, found = contents.by_name, dict[str, str]()
     for entry in entries:
         there = names.get(entry.original[0], entry.original[0])
         if there != entry.name and entry.name not in known:

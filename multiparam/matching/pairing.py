@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ..arrays.types import Array
 from ..errors import ArgumentError
 from ..formats.contents import Contents, Model
 from ..formats.entry import Entry
 from ..layer_table.table import LazyShape
 from ..model.slot import Slot
 from ..model.tree import Tree
-from ..names.rename import Rename, renamed_layer, renamer, roles_of
+from ..names.rename import Rename, renamed_layer, renamer
 from .by_contents import matched, moved
 from .by_saved_names import placed
 from .wrapping import unwrapping, without
@@ -51,7 +52,7 @@ class Pairing:
         contents: what is in the file, read as it suits the model.
         layers: the model's layers by those of the file whose names differ.
         wrappers: the places of wrappers in the file's names, of which these were taken away.
-        notes: what the framework's saver put beside the model's tensors.
+        beside: the names of what the framework's saver put beside the model's tensors.
     """
 
     file: Contents
@@ -63,7 +64,19 @@ class Pairing:
     contents: Contents
     layers: Mapping[str, str] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @cached_property
+    def named(self) -> Contents:
+        """What is in the file, under the names that are compared."""
+        beside = dict.fromkeys(self.beside, "no tensor of the model")
+        found = self.contents.renamed(self.renamed)
+        return replace(found, left_out={**found.left_out, **beside})
+
+    @cached_property
+    def neutral(self) -> dict[str, Array]:
+        """What the model has no place for, with its neutral values."""
+        return {self.called(name): value for name, value in self.tree.neutral.items()}
 
     @cached_property
     def given(self) -> dict[str, Entry]:
@@ -109,8 +122,7 @@ class Pairing:
     def unexpected(self) -> list[str]:
         """The names of what is in the file, and neither in the model nor what it has no place for."""
         used = {id(entry) for _, given in self._found for entry in given}
-        neutral = self.tree.neutral
-        return [name for name, entry in self.given.items() if id(entry) not in used and name not in neutral]
+        return [name for name, entry in self.given.items() if id(entry) not in used and name not in self.neutral]
 
     @cached_property
     def _found(self) -> list[tuple[list[Slot], list[Entry]]]:
@@ -149,18 +161,15 @@ def pair(contents: Contents, tree: Tree, rename: Rename, *, auto: bool = False, 
 
 def _by_saved_names(found: Pairing) -> Pairing:
     """The names of the model where the framework's saver tells which is which."""
-    contents, layers = placed(found.file, found.tree)
-    notes = () if contents is found.file else tuple(contents.notes)
-    return replace(found, file=contents, layers=layers, notes=notes)
+    contents, layers, beside = placed(found.file, found.tree)
+    return replace(found, file=contents, layers=layers, beside=tuple(beside))
 
 
 def _unwrapped(found: Pairing) -> Pairing:
     """The names without those of wrappers that were around the model which the file is of."""
-    names = map(found.renamed, found.file.by_name())
-    tree, called = found.tree, found.called
-    wanted = [[called(slot.name) for slot in group] for group in tree.groups if _is_needed(group[0])]
-    spare = {*map(called, tree.neutral), *found.slots}
-    places = unwrapping(dict.fromkeys(names), wanted, spare)
+    names = dict.fromkeys(map(found.renamed, found.file.by_name))
+    wanted = [[found.called(slot.name) for slot in group] for group in found.tree.groups if _is_needed(group[0])]
+    places = unwrapping(names, wanted, {*found.neutral, *found.slots})
     if not places:
         return found
     taken, renamed = without(places), found.renamed
@@ -174,9 +183,6 @@ def _is_needed(slot: Slot) -> bool:
 def _resolved(found: Pairing) -> Pairing:
     """What is in the file, read as it suits the model, where it can be read in several ways."""
     file, renamed = found.file, found.renamed
-    if not (file.choices or file.doubts or file.flat):
-        return replace(found, contents=file)
-    roles = roles_of(entry.name for entry in file.entries)
 
     def slot(name: str) -> Slot | None:
         try:
@@ -186,7 +192,7 @@ def _resolved(found: Pairing) -> Pairing:
 
     model = Model(
         names=lambda name: slot(name) is not None,
-        kind=lambda layer: found.kinds.get(renamed_layer(renamed, layer, roles.get(layer)), ""),
+        kind=lambda layer: found.kinds.get(file.renamed_layer(renamed, layer), ""),
         native=file.backend == found.tree.adapter.name,
         shape=lambda name: None if (there := slot(name)) is None else there.extents(),
     )
@@ -207,15 +213,14 @@ def by_contents(found: Pairing) -> dict[str, str]:
     Raises:
         AmbiguousMatchError: layers could be paired in several ways.
     """
-    contents, renamed, tree = found.contents, found.renamed, found.tree
-    given = {renamed(name): entry.shape for name, entry in contents.by_name().items()}
+    contents, renamed = found.contents, found.renamed
+    given = {renamed(name): entry.shape for name, entry in contents.by_name.items()}
     wanted: dict[str, LazyShape] = {name: slot.shape() for name, slot in found.slots.items() if not slot.transient}
-    wanted |= {name: value.shape for name, value in tree.neutral.items()}
+    wanted |= {name: value.shape for name, value in found.neutral.items()}
     for name in contents.own:  # of which it is not known whether they are turned
         shape = given.get(renamed(name), ())
         if len(shape) == 2 and shape != shape[::-1] and shape[::-1] in wanted.values():
             return {}
-    roles = roles_of(entry.name for entry in contents.entries)
-    told = {renamed_layer(renamed, layer, roles.get(layer)): kind for layer, kind in contents.kinds.items()}
-    ties = [[slot.name for slot in group] for group in tree.groups if len(group) > 1]
+    told = {contents.renamed_layer(renamed, layer): kind for layer, kind in contents.kinds.items()}
+    ties = [[found.called(slot.name) for slot in group] for group in found.tree.groups if len(group) > 1]
     return matched(given, wanted, (told, found.kinds), (found.ties, ties))

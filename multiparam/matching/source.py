@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,11 +13,9 @@ from ..formats.contents import Contents
 from ..formats.entry import Entry
 from ..gc_pause import uncollected
 from ..layer_table.settings import EDITION
-from ..layer_table.table import Fold
 from ..model.inventory import inventory_of, left_out
 from ..model.slot import Slot
 from ..model.tree import Tree
-from ..names.pattern import join
 
 __all__ = ["contents_of", "entry_of", "with_neutral"]
 
@@ -50,7 +48,7 @@ def contents_of(tree: Tree, doing: str, inventory: Inventory | None = None) -> C
         left_out=left_out(tree, inventory),
         notes=inventory.notes,
         backend=tree.adapter.name,
-        folds=dict(_folds(tree)),
+        folds=tree.folds(),
         neutral=tree.neutral,
     )
 
@@ -91,10 +89,3 @@ def _told(problem: str, look: Callable[[Any], Any], thing: Any) -> Any:
         return look(thing)
     except MultiparamError as error:
         raise MultiparamError(f"{problem}: {error}") from error
-
-
-def _folds(tree: Tree) -> Iterator[tuple[str, tuple[str, Fold]]]:
-    """What is added to other tensors when a file is loaded."""
-    for node in tree.root.walk():
-        for role, fold in node.folds().items():
-            yield join(node.name, role), (join(node.name, fold.into), fold)

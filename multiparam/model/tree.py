@@ -9,6 +9,7 @@ from typing import Any
 from ..adapter.base import Adapter
 from ..arrays.types import Array
 from ..gc_pause import uncollected
+from ..layer_table.table import Fold
 from ..names.pattern import join
 from .node import Node, unwrapped
 from .slot import Slot
@@ -134,6 +135,14 @@ class Tree:
             for role in node.file_only():
                 names.setdefault((id(node.native), role), []).append(join(node.name, role))
         return [group for group in names.values() if len(group) > 1]
+
+    def folds(self) -> dict[str, tuple[str, Fold]]:
+        """What is added to other tensors when a file is loaded: that one's name, and how, by name."""
+        found = {}
+        for node in self.root.walk():
+            for role, fold in node.folds().items():
+                found[join(node.name, role)] = (join(node.name, fold.into), fold)
+        return found
 
     def opaque(self) -> list[Node]:
         """The layers whose parameters cannot be told before their first batch, each once."""

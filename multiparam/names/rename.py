@@ -98,11 +98,16 @@ def renamed_layer(renamed: Callable[[str], str], layer: str, role: str | None = 
 
     >>> renamed_layer({"lstm.weight_hh_l0": "rnn.weight_hh_l0"}.__getitem__, "lstm", "weight_hh_l0")
     'rnn'
+    >>> renamed_layer({"a.scales.0": "b.scales.0"}.__getitem__, "a", "scales.0")
+    'b'
     """
+    own = role or "weight"
     try:
-        name = renamed(join(layer, role or "weight"))
+        name = renamed(join(layer, own))
+        if name == own or name.endswith(f".{own}"):  # which may have dots itself, as what lies in a list has
+            return name[: -len(own) - 1]
         above, dot, _ = name.rpartition(".")
-        return above if dot or name == (role or "weight") else layer and renamed(layer)
+        return above if dot else layer and renamed(layer)
     except ArgumentError:
         if role is None:  # a function need not know more than tensors
             return layer

@@ -22,16 +22,21 @@ _SPATIAL = ("length", "height, width", "depth, height, width")
 
 def _over(rank: int, build: Callable[Concatenate[int, P], Any]) -> Callable[P, Any]:
     """A builder over so many axes, made of one for any number, with what its own name, signature and docstring say."""
+    name, signature = f"{build.__name__}{rank}d", inspect.signature(build)
+    signature = signature.replace(parameters=[*signature.parameters.values()][1:])
 
     @functools.wraps(build)
     def over(*arguments: P.args, **options: P.kwargs) -> Any:
+        try:
+            signature.bind(*arguments, **options)
+        except TypeError as error:  # which would tell of the builder for any number of axes
+            raise TypeError(f"{name}(): {error}") from None
         return build(rank, *arguments, **options)
 
     told: Any = over
     del told.__wrapped__  # whose signature is another
-    signature = inspect.signature(build)
-    told.__signature__ = signature.replace(parameters=[*signature.parameters.values()][1:])
-    told.__name__ = told.__qualname__ = f"{build.__name__}{rank}d"
+    told.__signature__ = signature
+    told.__name__ = told.__qualname__ = name
     text = (build.__doc__ or "").replace("{axes}", _AXES[rank - 1])
     told.__doc__ = text.replace("{shape}", f"(batch, channels, {_SPATIAL[rank - 1]})")
     return over

@@ -156,7 +156,7 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
     tell = [any(about.keys() - UNSAID for about in side.layers.values()) for side in (first, second)]
     report.without_settings = "ab"[tell.index(False)] if any(tell) and not all(tell) else ""
     report.left_out = {**first.left_out, **second.left_out}
-    ours, theirs = first.by_name(), second.by_name()
+    ours, theirs = dict(first.by_name), dict(second.by_name)
     report.ties = [*_ties(first, ours, theirs, "a"), *_ties(second, theirs, ours, "b")]
     for entries in (ours, theirs):
         _fold(entries, {**first.folds, **second.folds})
@@ -172,7 +172,8 @@ def diff(a: Any, b: Any, *, rename: Rename | None = None) -> DiffReport:
             _compare(name, one, other, report, _doubt(name, (first, one), (second, other)))
     if report.uncertain:
         names, sides = [name for name, _ in report.uncertain], zip((a, b), (first, second), strict=True)
-        path = next(file.path for file, side in sides if isinstance(file, Checkpoint) and (side.doubts or side.unsure))
+        doubted = {file.path: {*side.doubts, *side.unsure} for file, side in sides if isinstance(file, Checkpoint)}
+        path = next(path for path, doubts in doubted.items() if names[0] in doubts)
         warnings.warn(UncertainLayoutWarning(path, names, _UNCERTAIN), stacklevel=2)
 
     def alike(removed: str, added: str) -> bool:
@@ -201,20 +202,20 @@ def _sides(a: Checkpoint | Tree, b: Checkpoint | Tree, rename: Rename) -> tuple[
     found: Pairing | None = None
     if isinstance(a, Checkpoint) and isinstance(b, Tree):
         found = pair(a.contents, b, rename)
-        first, second = found.contents.renamed(found.renamed), contents_of(b, "compared")
+        first, second = found.named, contents_of(b, "compared")
     else:
         second = b.contents if isinstance(b, Checkpoint) else contents_of(b, "compared")
-        renamed = renamer(rename, second.by_name().keys())
+        renamed = renamer(rename, second.by_name.keys())
         if isinstance(a, Tree) and isinstance(b, Checkpoint):
             found = pair(b.contents, a, {}, called=renamed if rename else str)
-            second = found.contents.renamed(found.renamed)
+            second = found.named
         first = (a.contents if isinstance(a, Checkpoint) else contents_of(a, "compared")).renamed(renamed)
     return _unwrapped(first, second, found)
 
 
 def _unwrapped(first: Contents, second: Contents, found: Pairing | None) -> tuple[Contents, Contents, list[str]]:
     """The two, one of which may be a wrapped model's, without the wrappers' names."""
-    one, two = [*first.by_name()], [*second.by_name()]
+    one, two = [*first.by_name], [*second.by_name]
     taken = unwrapping(one, _groups(second), two)
     others = [] if taken else unwrapping(two, _groups(first), one)
     first = first.renamed(without(taken)) if taken else first
@@ -225,7 +226,7 @@ def _unwrapped(first: Contents, second: Contents, found: Pairing | None) -> tupl
 def _groups(contents: Contents) -> list[list[str]]:
     """The names of each tensor."""
     found: dict[int, list[str]] = {}
-    for name, entry in contents.by_name().items():
+    for name, entry in contents.by_name.items():
         found.setdefault(id(entry), []).append(name)
     return [*found.values()]
 

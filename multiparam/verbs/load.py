@@ -18,6 +18,7 @@ from ..matching.wrapping import wrappers_told
 from ..model.tree import Tree
 from ..names.pattern import Patterns
 from ..names.rename import Rename
+from ..text import listed
 from .calls import called_as
 from .loading.folds import plan_folds
 from .loading.layers import compare_layers, hint, suggest
@@ -177,7 +178,9 @@ def _planned(
     plan_folds(plan)
     plan_ties(plan)
     doubts = uncertain_axes(plan)
-    plan.report.notes += [*pairing.notes, *wrappers_told(pairing.wrappers), *grouped(doubts)]
+    if pairing.beside:
+        plan.report.notes.append(f"not loaded, since it is no tensor of the model: {listed(pairing.beside)}")
+    plan.report.notes += [*wrappers_told(pairing.wrappers), *grouped(doubts)]
     plan_wrappers(plan)
     compare_layers(plan)
     suggest(plan, rename)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..adapter.base import Adapter
-from ..adapter.capabilities import Bridges, Differentiates, Runs
+from ..adapter.capabilities import Carries, Differentiates, Runs
 from ..adapter.plugin import Capability
 from ..adapter.registry import infer_model
 from ..arrays.dtypes import frozen, is_float, numeric, rank_of
@@ -166,7 +166,7 @@ def _carrier(adapter: Adapter, slot: Slot, handle: Handle) -> Any:
     own = slot.node.adapter
     if own is adapter:
         return handle.variable
-    if isinstance(own, Bridges):
+    if isinstance(own, Carries):
         return own.carrier(handle.variable)
     raise own.unsupported(Capability.GRADIENTS, "its layers lie in a model of another framework")
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pickle
 import re
 import subprocess
@@ -173,3 +174,11 @@ def test_a_part_of_a_paddle_file_is_still_turned(tmp_path):
     data = {"model": {**given, "StructuredToParameterName@@": table}, "extra": np.ones(2)}
     (tmp_path / "net.pdparams").write_bytes(pickle.dumps(data, protocol=4))
     assert np.array_equal(mp.load(tmp_path / "net.pdparams", only="model.*")["model.0.weight"], given["0.weight"].T)
+
+
+def test_a_builder_over_some_axes_is_told_by_its_own_name():
+    assert str(inspect.signature(mp.nn.MaxPool3d)).startswith("(kernel_size: ")
+    assert mp.nn.Conv2d.__name__ == "Conv2d"
+    assert mp.nn.Conv2d.__doc__.startswith("A convolution over two axes of (batch, channels, height, width).")
+    with pytest.raises(TypeError, match=r"^Conv2d\(\): missing a required argument: 'out_channels'$"):
+        mp.nn.Conv2d(3)

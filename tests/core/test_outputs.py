@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from multiparam_numpy import Linear, Module, Sequential
+from multiparam_numpy.layers import Variable
 
 import multiparam as mp
 from multiparam.arrays.nested import leaves, mapped
@@ -198,3 +200,21 @@ def test_lines_are_short_and_lists_are_cut_with_a_count():
     assert "… and 108 more" in text
     assert "rename=" in text
     assert "… and 108 more" in report._repr_html_()
+
+
+def test_a_layer_whose_first_tensor_lies_in_a_list_keeps_its_name():
+    class Scaled(Module):
+        def __init__(self):
+            self.scales = [Variable(np.ones(3, np.float32))]
+            self.lin = Linear(4, 3)
+
+        def forward(self, x):
+            return self.lin(x) * self.scales[0].value
+
+    a, b = (Sequential(Scaled(), Linear(3, 2)) for _ in range(2))
+    for net in (a, b):
+        mp.initialize(net, mp.init.Normal(), seed=0)
+    mp.parameters(b)["0.scales.0"][:] = 5
+    found = mp.verify(a, b, X)
+    assert found.first == "0"
+    assert [name for name, _ in found.layers] == ["0.lin", "0", "1", ""]

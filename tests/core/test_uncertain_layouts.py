@@ -10,6 +10,8 @@ from multiparam_numpy import Module, Variable
 from safetensors.numpy import save_file
 
 import multiparam as mp
+from multiparam.checkpoint.checkpoint import Checkpoint
+from multiparam.formats import Contents, Entry
 
 
 def two(first=(4, 4), second=(4, 4)):
@@ -153,3 +155,14 @@ def test_a_pickle_is_paddles_where_it_has_its_marks(tmp_path):
     for thing, name in kinds.values():
         pickled(tmp_path / "file", thing)
         assert mp.open(tmp_path / "file").format == name
+
+
+def test_the_file_that_a_warning_names_is_the_one_that_does_not_tell(tmp_path):
+    long, square, other = (np.arange(n * m, dtype=np.float32).reshape(n, m) for n, m in ((2, 3), (3, 3), (3, 3)))
+    first = [Entry("a.w", long.dtype, long.shape, long.copy), Entry("b.w", square.dtype, square.shape, square.copy)]
+    second = [first[0], Entry("b.w", other.dtype, other.shape, (other + 1).copy)]
+    a = Checkpoint(tmp_path / "a", "own", Contents(first, doubts={"a.w": "a's reason"}))
+    b = Checkpoint(tmp_path / "b", "own", Contents(second, doubts={"b.w": "b's reason"}))
+    with pytest.warns(mp.UncertainLayoutWarning) as caught:
+        assert mp.diff(a, b).uncertain == [("b.w", "b's reason")]
+    assert caught[0].message.path == tmp_path / "b"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,6 @@ from ...arrays.dtypes import converted
 from ...arrays.types import Array
 from ...formats.entry import Entry
 from ...layer_table.table import Fold
-from ...model.node import Node
-from ...names.pattern import join
 from .plan import Plan, Write
 
 __all__ = ["plan_folds"]
@@ -42,9 +39,8 @@ class _Folding:
         slot = self.primary.get(name)
         return None if slot is None else self.plan.writes.get(slot.name)
 
-    def fold(self, node: Node, role: str, fold: Fold) -> None:
+    def fold(self, name: str, target: str, fold: Fold) -> None:
         """Adds what the file has of one tensor to another."""
-        name, target = join(node.name, role), join(node.name, fold.into)
         into, part = self.write(target), self.write(name)
         if into is None:  # nothing is there that it could be added to
             why = "" if part is None else part.slot.problem(part.handles, part.entry.value)
@@ -82,12 +78,10 @@ class _Folding:
 
 def plan_folds(plan: Plan) -> None:
     """Plans the sums as what is written."""
-    folding: _Folding | None = None
-    for node in plan.pairing.tree.root.walk():
-        folds: Mapping[str, Fold] = node.folds()
-        for role, fold in folds.items():
-            folding = folding or _Folding(plan)
-            folding.fold(node, role, fold)
+    if folds := plan.pairing.tree.folds():
+        folding = _Folding(plan)
+        for name, (target, fold) in folds.items():
+            folding.fold(name, target, fold)
 
 
 def _sum(plan: Plan, into: Write, summand: Array) -> Entry:

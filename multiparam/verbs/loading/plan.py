@@ -220,8 +220,10 @@ def plan_wrappers(plan: Plan) -> None:
 def plan_ties(plan: Plan) -> None:
     """Ties what is tied in the file and not in the model."""
     tree, pairing = plan.pairing.tree, plan.pairing
-    slots = {slot.name: slot for group in tree.groups for slot in group if not slot.is_buffer} if pairing.ties else {}
-    tied = {slot.name: [other.name for other in group] for group in tree.groups for slot in group if slots}
+    if not pairing.ties:
+        return
+    slots = {slot.name: slot for group in tree.groups for slot in group if not slot.is_buffer}
+    tied = {slot.name: [other.name for other in group] for group in tree.groups for slot in group}
     for group in pairing.ties:
         there = [name for name in group if name in slots and group[0] in pairing.aliases]
         # what the model has tied to one of them stays tied to it

@@ -187,7 +187,7 @@ def rename_layers(tree: Tree, renamed: Callable[[str], str]) -> None:
     claims: dict[str, list[Node]] = {}
     parts = set()
     for node in nodes:
-        owners = {renamed(slot.name).rpartition(".")[0] for slot in node.slots}
+        owners = {renamed_layer(renamed, node.name, slot.role) for slot in node.slots}
         for name in owners:
             claims.setdefault(name, []).append(node)
         parts |= {id(node)} if len(owners) > 1 else set()
